@@ -1,0 +1,179 @@
+"""Bottleneck adapters: a narrow network after the feed-forward block (or after both blocks) of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.base import Method, Part, switch
+from methods.gates import Reading
+from methods.sites import Layer, Site, layers, linear_at, missing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Activation = Literal["relu", "gelu", "tanh"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+}
+
+
+class Bottleneck(nn.Module):
+    """`base + G (W_up phi(W_down h + b) + b)`; weights N(0, std), biases 0 (Mao et al. 2022, section 2.2).
+
+    The gate's values, if there is one, are computed from h, the bottleneck's own input.
+    """
+
+    def __init__(
+        self, width: int, bottleneck: int, *, activation: Activation, std: float, reading: Reading | None = None
+    ) -> None:
+        super().__init__()
+        self.down_weight = nn.Parameter(torch.empty(bottleneck, width).normal_(std=std))
+        self.down_bias = nn.Parameter(torch.zeros(bottleneck))
+        self.up_weight = nn.Parameter(torch.empty(width, bottleneck).normal_(std=std))
+        self.up_bias = nn.Parameter(torch.zeros(width))
+        self.activation = ACTIVATIONS[activation]
+        self.reading = reading
+        self.gates = None if reading is None else reading.gates
+
+    def forward(self, hidden: Tensor, base: Tensor) -> Tensor:
+        """Adds the bottleneck's output for `hidden` to `base`; all shapes (batch, tokens, width)."""
+        inner = self.activation(functional.linear(hidden, self.down_weight, self.down_bias))
+        flat = base.flatten(0, -2)  # (tokens, width)
+        bias, up = self.up_bias.to(inner.dtype), self.up_weight.t().to(inner.dtype)
+        if self.reading is None:
+            output = flat + bias
+        else:
+            self.reading.take(hidden)
+            gate = self.reading.values.to(inner.dtype).view(-1, 1, 1)
+            inner = inner * gate  # before W_up, where it is narrow
+            output = torch.addcmul(flat, gate.expand(-1, base.shape[1], 1).reshape(-1, 1), bias)
+        output.addmm_(inner.flatten(0, -2).to(output.dtype), up.to(output.dtype))  # adds in place: no second copy
+        return output.view_as(base)
+
+    @property
+    def gate(self) -> Callable[[], Tensor] | None:
+        """Reads the gate's current values; None if ungated."""
+        return None if self.reading is None else self.reading.column(0)
+
+    def own_parameters(self) -> tuple[nn.Parameter, ...]:
+        """The bottleneck's parameters without its gate's."""
+        return self.down_weight, self.down_bias, self.up_weight, self.up_bias
+
+
+class AdapterNorm(nn.LayerNorm):
+    """Pfeiffer placement: stands in for the layer norm after the feed-forward block.
+
+    Its input s = h_F + residual. It yields `LN(s + A(LN(s)))`: the adapter reads h_FN = LN(s), and the
+    layer's own residual and norm are applied again (Pfeiffer et al. 2020). Shape (batch, tokens, width).
+    """
+
+    def __init__(self, base: nn.LayerNorm, adapter: Bottleneck) -> None:
+        nn.Module.__init__(self)
+        self.normalized_shape, self.eps = base.normalized_shape, base.eps
+        self.elementwise_affine = base.elementwise_affine
+        self.weight, self.bias = base.weight, base.bias
+        self.adapter = adapter
+        self.removed = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        normed = super().forward(input)
+        if self.removed:
+            return normed
+        return super().forward(self.adapter(normed, input))
+
+
+class AdapterLinear(nn.Linear):
+    """Houlsby placement: stands in for a block's output projection and yields `y + A(y)`, y = W x + b."""
+
+    def __init__(self, base: nn.Linear, adapter: Bottleneck) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        self.adapter = adapter
+        self.removed = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = super().forward(input)
+        if self.removed:
+            return output
+        adapted: Tensor = self.adapter(output, output)
+        return adapted
+
+
+def insert_after_ffn(layer: Layer, make: Callable[[int], Bottleneck]) -> None:
+    """Puts an adapter in Pfeiffer placement into a layer; `make` builds it for a width."""
+    norm = layer.get("ffn_norm")
+    if not isinstance(norm, nn.LayerNorm):
+        raise ValueError(f"layer {layer.index}: ffn_norm is a {type(norm).__name__}, not a layer norm")
+    layer.put("ffn_norm", AdapterNorm(norm, make(norm.normalized_shape[0])))
+
+
+def adapter_part(layer: Layer, site: Site) -> Part:
+    """The part that an adapter at `site` is."""
+    module = layer.get(site)
+    assert isinstance(module, AdapterNorm | AdapterLinear)
+    return Part(
+        kind="adapter",
+        layer=layer.index,
+        site={"output": "attention"}.get(site, "ffn"),
+        module=module,
+        parameters=module.adapter.own_parameters(),
+        remove=switch(module),
+        gate=module.adapter.gate,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter(Method):
+    """Inserts bottleneck networks; everything else stays frozen.
+
+    Attributes:
+        bottleneck: its width.
+        reduction: if given, the width is hidden size / reduction instead.
+        placement: `pfeiffer` (after the feed-forward block, around its norm) or `houlsby` (after the
+            output projections of attention and feed-forward, before residual and norm).
+        activation: the nonlinearity inside.
+        init_std: standard deviation of the initial weights; 0.02 is not quite the identity.
+    """
+
+    name: ClassVar[str] = "adapter"
+    paper: ClassVar[str] = "Houlsby et al. 2019, arXiv 1902.00751; Pfeiffer et al. 2020, arXiv 2005.00247"
+
+    bottleneck: Annotated[int, Gt(0)] = 48
+    reduction: Annotated[float, Gt(0)] | None = None
+    placement: Literal["pfeiffer", "houlsby"] = "pfeiffer"
+    activation: Activation = "relu"
+    init_std: Annotated[float, Ge(0)] = 0.02
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where in each layer it stands."""
+        return ("ffn_norm",) if self.placement == "pfeiffer" else ("output", "ffn_out")
+
+    def unsupported(self, config: PretrainedConfig) -> str | None:
+        return missing(config)
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        for layer in layers(model):
+            if self.placement == "pfeiffer":
+                insert_after_ffn(layer, self._make)
+                continue
+            for site in self.sites:
+                base = linear_at(layer, site)
+                layer.put(site, AdapterLinear(base, self._make(base.out_features)))
+
+    def _make(self, width: int) -> Bottleneck:
+        bottleneck = self.bottleneck if self.reduction is None else max(1, int(width / self.reduction))
+        return Bottleneck(width, bottleneck, activation=self.activation, std=self.init_std)
+
+    def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
+        return [adapter_part(layer, site) for layer in layers(model) for site in self.sites]

@@ -1,0 +1,117 @@
+"""Attention with a prefix, through transformers' attention registry: one code for all architectures.
+
+The mask function must be registered beside the attention function; without it transformers silently
+drops the padding mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "tunebench_prefix"
+
+
+class LayerPrefix(nn.Module):
+    """Keys and values put in front of one layer's own; lives on the attention module as `prefix`.
+
+    Attributes:
+        states: (2, heads, length, head width), keys and values: a parameter, or set before each forward
+            pass by a prefix network.
+        gate: reads the gate's values (batch,); None if ungated.
+        log_gate: the gate is not multiplied with keys and values (as published) but its logarithm added
+            to the prefix's attention scores, so that zero is exact removal.
+    """
+
+    states: Tensor
+
+    def __init__(self, *, gate: Callable[[], Tensor] | None = None, log_gate: bool = False) -> None:
+        super().__init__()
+        self.gate = gate
+        self.log_gate = log_gate
+        self.removed = False
+
+    def own(self, states: Tensor) -> None:
+        """Makes the states a parameter of this module."""
+        self.__dict__.pop("states", None)
+        self.states = nn.Parameter(states)
+
+    @property
+    def length(self) -> int:
+        """How many positions it adds."""
+        return self.states.shape[2]
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Puts the prefix in front of keys and values, (batch, heads, tokens, head width) each."""
+        states = self.states.to(key.dtype).unsqueeze(1)  # (2, 1, heads, length, head width)
+        if self.gate is not None and not self.log_gate:
+            states = states * self.gate().to(key.dtype).view(1, -1, 1, 1, 1)
+        states = states.expand(-1, len(key), -1, -1, -1)
+        return torch.cat((states[0], key), dim=2), torch.cat((states[1], value), dim=2)
+
+    def extend_mask(self, mask: Tensor | None, query: Tensor, *, causal: bool) -> Tensor | None:
+        """The mask over prefix and tokens: (batch, 1, queries, length + tokens), or None for no limit."""
+        if mask is None and causal and query.shape[2] > 1:
+            queries = query.shape[2]
+            mask = torch.ones(queries, queries, dtype=torch.bool, device=query.device).tril()[None, None]
+        if self.gate is None or not self.log_gate:
+            return None if mask is None else functional.pad(mask, (self.length, 0), value=_seen(mask))
+        gate = self.gate().to(query.dtype).view(-1, 1, 1, 1)
+        # The clamp keeps the gradient finite at an exact zero, which then becomes -inf: no mass at all.
+        scores = gate.clamp_min(torch.finfo(gate.dtype).tiny).log().masked_fill(gate == 0, -torch.inf)
+        batch, _, queries, _ = query.shape
+        if mask is None:
+            tokens = query.new_zeros(()).expand(batch, 1, queries, queries)
+        elif mask.dtype == torch.bool:
+            tokens = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -torch.inf)
+        else:
+            tokens = mask
+        tokens = tokens.expand(batch, 1, queries, -1)
+        return torch.cat((scores.expand(-1, 1, queries, self.length), tokens), dim=3)
+
+
+def _seen(mask: Tensor) -> float:
+    """The value by which this mask says that a position takes part."""
+    return 1.0 if mask.dtype == torch.bool else 0.0
+
+
+def _prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' attention function: as `sdpa`, with the module's prefix in front if it has one."""
+    prefix = getattr(module, "prefix", None)
+    if isinstance(prefix, LayerPrefix) and not prefix.removed:
+        is_causal = kwargs.pop("is_causal", None)
+        causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+        attention_mask = prefix.extend_mask(attention_mask, query, causal=causal)
+        key, value = prefix.extend(key, value)
+        kwargs["is_causal"] = False
+    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return output, None
+
+
+AttentionInterface.register(NAME, _prefix_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def enable(model: PreTrainedModel) -> None:
+    """Makes the model's attention modules honour a prefix."""
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise ValueError(f"{type(model).__name__} does not take an attention function from the registry")
+

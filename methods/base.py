@@ -1,0 +1,165 @@
+"""What a fine-tuning method is: its hyper-parameters and one verb, `adapt`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from annotated_types import Gt
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Restore = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One piece of what a method added or changed; the unit of every effective-parameter count.
+
+    Attributes:
+        kind: what it is, in the field's word: `lora`, `adapter`, `prefix`, `bias`, `weight`.
+        layer: index of its transformer layer; None outside the layers (embeddings, pooler).
+        site: where in the layer it acts: `query`, `value`, `ffn`, `attention`, ...
+        module: the module whose output the part changes. On one and the same input, the change of
+            that output when the part is removed is the part's contribution.
+        parameters: the parameters it consists of, without its gate's.
+        remove: takes the part out of the model (really: its work is no longer done) and returns the
+            function that puts it back.
+        gate: reads the gate values of the last forward pass, shape (batch,); None if ungated.
+    """
+
+    kind: str
+    layer: int | None
+    site: str
+    module: nn.Module
+    parameters: tuple[nn.Parameter, ...]
+    remove: Callable[[], Restore]
+    gate: Callable[[], Tensor] | None = None
+
+    @property
+    def name(self) -> str:
+        """A name unique within its model, such as `lora.3.query`."""
+        return f"{self.kind}.{'-' if self.layer is None else self.layer}.{self.site}"
+
+    @property
+    def size(self) -> int:
+        """How many parameters it holds."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+
+class Classifier(nn.Module, ABC):
+    """A backbone with a head on it: input_ids, attention_mask, ... -> logits (batch, outputs).
+
+    Attributes:
+        backbone: the base model, which methods adapt.
+        outputs: number of classes; 1 for regression.
+    """
+
+    backbone: PreTrainedModel
+
+    def __init__(self, backbone: PreTrainedModel, *, outputs: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.outputs = outputs
+
+    @abstractmethod
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """What the harness trains for every method alike, by name."""
+
+    @abstractmethod
+    def forward(self, **batch: Tensor) -> Tensor:
+        """Returns logits, shape (batch, outputs)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way to fine-tune a pretrained transformer. Fields are hyper-parameters and are recorded.
+
+    A subclass is a frozen dataclass with a `name` and `adapt`; every other hook has a default.
+    The harness freezes the backbone before `adapt` and thaws the head after it, the same for all.
+
+    Attributes:
+        learning_rate: AdamW's, for everything the method trains in the backbone.
+        head_learning_rate: AdamW's, for the head; None takes the protocol's.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    head_learning_rate: Annotated[float, Gt(0)] | None = None
+
+    @abstractmethod
+    def adapt(self, model: PreTrainedModel) -> None:
+        """Inserts modules into, or thaws parameters of, the frozen backbone, in place.
+
+        Whatever requires a gradient afterwards is what the method trains.
+        """
+
+    def unsupported(self, config: PretrainedConfig) -> str | None:
+        """Says why a model of this configuration cannot be adapted; None if it can."""
+        return None
+
+    def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
+        """Lists what the method added or changed, piece by piece.
+
+        The default serves methods that thaw weights of the backbone: one part a layer, whose removal
+        puts the pretrained values back.
+
+        Args:
+            model: the adapted backbone.
+            pretrained: the backbone's weights before training, by parameter name.
+        """
+        from methods.thaw import thawed_parts
+
+        return thawed_parts(model, pretrained)
+
+    def eject(self, model: PreTrainedModel) -> None:
+        """Drops what training alone needed. The logits do not change."""
+
+    def merge(self, model: PreTrainedModel) -> None:
+        """Folds what can be folded into the backbone's own weights. The logits do not change."""
+
+    def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:
+        """Runs once before training; returns the classifier to train, by default the one given.
+
+        Args:
+            classifier: backbone and head.
+            labels: the training labels: (examples,), integers for classes, floats for regression.
+        """
+        return classifier
+
+    def penalty(self, model: PreTrainedModel) -> Tensor | None:
+        """A scalar added to the training loss after each forward pass; None adds nothing."""
+        return None
+
+
+def switch(module: nn.Module) -> Callable[[], Restore]:
+    """A part's `remove` for a module that leaves its added work out while `module.removed` is true."""
+
+    def remove() -> Restore:
+        module.removed = True  # type: ignore[assignment]
+
+        def restore() -> None:
+            module.removed = False  # type: ignore[assignment]
+
+        return restore
+
+    return remove
+
+
+def freeze(module: nn.Module) -> None:
+    """Makes no parameter of `module` require a gradient."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
+def hyper_parameters(method: Method) -> dict[str, Any]:
+    """The method's fields and values, as they are recorded."""
+    from dataclasses import fields
+
+    return {field.name: getattr(method, field.name) for field in fields(method)}

@@ -1,0 +1,28 @@
+"""Full fine-tuning: every weight of the backbone is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from annotated_types import Gt
+
+from methods.base import Method
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full(Method):
+    """Trains everything, at a rate small enough not to forget what pretraining learned."""
+
+    name: ClassVar[str] = "full"
+    paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805"
+
+    learning_rate: Annotated[float, Gt(0)] = 5e-5
+    head_learning_rate: Annotated[float, Gt(0)] | None = 1e-3
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)

@@ -1,0 +1,149 @@
+"""LoRA: a low-rank update beside a frozen projection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.base import Method, Part, switch
+from methods.sites import Layer, Site, layers, linear_at, missing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+SITES: dict[str, tuple[Site, ...]] = {
+    "q": ("query",),
+    "k": ("key",),
+    "v": ("value",),
+    "o": ("output",),
+    "ffn": ("ffn_in", "ffn_out"),
+}
+"""What `targets` may name -> the sites it stands for."""
+
+
+class LoRALinear(nn.Linear):
+    """`W x + b + s B A x` with W and b of the projection it stands in for (Hu et al. 2021, eq. 3).
+
+    Without a gate s = alpha / r. With one, the example's gate value replaces it (Mao et al. 2022).
+    A ~ Kaiming uniform, B = 0: a fresh one is the identity. Shape (..., in) -> (..., out).
+    """
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        *,
+        r: int,
+        alpha: float,
+        dropout: float = 0.0,
+        gate: Callable[[], Tensor] | None = None,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        self.lora_A = nn.Parameter(torch.empty(r, self.in_features, dtype=base.weight.dtype))
+        self.lora_B = nn.Parameter(torch.zeros(self.out_features, r, dtype=base.weight.dtype))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.scaling = alpha / r if gate is None else 1.0
+        self.dropout = dropout
+        self.gate = gate
+        self.removed = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.removed:
+            return super().forward(input)
+        flat = input.flatten(0, -2)  # (tokens, in)
+        output = functional.linear(flat, self.weight, self.bias)
+        low = functional.dropout(input, self.dropout, self.training) if self.dropout else input
+        low = functional.linear(low, self.lora_A)  # (batch, tokens, r): narrow, so the gate costs nothing here
+        if self.gate is not None:
+            low = low * self.gate().to(low.dtype).view(-1, 1, 1)
+        # One product that adds onto the output in place: no second tensor of the output's size.
+        output.addmm_(low.flatten(0, -2).to(output.dtype), self.lora_B.t().to(output.dtype), alpha=self.scaling)
+        return output.view(*input.shape[:-1], self.out_features)
+
+    @torch.no_grad()
+    def delta_weight(self) -> Tensor:
+        """`s B A`, (out, in)."""
+        return self.scaling * self.lora_B @ self.lora_A
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """A plain projection with the update folded into its own copy of the weight."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain.weight = nn.Parameter(self.weight + self.delta_weight(), requires_grad=False)
+        plain.bias = self.bias
+        return plain
+
+
+def lora_part(layer: Layer, site: Site) -> Part:
+    """The part that a `LoRALinear` at `site` is."""
+    module = layer.get(site)
+    assert isinstance(module, LoRALinear)
+    return Part(
+        kind="lora",
+        layer=layer.index,
+        site=site,
+        module=module,
+        parameters=(module.lora_A, module.lora_B),
+        remove=switch(module),
+        gate=module.gate,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(Method):
+    """Adds `alpha / r * B A` to chosen projections of every layer.
+
+    Attributes:
+        r: rank of the update.
+        alpha: its strength; the update is multiplied by alpha / r.
+        dropout: probability of dropping an input of A in training.
+        targets: projections joined by +, any of q, k, v, o, ffn.
+    """
+
+    name: ClassVar[str] = "lora"
+    paper: ClassVar[str] = "Hu et al. 2021, arXiv 2106.09685"
+
+    r: Annotated[int, Gt(0)] = 8
+    alpha: Annotated[float, Gt(0)] = 16.0
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    targets: str = "q+v"
+
+    def __post_init__(self) -> None:
+        names = self.targets.split("+")
+        for name in names:
+            if name not in SITES:
+                raise ValueError(f"targets: {name!r} is none of {', '.join(SITES)} (join them by +)")
+        if len(set(names)) < len(names):
+            raise ValueError(f"targets: {self.targets!r} names a projection twice")
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites it adapts in each layer."""
+        return [site for name in self.targets.split("+") for site in SITES[name]]
+
+    def unsupported(self, config: PretrainedConfig) -> str | None:
+        return missing(config)
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        for layer in layers(model):
+            for site in self.sites:
+                base = linear_at(layer, site)
+                layer.put(site, LoRALinear(base, r=self.r, alpha=self.alpha, dropout=self.dropout))
+
+    def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
+        return [lora_part(layer, site) for layer in layers(model) for site in self.sites]
+
+    def merge(self, model: PreTrainedModel) -> None:
+        for layer in layers(model):
+            for site in self.sites:
+                module = layer.get(site)
+                if isinstance(module, LoRALinear):
+                    layer.put(site, module.merged())

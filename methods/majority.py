@@ -1,0 +1,50 @@
+"""The lowest floor: the same answer for every example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Classifier, Method
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Constant(Classifier):
+    """Gives the same logits whatever the input; keeps the backbone at hand but never calls it."""
+
+    logits: Tensor
+
+    def __init__(self, backbone: PreTrainedModel, logits: Tensor) -> None:
+        super().__init__(backbone, outputs=len(logits))
+        self.register_buffer("logits", logits)
+
+    def head_parameters(self) -> dict[str, nn.Parameter]:
+        """Nothing is trained."""
+        return {}
+
+    def forward(self, *, input_ids: Tensor, **_: Tensor) -> Tensor:
+        """Returns (batch, outputs)."""
+        return self.logits.expand(len(input_ids), -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Majority(Method):
+    """Answers with the most frequent class of the training labels, or with their mean; reads no text."""
+
+    name: ClassVar[str] = "majority"
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        """Nothing to insert."""
+
+    def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:
+        """Replaces the head by the labels' log-frequencies, or by their mean."""
+        if labels.is_floating_point():
+            logits = labels.mean().view(1)
+        else:
+            logits = (torch.bincount(labels, minlength=classifier.outputs) / len(labels)).log()
+        return Constant(classifier.backbone, logits)

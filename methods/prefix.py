@@ -1,0 +1,157 @@
+"""Prefix-tuning: trained keys and values in front of every layer's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from methods.attention import LayerPrefix, enable
+from methods.base import Method, Part, switch
+from methods.sites import Layer, layers, linear_at, missing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class PrefixNetwork(nn.Module):
+    """The reparametrisation `P' = W_up tanh(W_down P)` (Li and Liang 2021, section 4.3).
+
+    P is an embedding of `length` positions. Runs once a forward pass, not once an example, and is thrown
+    away by `eject`.
+    """
+
+    def __init__(self, *, length: int, width: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(length, width)
+        self.down = nn.Linear(width, hidden)
+        self.up = nn.Linear(hidden, outputs)
+        self.handle: RemovableHandle | None = None
+
+    def forward(self) -> Tensor:
+        """Returns (length, outputs)."""
+        return self.up(torch.tanh(self.down(self.embedding.weight)))  # type: ignore[no-any-return]
+
+
+def insert_prefix(
+    model: PreTrainedModel,
+    *,
+    length: int,
+    hidden: int,
+    log_gate: bool = False,
+    gates: list[Callable[[], Tensor]] | None = None,
+) -> None:
+    """Gives every layer a prefix.
+
+    Args:
+        model: the backbone.
+        length: positions of the prefix.
+        hidden: width of the reparametrisation network; 0 trains keys and values directly.
+        log_gate: see `LayerPrefix`.
+        gates: a reader of gate values for each layer; None leaves the prefix ungated.
+    """
+    enable(model)
+    found = layers(model)
+    shapes = [_shape(model, layer, length) for layer in found]
+    prefixes = [LayerPrefix(gate=gates[i] if gates else None, log_gate=log_gate) for i in range(len(found))]
+    for layer, prefix in zip(found, prefixes, strict=True):
+        layer.get("attention").add_module("prefix", prefix)
+    if not hidden:
+        for prefix, shape in zip(prefixes, shapes, strict=True):
+            prefix.own(torch.empty(shape).normal_(std=0.02))
+        return
+    outputs = sum(shape[0] * shape[1] * shape[3] for shape in shapes)
+    network = PrefixNetwork(length=length, width=model.config.hidden_size, hidden=hidden, outputs=outputs)
+    model.add_module("prefix_network", network)
+
+    def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+        for prefix, states in zip(prefixes, _split(network(), shapes), strict=True):
+            prefix.states = states
+
+    network.handle = model.register_forward_pre_hook(enter)
+
+
+def _shape(model: PreTrainedModel, layer: Layer, length: int) -> tuple[int, int, int, int]:
+    """Shape of one layer's states: (2, heads, length, head width)."""
+    heads = model.config.num_attention_heads
+    return 2, heads, length, linear_at(layer, "key").out_features // heads
+
+
+def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tensor]:
+    """Cuts the network's output (length, outputs) into each layer's states."""
+    pieces = output.split([shape[0] * shape[1] * shape[3] for shape in shapes], dim=1)
+    return [
+        piece.view(length, two, heads, width).permute(1, 2, 0, 3)
+        for piece, (two, heads, length, width) in zip(pieces, shapes, strict=True)
+    ]
+
+
+def eject_network(model: PreTrainedModel) -> None:
+    """Replaces the reparametrisation network by the keys and values that it yields; a no-op without one."""
+    network = getattr(model, "prefix_network", None)
+    if not isinstance(network, PrefixNetwork):
+        return
+    found = layers(model)
+    shapes = [_shape(model, layer, network.embedding.num_embeddings) for layer in found]
+    with torch.no_grad():
+        states = _split(network(), shapes)
+    for layer, state in zip(found, states, strict=True):
+        layer_prefix(layer).own(state.contiguous())
+    if network.handle is not None:
+        network.handle.remove()
+    del model.prefix_network
+
+
+def layer_prefix(layer: Layer) -> LayerPrefix:
+    """The prefix of a layer."""
+    prefix = layer.get("attention").get_submodule("prefix")
+    assert isinstance(prefix, LayerPrefix)
+    return prefix
+
+
+def prefix_part(layer: Layer) -> Part:
+    """The part that a layer's prefix is; its parameters are the keys and values once `eject` has run."""
+    prefix = layer_prefix(layer)
+    states = prefix._parameters.get("states")
+    return Part(
+        kind="prefix",
+        layer=layer.index,
+        site="attention",
+        module=layer.get("attention"),
+        parameters=() if states is None else (states,),
+        remove=switch(prefix),
+        gate=prefix.gate,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix(Method):
+    """Puts `length` trained keys and values in front of every layer's own.
+
+    Attributes:
+        length: positions of the prefix.
+        hidden: width of the network that generates it while training; 0 trains it directly.
+    """
+
+    name: ClassVar[str] = "prefix"
+    paper: ClassVar[str] = "Li and Liang 2021, arXiv 2101.00190"
+
+    length: Annotated[int, Gt(0)] = 10
+    hidden: Annotated[int, Ge(0)] = 512
+
+    def unsupported(self, config: PretrainedConfig) -> str | None:
+        return missing(config)
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        insert_prefix(model, length=self.length, hidden=self.hidden)
+
+    def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
+        return [prefix_part(layer) for layer in layers(model)]
+
+    def eject(self, model: PreTrainedModel) -> None:
+        eject_network(model)

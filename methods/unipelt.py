@@ -1,0 +1,136 @@
+"""UniPELT: adapter, prefix and LoRA together in every layer, each behind a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from methods.adapter import Bottleneck, adapter_part, insert_after_ffn
+from methods.base import Method, Part
+from methods.gates import FORMS, Reading, TokenMean
+from methods.lora import LoRALinear, lora_part
+from methods.prefix import eject_network, insert_prefix, prefix_part
+from methods.sites import Layer, Site, layers, linear_at, missing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+LORA_SITES: tuple[Site, ...] = ("query", "value")
+GateReader = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniPELT(Method):
+    """`base(x) + G(h) * part(x)` for each part in each layer (Mao et al. 2022).
+
+    Prefix's and LoRA's gates read the layer's input, the adapter's reads h_FN. Where the paper and the
+    authors' code differ a field says which is meant.
+
+    Attributes:
+        parts: which submodules, any non-empty subset of A (adapter), P (prefix), L (LoRA).
+        gate: form of the gates; `none` is the paper's NoGate ablation.
+        gate_mean: mean over the tokens that are no padding, or over the padding too (the released code).
+        lora_gates: one gate for LoRA a layer (the paper), or one each for query and value (the code).
+        prefix_gate: `scale` multiplies keys and values (paper and code: zero does not remove the prefix);
+            `log` adds log G to the prefix's attention scores (zero removes it exactly).
+        bottleneck: the adapter's width.
+        length: positions of the prefix.
+        hidden: width of the prefix network; 0 trains the prefix directly.
+        r: LoRA's rank.
+        alpha: LoRA's strength alpha / r where it has no gate.
+    """
+
+    name: ClassVar[str] = "unipelt"
+    paper: ClassVar[str] = "Mao et al. 2022, arXiv 2110.07577"
+
+    parts: str = "APL"
+    gate: str = "sigmoid"
+    gate_mean: Literal["masked", "padded"] = "masked"
+    lora_gates: Literal[1, 2] = 1
+    prefix_gate: Literal["scale", "log"] = "scale"
+    bottleneck: Annotated[int, Gt(0)] = 48
+    length: Annotated[int, Gt(0)] = 10
+    hidden: Annotated[int, Ge(0)] = 512
+    r: Annotated[int, Gt(0)] = 8
+    alpha: Annotated[float, Gt(0)] = 16.0
+
+    def __post_init__(self) -> None:
+        if not self.parts or set(self.parts) - set("APL") or len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts: {self.parts!r} is no non-empty subset of A, P, L (such as AP or APL)")
+        if self.gate not in FORMS and self.gate != "none":
+            raise ValueError(f"gate: {self.gate!r} is none of {', '.join(['none', *FORMS])}")
+
+    def unsupported(self, config: PretrainedConfig) -> str | None:
+        return missing(config)
+
+    def adapt(self, model: PreTrainedModel) -> None:
+        mean = TokenMean(masked=self.gate_mean == "masked")
+        if self.gate != "none":
+            mean.attach(model)
+        columns = [self._input_gates(layer, mean) for layer in layers(model)]
+        if "P" in self.parts:
+            insert_prefix(
+                model,
+                length=self.length,
+                hidden=self.hidden,
+                log_gate=self.prefix_gate == "log",
+                gates=None if self.gate == "none" else [readers["prefix"] for readers in columns],
+            )
+        for layer, readers in zip(layers(model), columns, strict=True):
+            if "L" in self.parts:
+                for site in LORA_SITES:
+                    base, gate = linear_at(layer, site), readers.get(site)
+                    layer.put(site, LoRALinear(base, r=self.r, alpha=self.alpha, gate=gate))
+            if "A" in self.parts:
+                insert_after_ffn(layer, lambda width: self._bottleneck(width, mean))
+
+    def _input_gates(self, layer: Layer, mean: TokenMean) -> dict[str, GateReader]:
+        """Adds the gates that read the layer's input, as one module; returns a reader for each site."""
+        owners = ["prefix"] if "P" in self.parts else []
+        if "L" in self.parts:
+            owners += LORA_SITES[: self.lora_gates]
+        if self.gate == "none" or not owners:
+            return {}
+        attention = layer.get("attention")
+        gates = FORMS[self.gate](linear_at(layer, "query").in_features, len(owners))
+        reading = Reading(gates, mean)
+        attention.add_module("gates", gates)
+
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            reading.take(args[0] if args else kwargs["hidden_states"])
+
+        attention.register_forward_pre_hook(enter, with_kwargs=True)
+        readers = {owner: reading.column(index) for index, owner in enumerate(owners)}
+        if "L" in self.parts and self.lora_gates == 1:
+            readers["value"] = readers["query"]
+        return readers
+
+    def _bottleneck(self, width: int, mean: TokenMean) -> Bottleneck:
+        reading = None if self.gate == "none" else Reading(FORMS[self.gate](width, 1), mean)
+        return Bottleneck(width, self.bottleneck, activation="relu", std=0.02, reading=reading)
+
+    def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
+        found: list[Part] = []
+        for layer in layers(model):
+            if "A" in self.parts:
+                found.append(adapter_part(layer, "ffn_norm"))
+            if "P" in self.parts:
+                found.append(prefix_part(layer))
+            if "L" in self.parts:
+                found += [lora_part(layer, site) for site in LORA_SITES]
+        return found
+
+    def eject(self, model: PreTrainedModel) -> None:
+        eject_network(model)
+
+    def merge(self, model: PreTrainedModel) -> None:
+        """Folds LoRA in where it has no gate; a gate differs from example to example and cannot be folded."""
+        for layer in layers(model):
+            for site in LORA_SITES:
+                module = layer.get(site)
+                if isinstance(module, LoRALinear) and module.gate is None:
+                    layer.put(site, module.merged())
