@@ -83,15 +83,26 @@ class Method(ABC):
     The harness freezes the backbone before `adapt` and thaws the head after it, the same for all.
 
     Attributes:
+        name: what it is called on the command line.
+        paper: where it comes from.
+        thaws: it trains weights of the backbone itself, not only modules that it inserts.
+        starts_as_identity: a fresh one leaves the backbone's output as it is, to the bit.
         learning_rate: AdamW's, for everything the method trains in the backbone.
         head_learning_rate: AdamW's, for the head; None takes the protocol's.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
+    thaws: ClassVar[bool] = False
+    starts_as_identity: ClassVar[bool] = False
 
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     head_learning_rate: Annotated[float, Gt(0)] | None = None
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padding changes its output, which no method should want unless that is studied."""
+        return False
 
     @abstractmethod
     def adapt(self, model: PreTrainedModel) -> None:

@@ -16,6 +16,7 @@ class BitFit(Method):
     """Trains every bias of the backbone, those of the layer norms, embeddings and pooler included."""
 
     name: ClassVar[str] = "bitfit"
+    thaws: ClassVar[bool] = True
     paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv 2106.10199"
 
     def adapt(self, model: PreTrainedModel) -> None:

@@ -18,6 +18,7 @@ class Full(Method):
     """Trains everything, at a rate small enough not to forget what pretraining learned."""
 
     name: ClassVar[str] = "full"
+    thaws: ClassVar[bool] = True
     paper: ClassVar[str] = "Devlin et al. 2019, arXiv 1810.04805"
 
     learning_rate: Annotated[float, Gt(0)] = 5e-5

@@ -16,6 +16,7 @@ class Head(Method):
     """Leaves the backbone as it is: a linear probe."""
 
     name: ClassVar[str] = "head"
+    starts_as_identity: ClassVar[bool] = True
 
     def adapt(self, model: PreTrainedModel) -> None:
         """Nothing to insert: the harness trains the head for every method."""

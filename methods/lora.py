@@ -109,6 +109,7 @@ class LoRA(Method):
     """
 
     name: ClassVar[str] = "lora"
+    starts_as_identity: ClassVar[bool] = True
     paper: ClassVar[str] = "Hu et al. 2021, arXiv 2106.09685"
 
     r: Annotated[int, Gt(0)] = 8

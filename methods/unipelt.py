@@ -64,6 +64,10 @@ class UniPELT(Method):
         if self.gate not in FORMS and self.gate != "none":
             raise ValueError(f"gate: {self.gate!r} is none of {', '.join(['none', *FORMS])}")
 
+    @property
+    def reads_padding(self) -> bool:
+        return self.gate_mean == "padded" and self.gate != "none"
+
     def unsupported(self, config: PretrainedConfig) -> str | None:
         return missing(config)
 
