@@ -17,5 +17,6 @@ BUILT_IN: dict[str, str] = {
 VARIANTS: dict[str, str] = {
     "unipelt-ap": "unipelt[parts=AP]",
     "unipelt-apl": "unipelt[parts=APL]",
+    "unipelt-hard": "unipelt[gate=hard,prefix_gate=log,sparsity=0.1]",
 }
 """name -> the specification it stands for."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.base import Method, Part, switch
-from methods.gates import Reading
+from methods.gates import Reading, where_open
 from methods.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
@@ -27,42 +27,30 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """`base + G (W_up phi(W_down h + b) + b)`; weights N(0, std), biases 0 (Mao et al. 2022, section 2.2).
+    """`base + G (W_up phi(W_down h + b) + b)`; weights N(0, std), biases 0 (Mao et al. 2022, section 2.2)."""
 
-    The gate's values, if there is one, are computed from h, the bottleneck's own input.
-    """
-
-    def __init__(
-        self, width: int, bottleneck: int, *, activation: Activation, std: float, reading: Reading | None = None
-    ) -> None:
+    def __init__(self, width: int, bottleneck: int, *, activation: Activation, std: float) -> None:
         super().__init__()
         self.down_weight = nn.Parameter(torch.empty(bottleneck, width).normal_(std=std))
         self.down_bias = nn.Parameter(torch.zeros(bottleneck))
         self.up_weight = nn.Parameter(torch.empty(width, bottleneck).normal_(std=std))
         self.up_bias = nn.Parameter(torch.zeros(width))
         self.activation = ACTIVATIONS[activation]
-        self.reading = reading
-        self.gates = None if reading is None else reading.gates
 
-    def forward(self, hidden: Tensor, base: Tensor) -> Tensor:
-        """Adds the bottleneck's output for `hidden` to `base`; all shapes (batch, tokens, width)."""
+    def forward(self, hidden: Tensor, base: Tensor, gate: Tensor | None = None) -> Tensor:
+        """Adds the output for `hidden`, times `gate` (batch,), to `base`; both (batch, tokens, width)."""
         inner = self.activation(functional.linear(hidden, self.down_weight, self.down_bias))
         flat = base.flatten(0, -2)  # (tokens, width)
-        bias, up = self.up_bias.to(inner.dtype), self.up_weight.t().to(inner.dtype)
-        if self.reading is None:
+        bias, up = self.up_bias.to(inner.dtype), self.up_weight.t()
+        if gate is None:
             output = flat + bias
         else:
-            self.reading.take(hidden)
-            gate = self.reading.values.to(inner.dtype).view(-1, 1, 1)
+            gate = gate.to(inner.dtype).view(-1, 1, 1)
             inner = inner * gate  # before W_up, where it is narrow
             output = torch.addcmul(flat, gate.expand(-1, base.shape[1], 1).reshape(-1, 1), bias)
-        output.addmm_(inner.flatten(0, -2).to(output.dtype), up.to(output.dtype))  # adds in place: no second copy
+        # Adds onto the output in place: no second tensor of its size.
+        output.addmm_(inner.flatten(0, -2).to(output.dtype), up.to(output.dtype))
         return output.view_as(base)
-
-    @property
-    def gate(self) -> Callable[[], Tensor] | None:
-        """Reads the gate's current values; None if ungated."""
-        return None if self.reading is None else self.reading.column(0)
 
     def own_parameters(self) -> tuple[nn.Parameter, ...]:
         """The bottleneck's parameters without its gate's."""
@@ -73,22 +61,35 @@ class AdapterNorm(nn.LayerNorm):
     """Pfeiffer placement: stands in for the layer norm after the feed-forward block.
 
     Its input s = h_F + residual. It yields `LN(s + A(LN(s)))`: the adapter reads h_FN = LN(s), and the
-    layer's own residual and norm are applied again (Pfeiffer et al. 2020). Shape (batch, tokens, width).
+    layer's own residual and norm are applied again (Pfeiffer et al. 2020). A gate reads h_FN as well.
+    Shape (batch, tokens, width).
     """
 
-    def __init__(self, base: nn.LayerNorm, adapter: Bottleneck) -> None:
+    def __init__(self, base: nn.LayerNorm, adapter: Bottleneck, reading: Reading | None = None) -> None:
         nn.Module.__init__(self)
         self.normalized_shape, self.eps = base.normalized_shape, base.eps
         self.elementwise_affine = base.elementwise_affine
         self.weight, self.bias = base.weight, base.bias
         self.adapter = adapter
+        self.reading = reading
+        self.gates = None if reading is None else reading.gate
+        self.gate = None if reading is None else reading.reader(0)
         self.removed = False
 
     def forward(self, input: Tensor) -> Tensor:
         normed = super().forward(input)
         if self.removed:
             return normed
-        return super().forward(self.adapter(normed, input))
+        if self.reading is not None:
+            self.reading.take(normed)
+        return where_open(self.gate, lambda: normed, lambda rows: self._adapted(normed, input, rows))
+
+    def _adapted(self, normed: Tensor, input: Tensor, rows: Tensor | None) -> Tensor:
+        gate = None if self.gate is None else self.gate()
+        if rows is not None:
+            normed, input = normed[rows], input[rows]
+            gate = None if gate is None else gate[rows]
+        return nn.LayerNorm.forward(self, self.adapter(normed, input, gate))
 
 
 class AdapterLinear(nn.Linear):
@@ -109,12 +110,15 @@ class AdapterLinear(nn.Linear):
         return adapted
 
 
-def insert_after_ffn(layer: Layer, make: Callable[[int], Bottleneck]) -> None:
-    """Puts an adapter in Pfeiffer placement into a layer; `make` builds it for a width."""
+def insert_after_ffn(
+    layer: Layer, make: Callable[[int], Bottleneck], gate: Callable[[int], Reading] | None = None
+) -> None:
+    """Puts an adapter in Pfeiffer placement into a layer; `make` and `gate` build it for a width."""
     norm = layer.get("ffn_norm")
     if not isinstance(norm, nn.LayerNorm):
         raise ValueError(f"layer {layer.index}: ffn_norm is a {type(norm).__name__}, not a layer norm")
-    layer.put("ffn_norm", AdapterNorm(norm, make(norm.normalized_shape[0])))
+    width = norm.normalized_shape[0]
+    layer.put("ffn_norm", AdapterNorm(norm, make(width), None if gate is None else gate(width)))
 
 
 def adapter_part(layer: Layer, site: Site) -> Part:
@@ -128,7 +132,7 @@ def adapter_part(layer: Layer, site: Site) -> Part:
         module=module,
         parameters=module.adapter.own_parameters(),
         remove=switch(module),
-        gate=module.adapter.gate,
+        gate=module.gate if isinstance(module, AdapterNorm) else None,
     )
 
 

@@ -6,7 +6,6 @@ drops the padding mask.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,8 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from methods.gates import GateReader, where_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +36,7 @@ class LayerPrefix(nn.Module):
 
     states: Tensor
 
-    def __init__(self, *, gate: Callable[[], Tensor] | None = None, log_gate: bool = False) -> None:
+    def __init__(self, *, gate: GateReader | None = None, log_gate: bool = False) -> None:
         super().__init__()
         self.gate = gate
         self.log_gate = log_gate
@@ -51,22 +52,24 @@ class LayerPrefix(nn.Module):
         """How many positions it adds."""
         return self.states.shape[2]
 
-    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts the prefix in front of keys and values, (batch, heads, tokens, head width) each."""
+    def extend(self, key: Tensor, value: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Puts the prefix, times `gate` (batch,), before keys and values (batch, heads, tokens, width)."""
         states = self.states.to(key.dtype).unsqueeze(1)  # (2, 1, heads, length, head width)
-        if self.gate is not None and not self.log_gate:
-            states = states * self.gate().to(key.dtype).view(1, -1, 1, 1, 1)
+        if gate is not None and not self.log_gate:
+            states = states * gate.to(key.dtype).view(1, -1, 1, 1, 1)
         states = states.expand(-1, len(key), -1, -1, -1)
         return torch.cat((states[0], key), dim=2), torch.cat((states[1], value), dim=2)
 
-    def extend_mask(self, mask: Tensor | None, query: Tensor, *, causal: bool) -> Tensor | None:
+    def extend_mask(
+        self, mask: Tensor | None, query: Tensor, gate: Tensor | None, *, causal: bool
+    ) -> Tensor | None:
         """The mask over prefix and tokens: (batch, 1, queries, length + tokens), or None for no limit."""
         if mask is None and causal and query.shape[2] > 1:
             queries = query.shape[2]
             mask = torch.ones(queries, queries, dtype=torch.bool, device=query.device).tril()[None, None]
-        if self.gate is None or not self.log_gate:
+        if gate is None or not self.log_gate:
             return None if mask is None else functional.pad(mask, (self.length, 0), value=_seen(mask))
-        gate = self.gate().to(query.dtype).view(-1, 1, 1, 1)
+        gate = gate.to(query.dtype).view(-1, 1, 1, 1)
         # The clamp keeps the gradient finite at an exact zero, which then becomes -inf: no mass at all.
         scores = gate.clamp_min(torch.finfo(gate.dtype).tiny).log().masked_fill(gate == 0, -torch.inf)
         batch, _, queries, _ = query.shape
@@ -93,16 +96,32 @@ def _prefix_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: as `sdpa`, with the module's prefix in front if it has one."""
+    """The attention function for the registry: as `sdpa`, with the module's prefix in front if it has one."""
     prefix = getattr(module, "prefix", None)
-    if isinstance(prefix, LayerPrefix) and not prefix.removed:
-        is_causal = kwargs.pop("is_causal", None)
-        causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-        attention_mask = prefix.extend_mask(attention_mask, query, causal=causal)
-        key, value = prefix.extend(key, value)
-        kwargs["is_causal"] = False
-    output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return output, None
+
+    def plain() -> Tensor:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return output
+
+    if not isinstance(prefix, LayerPrefix) or prefix.removed:
+        return plain(), None
+    is_causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+
+    def prefixed(rows: Tensor | None) -> Tensor:
+        states, mask = (query, key, value), attention_mask
+        gate = None if prefix.gate is None else prefix.gate()
+        if rows is not None:
+            states = (query[rows], key[rows], value[rows])
+            mask = mask[rows] if mask is not None and len(mask) > 1 else mask
+            gate = None if gate is None else gate[rows]
+        mask = prefix.extend_mask(mask, states[0], gate, causal=causal)
+        keys, values = prefix.extend(states[1], states[2], gate)
+        settings = kwargs | {"is_causal": False}
+        output, _ = sdpa_attention_forward(module, states[0], keys, values, mask, **settings)
+        return output
+
+    return where_open(prefix.gate, plain, prefixed), None
 
 
 AttentionInterface.register(NAME, _prefix_attention)
@@ -114,4 +133,3 @@ def enable(model: PreTrainedModel) -> None:
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise ValueError(f"{type(model).__name__} does not take an attention function from the registry")
-

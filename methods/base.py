@@ -13,6 +13,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from methods.gates import GateReader
+
 Restore = Callable[[], None]
 
 
@@ -29,7 +31,7 @@ class Part:
         parameters: the parameters it consists of, without its gate's.
         remove: takes the part out of the model (really: its work is no longer done) and returns the
             function that puts it back.
-        gate: reads the gate values of the last forward pass, shape (batch,); None if ungated.
+        gate: reads the part's gate in the current forward pass; None if ungated.
     """
 
     kind: str
@@ -38,7 +40,7 @@ class Part:
     module: nn.Module
     parameters: tuple[nn.Parameter, ...]
     remove: Callable[[], Restore]
-    gate: Callable[[], Tensor] | None = None
+    gate: GateReader | None = None
 
     @property
     def name(self) -> str:
@@ -129,10 +131,10 @@ class Method(ABC):
 
         return thawed_parts(model, pretrained)
 
-    def eject(self, model: PreTrainedModel) -> None:
+    def eject(self, model: PreTrainedModel) -> None:  # noqa: B027 - an optional hook
         """Drops what training alone needed. The logits do not change."""
 
-    def merge(self, model: PreTrainedModel) -> None:
+    def merge(self, model: PreTrainedModel) -> None:  # noqa: B027 - an optional hook
         """Folds what can be folded into the backbone's own weights. The logits do not change."""
 
     def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:

@@ -7,8 +7,15 @@ the hook leaves. A `Reading` hands the values of the current forward pass to the
 
 from __future__ import annotations
 
+import importlib.util
+import math
+import sys
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,8 +56,13 @@ class TokenMean:
             self.weights = (counted / counted.sum(dim=1, keepdim=True)).unsqueeze(1)
 
 
-class Gates(nn.Module, ABC):
-    """`count` gates that read the same hidden states."""
+class Gate(nn.Module, ABC):
+    """A form of gate. One module computes all `count` gates that read the same hidden states.
+
+    Args:
+        width: of the hidden states.
+        count: how many gates.
+    """
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__()
@@ -69,8 +81,15 @@ class Gates(nn.Module, ABC):
             (batch, count).
         """
 
+    def active_probability(self) -> Tensor | None:
+        """Probability that each gate of the last forward pass is not zero, (batch, count).
 
-class SigmoidGates(Gates):
+        None for a form whose gates are never exactly zero. What is returned may enter the loss.
+        """
+        return None
+
+
+class SigmoidGate(Gate):
     """`G = mean over tokens of sigmoid(h W + b)`; weights N(0, 0.02), bias 0: values start near 0.5."""
 
     def __init__(self, width: int, count: int) -> None:
@@ -83,7 +102,7 @@ class SigmoidGates(Gates):
         return (mean.to(scores.dtype) @ scores).squeeze(1)
 
 
-class ConstantGates(Gates):
+class ConstantGate(Gate):
     """One learned number a gate, the same for every example: what is left when a gate reads nothing."""
 
     def __init__(self, width: int, count: int) -> None:
@@ -94,23 +113,127 @@ class ConstantGates(Gates):
         return self.bias.sigmoid().expand(len(hidden), -1)
 
 
-FORMS: dict[str, type[Gates]] = {"sigmoid": SigmoidGates, "constant": ConstantGates}
-"""What a method's field `gate` may say, besides `none`."""
+class HardConcreteGate(Gate):
+    """Gates that are exactly 0 or 1 with positive probability (Louizos et al. 2018, eq. 10 to 13).
+
+    `log alpha = mean over tokens of h W + b`; in training a gate is a stretched and clipped sample of the
+    concrete distribution, in evaluation the clipped stretched mean. `active_probability` is eq. 12.
+    """
+
+    BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__(width, count)
+        self.weight = nn.Parameter(torch.empty(count, width).normal_(std=0.02))
+        self.bias = nn.Parameter(torch.zeros(count))
+        self.log_alpha: Tensor | None = None
+
+    def forward(self, hidden: Tensor, mean: Tensor) -> Tensor:
+        scores = functional.linear(hidden, self.weight, self.bias)
+        log_alpha = (mean.to(scores.dtype) @ scores).squeeze(1)  # (batch, count)
+        self.log_alpha = log_alpha
+        if self.training:
+            uniform = torch.rand_like(log_alpha).clamp(1e-6, 1 - 1e-6)
+            concrete = ((uniform.log() - (1 - uniform).log() + log_alpha) / self.BETA).sigmoid()
+        else:
+            concrete = log_alpha.sigmoid()
+        return (concrete * (self.ZETA - self.GAMMA) + self.GAMMA).clamp(0, 1)
+
+    def active_probability(self) -> Tensor | None:
+        if self.log_alpha is None:
+            return None
+        return (self.log_alpha - self.BETA * math.log(-self.GAMMA / self.ZETA)).sigmoid()
+
+
+FORMS: dict[str, type[Gate]] = {"sigmoid": SigmoidGate, "constant": ConstantGate, "hard": HardConcreteGate}
+"""The shipped forms by name."""
+
+
+def form(name: str) -> type[Gate]:
+    """The form called `name`: shipped, an entry point of group `tunebench.gates`, or `file.py:Class`.
+
+    Raises:
+        ValueError: there is no such form, or it is no `Gate`.
+    """
+    if name in FORMS:
+        return FORMS[name]
+    path, _, attribute = name.rpartition(":")
+    if path.endswith(".py"):
+        found = getattr(_module(Path(path)), attribute, None)
+    else:
+        found = next((entry.load() for entry in entry_points(group="tunebench.gates", name=name)), None)
+    if not (isinstance(found, type) and issubclass(found, Gate)):
+        known = ", ".join(["none", *FORMS])
+        raise ValueError(f"gate: {name!r} is none of {known}, and no file.py:Class that is a bench.Gate")
+    return found
+
+
+def _module(path: Path) -> ModuleType:
+    """Imports a file once."""
+    path = path.resolve()
+    name = f"tunebench_gate_{path.stem}_{zlib.crc32(str(path).encode())}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise ValueError(f"gate: there is no Python file {path}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
 
 
 class Reading:
-    """The values of one module of gates in the current forward pass."""
+    """The values of one gate module in the current forward pass."""
 
     values: Tensor  # (batch, count)
 
-    def __init__(self, gates: Gates, mean: TokenMean) -> None:
-        self.gates = gates
+    def __init__(self, gate: Gate, mean: TokenMean) -> None:
+        self.gate = gate
         self.mean = mean
 
     def take(self, hidden: Tensor) -> None:
         """Computes the gates from `hidden` (batch, tokens, width)."""
-        self.values = self.gates(hidden, self.mean.weights)
+        self.values = self.gate(hidden, self.mean.weights)
 
-    def column(self, index: int) -> Callable[[], Tensor]:
-        """A function that reads the current values of one gate, (batch,)."""
-        return lambda: self.values[:, index]
+    def reader(self, index: int) -> GateReader:
+        """What a part reads its gate by."""
+        return GateReader(self, index)
+
+
+class GateReader:
+    """Reads one gate's values for the examples of the current forward pass.
+
+    Attributes:
+        threshold: a part is not computed for examples whose value is not above it; None computes all.
+    """
+
+    def __init__(self, reading: Reading, index: int) -> None:
+        self.reading = reading
+        self.index = index
+        self.threshold: float | None = None
+
+    def __call__(self) -> Tensor:
+        """The values, (batch,)."""
+        return self.reading.values[:, self.index]
+
+
+def where_open(
+    gate: GateReader | None, closed: Callable[[], Tensor], opened: Callable[[Tensor | None], Tensor]
+) -> Tensor:
+    """Conditional computation: does a part's work only for the examples whose gate is above its threshold.
+
+    Args:
+        gate: the part's gate; None, or one without threshold, does the work for all.
+        closed: what the part's site yields without the part, for the whole batch.
+        opened: what it yields with the part, for the rows given (None: all), in their order.
+
+    Returns:
+        The site's output for the whole batch, as if closed gates were exactly shut.
+    """
+    if gate is None or gate.threshold is None:
+        return opened(None)
+    rows = (gate() > gate.threshold).nonzero().squeeze(1)
+    if len(rows) == len(gate()):
+        return opened(None)
+    output = closed()
+    return output.index_copy(0, rows, opened(rows)) if len(rows) else output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.base import Method, Part, switch
+from methods.gates import GateReader, where_open
 from methods.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LoRALinear(nn.Linear):
         r: int,
         alpha: float,
         dropout: float = 0.0,
-        gate: Callable[[], Tensor] | None = None,
+        gate: GateReader | None = None,
     ) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
@@ -58,14 +59,23 @@ class LoRALinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if self.removed:
             return super().forward(input)
+        plain = super().forward
+        return where_open(self.gate, lambda: plain(input), lambda rows: self._adapted(input, rows))
+
+    def _adapted(self, input: Tensor, rows: Tensor | None) -> Tensor:
+        gate = None if self.gate is None else self.gate()
+        if rows is not None:
+            input = input[rows]
+            gate = None if gate is None else gate[rows]
         flat = input.flatten(0, -2)  # (tokens, in)
         output = functional.linear(flat, self.weight, self.bias)
         low = functional.dropout(input, self.dropout, self.training) if self.dropout else input
-        low = functional.linear(low, self.lora_A)  # (batch, tokens, r): narrow, so the gate costs nothing here
-        if self.gate is not None:
-            low = low * self.gate().to(low.dtype).view(-1, 1, 1)
+        low = functional.linear(low, self.lora_A)  # (batch, tokens, r)
+        if gate is not None:
+            low = low * gate.to(low.dtype).view(-1, 1, 1)  # where it is narrow, the gate costs nothing
         # One product that adds onto the output in place: no second tensor of the output's size.
-        output.addmm_(low.flatten(0, -2).to(output.dtype), self.lora_B.t().to(output.dtype), alpha=self.scaling)
+        up = self.lora_B.t().to(output.dtype)
+        output.addmm_(low.flatten(0, -2).to(output.dtype), up, alpha=self.scaling)
         return output.view(*input.shape[:-1], self.out_features)
 
     @torch.no_grad()

@@ -27,9 +27,8 @@ class Constant(Classifier):
         """Nothing is trained."""
         return {}
 
-    def forward(self, *, input_ids: Tensor, **_: Tensor) -> Tensor:
-        """Returns (batch, outputs)."""
-        return self.logits.expand(len(input_ids), -1)
+    def forward(self, **batch: Tensor) -> Tensor:
+        return self.logits.expand(len(batch["input_ids"]), -1)
 
 
 @dataclass(frozen=True, kw_only=True)

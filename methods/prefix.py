@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from methods.attention import LayerPrefix, enable
 from methods.base import Method, Part, switch
+from methods.gates import GateReader
 from methods.sites import Layer, layers, linear_at, missing
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def insert_prefix(
     length: int,
     hidden: int,
     log_gate: bool = False,
-    gates: list[Callable[[], Tensor]] | None = None,
+    gates: list[GateReader] | None = None,
 ) -> None:
     """Gives every layer a prefix.
 

@@ -1,4 +1,4 @@
-"""What methods that thaw weights of the backbone share: their parts are differences to the pretrained values."""
+"""What methods that thaw weights share: their parts are differences to the pretrained values."""
 
 from __future__ import annotations
 

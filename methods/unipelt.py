@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from methods.adapter import Bottleneck, adapter_part, insert_after_ffn
 from methods.base import Method, Part
-from methods.gates import FORMS, Reading, TokenMean
+from methods.gates import GateReader, Reading, TokenMean, form
 from methods.lora import LoRALinear, lora_part
-from methods.prefix import eject_network, insert_prefix, prefix_part
+from methods.prefix import eject_network, insert_prefix, layer_prefix, prefix_part
 from methods.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 LORA_SITES: tuple[Site, ...] = ("query", "value")
-GateReader = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,8 @@ class UniPELT(Method):
         hidden: width of the prefix network; 0 trains the prefix directly.
         r: LoRA's rank.
         alpha: LoRA's strength alpha / r where it has no gate.
+        sparsity: weight in the loss of the expected share of active parameters (Louizos et al. 2018, eq. 12);
+            acts on gate forms that can be exactly zero.
     """
 
     name: ClassVar[str] = "unipelt"
@@ -57,12 +59,13 @@ class UniPELT(Method):
     hidden: Annotated[int, Ge(0)] = 512
     r: Annotated[int, Gt(0)] = 8
     alpha: Annotated[float, Gt(0)] = 16.0
+    sparsity: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         if not self.parts or set(self.parts) - set("APL") or len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts: {self.parts!r} is no non-empty subset of A, P, L (such as AP or APL)")
-        if self.gate not in FORMS and self.gate != "none":
-            raise ValueError(f"gate: {self.gate!r} is none of {', '.join(['none', *FORMS])}")
+        if self.gate != "none":
+            form(self.gate)
 
     @property
     def reads_padding(self) -> bool:
@@ -90,7 +93,11 @@ class UniPELT(Method):
                     base, gate = linear_at(layer, site), readers.get(site)
                     layer.put(site, LoRALinear(base, r=self.r, alpha=self.alpha, gate=gate))
             if "A" in self.parts:
-                insert_after_ffn(layer, lambda width: self._bottleneck(width, mean))
+                insert_after_ffn(
+                    layer,
+                    lambda width: Bottleneck(width, self.bottleneck, activation="relu", std=0.02),
+                    None if self.gate == "none" else lambda width: Reading(form(self.gate)(width, 1), mean),
+                )
 
     def _input_gates(self, layer: Layer, mean: TokenMean) -> dict[str, GateReader]:
         """Adds the gates that read the layer's input, as one module; returns a reader for each site."""
@@ -100,22 +107,18 @@ class UniPELT(Method):
         if self.gate == "none" or not owners:
             return {}
         attention = layer.get("attention")
-        gates = FORMS[self.gate](linear_at(layer, "query").in_features, len(owners))
-        reading = Reading(gates, mean)
-        attention.add_module("gates", gates)
+        gate = form(self.gate)(linear_at(layer, "query").in_features, len(owners))
+        reading = Reading(gate, mean)
+        attention.add_module("gates", gate)
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             reading.take(args[0] if args else kwargs["hidden_states"])
 
         attention.register_forward_pre_hook(enter, with_kwargs=True)
-        readers = {owner: reading.column(index) for index, owner in enumerate(owners)}
+        readers = {owner: reading.reader(index) for index, owner in enumerate(owners)}
         if "L" in self.parts and self.lora_gates == 1:
             readers["value"] = readers["query"]
         return readers
-
-    def _bottleneck(self, width: int, mean: TokenMean) -> Bottleneck:
-        reading = None if self.gate == "none" else Reading(FORMS[self.gate](width, 1), mean)
-        return Bottleneck(width, self.bottleneck, activation="relu", std=0.02, reading=reading)
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
         found: list[Part] = []
@@ -138,3 +141,27 @@ class UniPELT(Method):
                 module = layer.get(site)
                 if isinstance(module, LoRALinear) and module.gate is None:
                     layer.put(site, module.merged())
+
+    def penalty(self, model: PreTrainedModel) -> Tensor | None:
+        """`sparsity` times the expected share of the parts' deployed parameters whose gate is not zero."""
+        if not self.sparsity:
+            return None
+        active: list[Tensor] = []
+        sizes: list[int] = []
+        for layer in layers(model):
+            for size, reader in self._gated(layer):
+                probability = reader.reading.gate.active_probability()  # (batch, count)
+                if probability is not None:
+                    active.append(size * probability[:, reader.index].mean())
+                    sizes.append(size)
+        return self.sparsity * torch.stack(active).sum() / sum(sizes) if active else None
+
+    def _gated(self, layer: Layer) -> list[tuple[int, GateReader]]:
+        """Each gated part of a layer: its deployed size and its gate."""
+        found = [] if "A" not in self.parts else [adapter_part(layer, "ffn_norm")]
+        found += [] if "L" not in self.parts else [lora_part(layer, site) for site in LORA_SITES]
+        pairs = [(part.size, part.gate) for part in found]
+        if "P" in self.parts:
+            prefix = layer_prefix(layer)
+            pairs.append((prefix.states.numel(), prefix.gate))
+        return [(size, gate) for size, gate in pairs if gate is not None]

@@ -47,6 +47,7 @@ METHODS: list[Method] = [
     UniPELT(bottleneck=4, length=3, hidden=8, r=2, prefix_gate="log", gate_mean="padded"),
     UniPELT(bottleneck=4, length=3, hidden=8, r=2, gate="none"),
     UniPELT(bottleneck=4, length=3, hidden=8, r=2, gate="constant"),
+    UniPELT(bottleneck=4, length=3, hidden=8, r=2, gate="hard", prefix_gate="log", sparsity=0.1),
 ]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from methods.base import freeze
-from methods.gates import Gates, SigmoidGates
+from methods.gates import Gate, HardConcreteGate, SigmoidGate
 from methods.prefix import Prefix, layer_prefix
 from methods.sites import layers
 from methods.unipelt import UniPELT
@@ -43,7 +43,7 @@ def output(model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
 def force(model: nn.Module, value: float) -> None:
     """Replaces the values of all gates."""
     for module in model.modules():
-        if isinstance(module, Gates):
+        if isinstance(module, Gate):
             module.register_forward_hook(lambda _, __, values: torch.full_like(values, value))
 
 
@@ -89,7 +89,7 @@ def test_open_gates_are_the_ungated_parts() -> None:
 
 
 def test_gate_value_by_hand() -> None:
-    gates = SigmoidGates(2, 1)
+    gates = SigmoidGate(2, 1)
     with torch.no_grad():
         gates.weight.copy_(torch.tensor([[1.0, -1.0]]))
         gates.bias.fill_(0.5)
@@ -104,7 +104,7 @@ def values(method: UniPELT, inputs: dict[str, Tensor]) -> Tensor:
     torch.manual_seed(5)
     method.adapt(model)
     for module in model.modules():
-        if isinstance(module, SigmoidGates):
+        if isinstance(module, SigmoidGate):
             module.weight.data.normal_(std=1.0)
     output(model, inputs)
     readers: list[Callable[[], Tensor]] = [p.gate for p in method.parts_of(model, {}) if p.gate is not None]
@@ -148,3 +148,93 @@ def test_a_prefix_changes_the_output(architecture: str) -> None:
 def test_bad_values_are_refused(bad: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         UniPELT(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parts", ["A", "P", "L", "APL"])
+@pytest.mark.parametrize("share_open", [0.0, 0.5, 1.0])
+def test_skipping_equals_a_shut_gate(parts: str, share_open: float) -> None:
+    """Work left out for closed gates gives what gates of exactly zero would (prefix: log gate)."""
+    model = backbone()
+    method = UniPELT(parts=parts, prefix_gate="log", length=3, r=2, bottleneck=4)
+    method.adapt(model)
+    for part in method.parts_of(model, {}):
+        if part.kind == "lora":
+            nn.init.normal_(part.parameters[1])
+    open_rows = torch.arange(4) < round(4 * share_open)
+    inputs = {name: value.repeat(2, 1)[:4] for name, value in batch().items()}
+    for module in model.modules():
+        if isinstance(module, Gate):
+            module.register_forward_hook(lambda _, __, values: torch.where(open_rows[:, None], values, 0.01))
+    for part in method.parts_of(model, {}):
+        assert part.gate is not None
+        part.gate.threshold = 0.1
+    skipped = output(model, inputs)
+    for part in method.parts_of(model, {}):
+        assert part.gate is not None
+        part.gate.threshold = None
+    for module in model.modules():
+        if isinstance(module, Gate):
+            module.register_forward_hook(lambda _, __, values: torch.where(values > 0.1, values, 0.0))
+    torch.testing.assert_close(skipped, output(model, inputs), atol=1e-6, rtol=1e-6)
+
+
+def layers_of(model: PreTrainedModel) -> int:
+    return len(layers(model))
+
+
+def test_closed_parts_cost_nothing() -> None:
+    """A closed LoRA's, adapter's and prefix's products are really left out."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def flops(model: PreTrainedModel) -> int:
+        with FlopCounterMode(display=False) as counter:
+            output(model, batch())
+        return counter.get_total_flops()
+
+    bare = flops(backbone())
+    model = backbone()
+    method = UniPELT(length=3, hidden=0, r=2, bottleneck=4)
+    method.adapt(model)
+    opened = flops(model)
+    for part in method.parts_of(model, {}):
+        assert part.gate is not None
+        part.gate.threshold = 1.0  # no sigmoid gate is above it
+    tokens, width, examples = 3 * 7, 16, 3
+    gates = 3  # prefix and LoRA read the layer's input, the adapter its own
+    by_hand = 2 * layers_of(model) * gates * (tokens * width + examples * 7)
+    assert flops(model) - bare == by_hand
+    assert opened - bare > by_hand
+
+
+def test_hard_concrete_by_hand() -> None:
+    gate = HardConcreteGate(1, 3).eval()
+    with torch.no_grad():
+        gate.weight.zero_()
+        gate.bias.copy_(torch.tensor([-9.0, 0.0, 9.0]))
+    values = gate(torch.zeros(1, 2, 1), torch.full((1, 1, 2), 0.5))
+    assert torch.equal(values[0, [0, 2]], torch.tensor([0.0, 1.0]))
+    assert float(values[0, 1].detach()) == pytest.approx(0.5)
+    probability = gate.active_probability()
+    assert probability is not None
+    assert float(probability[0, 1].detach()) == pytest.approx(1 / (1 + (0.1 / 1.1) ** (2 / 3)))
+
+
+def test_hard_concrete_samples_zeros_and_ones_in_training() -> None:
+    torch.manual_seed(0)
+    values = HardConcreteGate(1, 1).train()(torch.zeros(500, 2, 1), torch.full((1, 1, 2), 0.5))
+    assert 0.1 < float((values == 0).float().mean()) < 0.25  # P(0) = 1 - 0.832 at log alpha = 0
+    assert float((values == 1).float().mean()) > 0.1
+
+
+def test_the_penalty_is_the_expected_active_share() -> None:
+    method = UniPELT(gate="hard", prefix_gate="log", sparsity=2.0, hidden=8)
+    model = backbone().train()
+    method.adapt(model)
+    for module in model.modules():
+        if isinstance(module, HardConcreteGate):
+            module.weight.data.zero_()
+            module.bias.data.fill_(9.0)
+    model(**batch())
+    penalty = method.penalty(model)
+    assert penalty is not None
+    assert float(penalty.detach()) == pytest.approx(2.0, rel=1e-3)
