@@ -168,7 +168,7 @@ def test_verified_removes_the_useless_and_keeps_the_vital() -> None:
 
 
 def test_verified_removes_all_at_a_large_epsilon_and_none_where_undefined() -> None:
-    model, parts = adapted()
+    _, parts = adapted()
     order = list(range(len(parts)))
     found = verify(parts, order, dev=lambda: 0.5, test=lambda: None, epsilon=1.0)
     assert found is not None

