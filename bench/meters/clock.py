@@ -1,0 +1,185 @@
+"""Observed time: phases that can be paused, and the throughput that follows from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """The observed time of one phase.
+
+    Attributes:
+        name: the phase, such as `train`.
+        observed_s: seconds inside the phase, without its pauses; summed over its entries.
+        paused_s: seconds of its pauses.
+        entries: how often it was entered.
+        interrupted: whether an exception left it; the seconds up to there count.
+    """
+
+    name: str
+    observed_s: float
+    paused_s: float = 0.0
+    entries: int = 1
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Work per second of observed time; None with a reason where there was no time."""
+
+    examples_per_s: float | None
+    tokens_per_s: float | None
+    reason: str | None = None
+
+
+class Clock:
+    """Adds up the seconds of named phases; whatever lies outside a phase or in a pause costs nothing.
+
+        with clock.phase("train"):
+            step()
+            with clock.paused():
+                evaluate()
+        clock.seconds("train")
+
+    A phase that raises still stops and reports.
+
+    Args:
+        now: gives the time in seconds, from any origin; a test passes a fake one.
+        synchronize: waits for the device's queued work. It runs at every edge, so that work counts
+            where it was asked for: before the clock starts, stops, pauses and resumes.
+    """
+
+    def __init__(
+        self, *, now: Callable[[], float] = time.perf_counter, synchronize: Callable[[], None] | None = None
+    ) -> None:
+        self._now = now
+        self._synchronize = synchronize
+        self._phases: dict[str, PhaseTime] = {}
+        self._current: str | None = None
+        self._since: float | None = None  # start of the running stretch; None while paused
+        self._paused_since = 0.0
+        self._observed = 0.0
+        self._paused = 0.0
+
+    @property
+    def phases(self) -> dict[str, PhaseTime]:
+        """The phases that have ended, by name."""
+        return dict(self._phases)
+
+    def seconds(self, name: str) -> float | None:
+        """The observed seconds of a phase; None if it never ran."""
+        phase = self._phases.get(name)
+        return None if phase is None else phase.observed_s
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times the block as part of phase `name`.
+
+        Raises:
+            RuntimeError: another phase is running.
+        """
+        if self._current is not None:
+            raise RuntimeError(f"phase {name!r} starts inside phase {self._current!r}")
+        self._current, self._observed, self._paused = name, 0.0, 0.0
+        self._since = self._edge()
+        interrupted = True
+        try:
+            yield
+            interrupted = False
+        finally:
+            self._end(name, interrupted)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the current phase for the block."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
+    def pause(self) -> None:
+        """Stops the current phase until `resume`.
+
+        Raises:
+            RuntimeError: no phase is running, or it is paused.
+        """
+        if self._current is None or self._since is None:
+            raise RuntimeError("no phase is running that could be paused")
+        edge = self._edge()
+        self._observed += edge - self._since
+        self._since, self._paused_since = None, edge
+
+    def resume(self) -> None:
+        """Goes on with the paused phase.
+
+        Raises:
+            RuntimeError: no phase is paused.
+        """
+        if self._current is None or self._since is not None:
+            raise RuntimeError("no phase is paused that could be resumed")
+        edge = self._edge()
+        self._paused += edge - self._paused_since
+        self._since = edge
+
+    def _end(self, name: str, interrupted: bool) -> None:
+        try:
+            edge = self._edge()
+        except BaseException:  # a device that died: the time counts all the same, and the error goes on
+            edge, interrupted = self._now(), True
+            raise
+        finally:
+            if self._since is None:
+                self._paused += edge - self._paused_since
+            else:
+                self._observed += edge - self._since
+            before = self._phases.get(name, PhaseTime(name, 0.0, entries=0))
+            self._phases[name] = PhaseTime(
+                name=name,
+                observed_s=before.observed_s + self._observed,
+                paused_s=before.paused_s + self._paused,
+                entries=before.entries + 1,
+                interrupted=before.interrupted or interrupted,
+            )
+            self._current = self._since = None
+
+    def _edge(self) -> float:
+        if self._synchronize is not None:
+            self._synchronize()
+        return self._now()
+
+
+def synchronizer(device: torch.device | str) -> Callable[[], None] | None:
+    """What waits for the work queued on `device`; None where calls return only when it is done."""
+    import torch
+
+    device = torch.device(device)
+    if device.type == "cuda":
+        return partial(torch.cuda.synchronize, device)
+    return torch.mps.synchronize if device.type == "mps" else None
+
+
+def throughput(*, observed_s: float | None, examples: int | None, tokens: int | None) -> Throughput:
+    """Examples and tokens per second.
+
+    Args:
+        observed_s: the phase's seconds; None if it never ran.
+        examples: how many were processed, repeats included; None if unknown.
+        tokens: likewise; real ones, without padding.
+    """
+    if observed_s is None or observed_s <= 0:
+        return Throughput(None, None, "the phase never ran" if observed_s is None else "no time passed")
+    return Throughput(
+        examples_per_s=None if examples is None else examples / observed_s,
+        tokens_per_s=None if tokens is None else tokens / observed_s,
+        reason=None if examples is not None and tokens is not None else "the count of work is unknown",
+    )

@@ -1,0 +1,247 @@
+"""FLOPs of a forward pass and of a whole training step: 2 a multiply-add, attention always included.
+
+The forward pass is counted twice, by fvcore from a trace and by FlopCounterMode from the operators
+that run, and both must agree. Only FlopCounterMode sees the backward pass, and so that a frozen
+weight needs no gradient. Nothing is computed: both run on tensors without values, so that the model
+is left as it was, and one without weights (`meta`) will do.
+
+On the CPU both count fused attention as nothing (reference: docs/definitions.md), so the plain
+composition of matrix products is what is counted (`SDPBackend.MATH`); in the trace attention has a
+handle. The optimizer's update is elementwise and not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.meters.operators import ELEMENTWISE, arithmetic, attention_among, multiply_adds
+from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, on_meta
+
+Batch = Mapping[str, Any]
+LossFn = Callable[[Any], Tensor]
+
+aten = torch.ops.aten
+
+TOLERANCE = 1e-3  # the two forward counts may differ by this share
+
+
+class UncountedAttentionError(RuntimeError):
+    """An operator that computes attention was not counted, so the figure would be too small."""
+
+
+class CountMismatchError(RuntimeError):
+    """fvcore and FlopCounterMode see different forward passes, so neither is to be believed."""
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of one batch.
+
+    Attributes:
+        forward_flops: of the forward pass, in the mode (train or eval) that the model is in.
+        train_step_flops: of forward and backward pass, in training mode; None without a loss or
+            where nothing is trained.
+        examples: rows of the batch.
+        unsupported_operators: did arithmetic in the forward pass and are not in the count.
+        checked: whether fvcore confirmed the forward pass.
+        reason: why something is None or unchecked.
+    """
+
+    forward_flops: int
+    train_step_flops: int | None
+    examples: int
+    unsupported_operators: tuple[str, ...]
+    checked: bool
+    reason: str | None = None
+
+    @property
+    def forward_flops_per_example(self) -> float:
+        """A row's share of the batch's forward pass."""
+        return self.forward_flops / self.examples
+
+    @property
+    def train_step_flops_per_example(self) -> float | None:
+        """A row's share of the batch's training step."""
+        return None if self.train_step_flops is None else self.train_step_flops / self.examples
+
+    @property
+    def unknown_operators(self) -> tuple[str, ...]:
+        """Those of the unsupported operators that are not known to be elementwise or a reduction."""
+        return tuple(name for name in self.unsupported_operators if name not in ELEMENTWISE)
+
+
+def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Flops:
+    """Counts the FLOPs of `model(**batch)` and of a training step on it.
+
+    Args:
+        model: on any device, `meta` included; neither it nor its gradients change.
+        batch: keyword arguments of the model; tensors' values are not read.
+        loss_fn: turns the model's output into a scalar; None counts the forward pass alone.
+
+    Raises:
+        UncountedAttentionError: attention ran in an operator without a formula.
+        CountMismatchError: fvcore's forward count is another than FlopCounterMode's.
+        torch._subclasses.fake_tensor.DataDependentOutputException: the model looks at values to
+            decide what to compute, so that its FLOPs are not a function of shapes.
+    """
+    shaped = Shaped(model)
+    forward, seen = shaped.forward(batch)
+    reasons = []
+    traced = _traced(model, batch)
+    if isinstance(traced, str):
+        reasons.append(traced)
+        uncounted = seen
+    else:
+        multiplied, uncounted = traced
+        if abs(2 * multiplied - forward) > TOLERANCE * max(forward, 1):
+            raise CountMismatchError(
+                f"forward FLOPs: {2 * multiplied} by fvcore, {forward} by FlopCounterMode"
+            )
+    step = None if loss_fn is None else shaped.train_step(batch, loss_fn)
+    if step is None:
+        reasons.append("no loss was given" if loss_fn is None else "nothing is trained")
+    return Flops(
+        forward_flops=forward,
+        train_step_flops=step,
+        examples=batch_rows(batch),
+        unsupported_operators=uncounted,
+        checked=not isinstance(traced, str),
+        reason="; ".join(reasons) or None,
+    )
+
+
+class Shaped:
+    """A model of shapes alone, made once to count many batches.
+
+    Args:
+        model: the model to count. While a count runs, its tensors are stand-ins; then they are its own.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._mode = fake_mode()
+        self._swap = Swap(model, fake(self._mode))
+
+    def forward(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
+        """FLOPs of the forward pass without a graph, and the arithmetic operators not in the count."""
+        with torch.no_grad(), self._counting() as (counter, seen):
+            self._model(**map_tensors(batch, fake(self._mode)))
+        return counter.get_total_flops(), seen.uncounted()
+
+    def train_step(self, batch: Batch, loss_fn: LossFn) -> int | None:
+        """FLOPs of forward and backward pass in training mode; None where nothing is trained."""
+        try:
+            with torch.enable_grad(), self._counting() as (counter, seen):
+                self._model.train()  # undone by the swap, which puts all attributes back
+                loss = loss_fn(self._model(**map_tensors(batch, fake(self._mode))))
+                if not loss.requires_grad:
+                    return None
+                loss.backward()
+        finally:
+            self._swap.clear_gradients()
+        seen.uncounted()
+        return counter.get_total_flops()
+
+    @contextmanager
+    def _counting(self) -> Iterator[tuple[FlopCounterMode, _Seen]]:
+        counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+        seen = _Seen(counter)
+        with self._swap.swapped(), sdpa_kernel(SDPBackend.MATH), self._mode, seen, counter:
+            yield counter, seen
+
+
+class _Seen(TorchDispatchMode):
+    """Notes the operators that ran and have no formula."""
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._counter = counter
+        self._names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "overloadpacket", func) not in self._counter.flop_registry:
+            self._names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+    def uncounted(self) -> tuple[str, ...]:
+        """Those that do arithmetic.
+
+        Raises:
+            UncountedAttentionError: attention is among them.
+        """
+        return _without_attention(arithmetic(self._names))
+
+
+def _traced(model: nn.Module, batch: Batch) -> tuple[int, tuple[str, ...]] | str:
+    """Gives fvcore's multiply-adds and left-out operators, or says why there are none."""
+    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+    others = {name: value for name, value in batch.items() if name not in tensors}
+    by_order = _ByOrder(model, tuple(tensors), others)
+    inputs = tuple(on_meta(tensor) for tensor in tensors.values())
+    try:
+        with Swap(model, on_meta).swapped(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            multiplied, uncounted = multiply_adds(by_order, inputs)
+    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        line = (str(error).strip().splitlines() or [""])[0]
+        return f"fvcore could not trace the forward pass: {type(error).__name__}: {line}"
+    opaque = [name for name in uncounted if name.startswith("python:")]
+    if opaque:
+        return f"fvcore cannot look into {', '.join(opaque)}"
+    return multiplied, _without_attention(uncounted)
+
+
+class _ByOrder(nn.Module):
+    """Takes its tensors in order, as fvcore gives them, and hands them on by name."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...], others: dict[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self._names = names
+        self._others = others
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output = self.model(**dict(zip(self._names, tensors, strict=True)), **self._others)
+        leaves = tree_leaves(output.to_tuple() if hasattr(output, "to_tuple") else output)
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+
+def _without_attention(operators: tuple[str, ...]) -> tuple[str, ...]:
+    attention = attention_among(operators)
+    if attention:
+        raise UncountedAttentionError(f"attention ran uncounted, in {', '.join(attention)}")
+    return operators
+
+
+def batch_rows(batch: Batch) -> int:
+    """Rows of the batch: the first length of its first tensor."""
+    return next(len(value) for value in batch.values() if isinstance(value, Tensor))
+
+
+def _second_times(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
+    """A product of the second and third operand, added to the first."""
+    return _times(left, right)
+
+
+def _times(left: Any, right: Any, *_: Any, **__: Any) -> int:
+    """A product of shapes (..., n, k) or (k) with (..., k, m) or (k)."""
+    return int(2 * prod(left) * (right[-1] if len(right) > 1 else 1))
+
+
+# Products that FlopCounterMode has no formula for and would count as nothing.
+_FORMULAS = {
+    **dict.fromkeys(
+        (aten.addmm_, aten.baddbmm_, aten.addmv, aten.addmv_, aten.addbmm, aten.addbmm_), _second_times
+    ),
+    **dict.fromkeys((aten.mv, aten.dot, aten.vdot), _times),
+}

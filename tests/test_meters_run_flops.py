@@ -1,0 +1,87 @@
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel
+
+from bench.meters.flops import Shaped
+from bench.meters.run_flops import fit, run_flops, token_batch
+
+shape = st.tuples(st.integers(1, 40), st.integers(1, 200))
+coefficients = st.lists(st.integers(0, 10**9), min_size=6, max_size=6)
+
+
+def of(coefficients):
+    def count(shape):
+        rows, tokens = shape
+        a, b, c, d, e, f = coefficients
+        return a + b * tokens + c * tokens**2 + rows * (d + e * tokens + f * tokens**2)
+
+    return count
+
+
+@given(coefficients, st.dictionaries(shape, st.integers(1, 9), min_size=1, max_size=20))
+def test_a_polynomial_is_summed_exactly_from_seven_shapes_at_most(coefficients, batches):
+    count = of(coefficients)
+    found = run_flops(count, batches)
+    assert found.flops == sum(number * count(shape) for shape, number in batches.items())
+    assert found.examples == sum(number * rows for (rows, _), number in batches.items())
+    assert found.shapes == len(batches)
+    assert found.counted_shapes <= 7
+    assert found.way == ("counted" if len(batches) <= 7 else "polynomial")
+
+
+def test_what_is_no_polynomial_is_counted_shape_by_shape():
+    def rounded_up(shape):  # as block-sparse attention
+        return shape[0] * -(-shape[1] // 8) * 8
+
+    batches = {(4, length): 2 for length in range(3, 40)}
+    found = run_flops(rounded_up, batches)
+    assert found.way == "counted"
+    assert found.flops == sum(2 * rounded_up(shape) for shape in batches)
+
+
+def test_no_shape_is_counted_twice():
+    asked = Counter()
+
+    def count(shape):
+        asked[shape] += 1
+        return shape[0] * shape[1]
+
+    run_flops(count, {(2, length): 1 for length in range(1, 30)})
+    assert max(asked.values()) == 1
+
+
+@pytest.mark.parametrize("batches", [{}, {(2, 0): 1}, {(2, 3): 0}])
+def test_nothing_to_sum_is_refused(batches):
+    with pytest.raises(ValueError, match="need batches"):
+        run_flops(of([0] * 6), batches)
+
+
+def test_the_polynomial_of_a_bert_holds_outside_of_the_counted_shapes():
+    with torch.device("meta"):
+        config = BertConfig(
+            hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=99
+        )
+        shaped = Shaped(BertModel(config))
+
+    def step(shape):
+        return shaped.train_step(token_batch(shape), lambda output: output.pooler_output.sum())
+
+    fitted = fit(step, [(16, 5), (16, 90), (7, 20)])
+    assert fitted is not None
+    assert len(fitted.counted) == 6
+    for shape in [(16, 33), (1, 5)]:
+        assert fitted(shape) == step(shape)
+    values = [fitted((16, length)) for length in range(5, 91)]
+    assert all(before < after for before, after in pairwise(values))
+
+
+def test_a_token_batch_has_the_shape_on_any_device():
+    assert list(token_batch((2, 3), pairs=True)) == ["input_ids", "attention_mask", "token_type_ids"]
+    batch = token_batch((2, 3), device="cpu")
+    assert batch["attention_mask"].tolist() == [[1, 1, 1]] * 2
+    assert token_batch((2, 3))["input_ids"].device.type == "meta"
