@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from bench.errors import UserError
 from bench.reach import hub_in_reach
-from bench.sources import fetch
 from bench.rows import read_folder, read_hub
+from bench.sources import fetch
 from tasks import HubData, Kind, Row, Rows, Task, Wheel
 
 

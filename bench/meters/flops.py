@@ -13,7 +13,7 @@ handle. The optimizer's update is elementwise and not counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.meters.operators import ELEMENTWISE, arithmetic, attention_among, multiply_adds
-from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, on_meta
+from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, on_meta, untouched
 
 Batch = Mapping[str, Any]
 LossFn = Callable[[Any], Tensor]
@@ -122,43 +122,53 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
 
 
 class Shaped:
-    """A model of shapes alone, made once to count many batches.
+    """Counts batches of many shapes on one model.
 
     Args:
-        model: the model to count. While a count runs, its tensors are stand-ins; then they are its own.
+        model: the model to count. With stand-ins its tensors are replaced while a count runs, then put back.
+        stand_ins: count on tensors without values, so that no shape is too large. Without them the model
+            really runs, which is quicker for small shapes; random state, modes and gradients are put back.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, stand_ins: bool = True) -> None:
         self._model = model
-        self._mode = fake_mode()
-        self._swap = Swap(model, fake(self._mode))
+        self._mode = fake_mode() if stand_ins else None
+        self._swap = None if self._mode is None else Swap(model, fake(self._mode))
 
     def forward(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
         """FLOPs of the forward pass without a graph, and the arithmetic operators not in the count."""
         with torch.no_grad(), self._counting() as (counter, seen):
-            self._model(**map_tensors(batch, fake(self._mode)))
+            self._model(**self._inputs(batch))
         return counter.get_total_flops(), seen.uncounted()
 
     def train_step(self, batch: Batch, loss_fn: LossFn) -> int | None:
         """FLOPs of forward and backward pass in training mode; None where nothing is trained."""
-        try:
-            with torch.enable_grad(), self._counting() as (counter, seen):
-                self._model.train()  # undone by the swap, which puts all attributes back
-                loss = loss_fn(self._model(**map_tensors(batch, fake(self._mode))))
-                if not loss.requires_grad:
-                    return None
-                loss.backward()
-        finally:
-            self._swap.clear_gradients()
+        with torch.enable_grad(), self._counting() as (counter, seen):
+            self._model.train()
+            loss = loss_fn(self._model(**self._inputs(batch)))
+            if not loss.requires_grad:
+                return None
+            loss.backward()
         seen.uncounted()
         return counter.get_total_flops()
+
+    def _inputs(self, batch: Batch) -> Batch:
+        return batch if self._mode is None else map_tensors(batch, fake(self._mode))
 
     @contextmanager
     def _counting(self) -> Iterator[tuple[FlopCounterMode, _Seen]]:
         counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
         seen = _Seen(counter)
-        with self._swap.swapped(), sdpa_kernel(SDPBackend.MATH), self._mode, seen, counter:
-            yield counter, seen
+        with ExitStack() as stack:
+            if self._mode is None or self._swap is None:
+                stack.enter_context(untouched(self._model))
+            else:
+                stack.callback(self._swap.clear_gradients)
+                stack.enter_context(self._swap.swapped())
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(self._mode or nullcontext())
+            with seen, counter:
+                yield counter, seen
 
 
 class _Seen(TorchDispatchMode):

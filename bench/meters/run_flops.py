@@ -50,12 +50,16 @@ class RunFlops:
         return self.flops / self.examples
 
 
-def run_flops(count: Count, batches: Mapping[Shape, int]) -> RunFlops:
+def run_flops(
+    count: Count, batches: Mapping[Shape, int], *, counted_on: Iterable[Shape] | None = None
+) -> RunFlops:
     """Sums `count` over a run's batches.
 
     Args:
         count: FLOPs of one batch of that shape, for instance of `Shaped.forward` on `token_batch`.
         batches: how many batches of each shape (rows, padded length) the run had.
+        counted_on: shapes that the counted ones span, in place of the run's own: small ones, where
+            counting means running.
 
     Raises:
         ValueError: no batch, or a shape without rows or tokens.
@@ -64,7 +68,8 @@ def run_flops(count: Count, batches: Mapping[Shape, int]) -> RunFlops:
     if not shapes or any(min(shape) < 1 for shape in shapes):
         raise ValueError("a run's FLOPs need batches, each of a row and a token at least")
     counted = cache(count)
-    fitted = None if len(shapes) <= FEW_SHAPES else fit(counted, shapes)
+    few = len(shapes) <= FEW_SHAPES and counted_on is None
+    fitted = None if few else fit(counted, counted_on or shapes)
     value = counted if fitted is None else fitted
     return RunFlops(
         flops=sum(number * value(shape) for shape, number in shapes.items()),

@@ -66,6 +66,24 @@ class Swap:
             made.grad = None
 
 
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Puts modes, gradients and the random state back after a block that runs the model for real."""
+    training = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for module, mode in training:
+            module.training = mode
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
 def fake_mode() -> FakeTensorMode:
     """Tensors made under it have shapes and no values; real ones that get in are taken by shape."""
     return FakeTensorMode(allow_non_fake_inputs=True)

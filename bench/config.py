@@ -1,0 +1,160 @@
+"""What is asked: the protocol of a comparison, one run of it, and the digest that is the run's key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+HeadKind = Literal["mean", "cls", "last", "native"]
+PositiveInt = Annotated[int, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class Frozen(BaseModel):
+    """A value object: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Protocol(Frozen):
+    """How every method of a comparison is trained and evaluated, the same for all of them."""
+
+    dev: Annotated[int, Ge(0)] | Literal["k"] = 1000
+    """Training rows, other than the K, that choose the checkpoint; `k`: as many as K."""
+    epochs: PositiveInt | None = 10
+    """Passes over the K rows; None if `steps` is set."""
+    steps: PositiveInt | None = None
+    """Optimizer steps; None if `epochs` is set."""
+    batch_size: PositiveInt = 16
+    """Examples in a training step."""
+    eval_batch_size: PositiveInt = 64
+    """Examples in an evaluation batch."""
+    max_length: PositiveInt = 128
+    """Tokens an example is cut to."""
+    warmup_share: Share = 0.06
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's, for head and body."""
+    max_gradient_norm: Annotated[float, Gt(0)] | None = None
+    """Norm that the gradient is clipped to; None: never."""
+    patience: PositiveInt | None = None
+    """Evaluations without a better dev score after which training stops; None: never."""
+    head_learning_rate: Annotated[float, Gt(0)] | None = 5e-3
+    """AdamW's rate for the head where the method has none of its own; None: the body's."""
+    head: HeadKind | None = None
+    """What turns hidden states into outputs; None: the model's usual one."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Arithmetic of forward and backward pass; bf16 is autocast on CUDA, weights stay float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; auto: CUDA if there is one."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; None: as many as the process may use."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Protocol:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("set one of epochs and steps, and the other to none")
+        return self
+
+    def dev_rows(self, k: int | None) -> int:
+        """How many rows choose the checkpoint when `k` (None: all) are trained on."""
+        if self.dev == "k":
+            return 1000 if k is None else k
+        return self.dev
+
+
+class Preset(Frozen):
+    """A comparison as data: each field is what an option of `bench compare` overrides."""
+
+    title: str
+    """One line for the help and the report."""
+    methods: tuple[str, ...]
+    """Method specifications."""
+    tasks: tuple[str, ...]
+    """Task names."""
+    model: str
+    """Model name."""
+    ks: tuple[int | None, ...]
+    """Training-set sizes in rows; None: all."""
+    seeds: PositiveInt
+    """How many seeds, counted from 0."""
+    protocol: Protocol
+    """The rest of the setting."""
+    method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Method name -> hyper-parameters (learning rates) that this preset sets unless the user does."""
+
+
+class MethodSpec(Frozen):
+    """A method as it was asked for and resolved."""
+
+    name: str
+    """What the registry resolves: a built-in's name, an entry point's, or `file.py:Class`."""
+    label: str
+    """What tables call it, such as `lora[r=16]`."""
+    source: str
+    """`built-in`, `package==version`, or the file's sha256."""
+    fields: dict[str, Any]
+    """Every hyper-parameter with its value."""
+
+
+class TaskSpec(Frozen):
+    """A task as it was asked for."""
+
+    name: str
+    """What the registry resolves: a shipped name, a folder, an entry point's name, `file.py:NAME`."""
+    label: str
+    """What tables call it."""
+    source: str
+    """Where its definition comes from, as for a method."""
+    revision: str
+    """Pins the rows: a wheel's sha256, a hub revision, a digest of the folder."""
+
+
+class ModelSpec(Frozen):
+    """A backbone as it was asked for."""
+
+    name: str
+    """A shipped name, a random shape, a folder, or a hub id."""
+    revision: str
+    """Pins the weights: sha256 of the file, hub commit, or the seed of random ones."""
+
+
+class RunSpec(Frozen):
+    """One run: everything that decides what comes out."""
+
+    method: MethodSpec
+    task: TaskSpec
+    model: ModelSpec
+    k: PositiveInt | None
+    """Training rows; None: all."""
+    data_seed: Annotated[int, Ge(0)]
+    """Decides which rows are trained on."""
+    model_seed: Annotated[int, Ge(0)]
+    """Decides initial values, batch order and dropout."""
+    protocol: Protocol
+
+    @property
+    def title(self) -> str:
+        """A line for progress and errors."""
+        size = "all" if self.k is None else self.k
+        seed = f"seed {self.data_seed}"
+        if self.model_seed != self.data_seed:
+            seed += f"/{self.model_seed}"
+        return f"{self.method.label} on {self.task.label}, K={size}, {seed}"
+
+    @property
+    def digest(self) -> str:
+        """The run's key: 16 hex digits over all that decides the outcome.
+
+        A field at its default is left out, so that a later field does not change the keys of old records;
+        hence a changed default must be a changed name.
+        """
+        asked = self.model_dump(mode="json", exclude_defaults=True)
+        for labelled in ("method", "task"):
+            del asked[labelled]["label"]
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,187 @@
+"""The costs of one run beside its time: FLOPs, live tensors, bytes to store, energy; in passes of their own.
+
+Nothing here runs inside a clock, and the trained model is left as it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.meters.flops import Shaped, UncountedAttentionError, count_flops
+from bench.meters.memory import LiveBytes, LiveTensors
+from bench.meters.parameters import safetensors_bytes
+from bench.meters.run_flops import Shape, run_flops, token_batch
+from bench.store import Costs
+
+if TYPE_CHECKING:
+    from bench.meters.phases import Phases
+    from bench.run import Setting
+
+# Small enough to run for real in a blink; the polynomial through them is exact for every shape.
+COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
+
+
+class CostSheet:
+    """Collects a run's costs: `after_training`, then eject, then `after_inference`.
+
+    Args:
+        setting: the run's; its classifier is trained.
+        shapes: how many training batches there were of each (rows, padded length).
+    """
+
+    def __init__(self, setting: Setting, shapes: Mapping[Shape, int]) -> None:
+        self._setting = setting
+        self._train_shapes = Counter(shapes)
+        self._figures: dict[str, Any] = {}
+        self._absent: dict[str, str] = {}
+
+    def after_training(self) -> None:
+        """Counts FLOPs and live bytes of training steps, before the method drops what training needs."""
+        if not self._train_shapes:
+            self._absent |= dict.fromkeys(
+                ("train_flops", "train_flops_per_example", "train_live_bytes"), "nothing is trained"
+            )
+            return
+        self._count("train", self._train_shapes)
+        live = live_training(self._setting, max(self._train_shapes, key=_tokens))
+        self._figures |= {
+            "train_live_bytes": live.peak_bytes,
+            "train_weights_bytes": live.weights_bytes,
+            "train_gradients_bytes": live.gradients_bytes,
+            "train_optimizer_bytes": live.optimizer_bytes,
+            "train_activations_bytes": live.activations_bytes,
+        }
+
+    def after_inference(self) -> None:
+        """Counts FLOPs and live bytes of the forward passes, as deployed, and what has to be stored."""
+        shapes = Counter(tuple(batch.inputs["input_ids"].shape) for batch in self._setting.test_batches())
+        self._count("infer", shapes)
+        live = live_inference(self._setting, max(shapes, key=_tokens))
+        self._figures |= {
+            "infer_live_bytes": live.peak_bytes,
+            "stored_bytes": safetensors_bytes(self._setting.stored_state()),
+        }
+
+    def finish(self, phases: Phases, *, train_examples: int) -> Costs:
+        """The sheet, with what the phases' meters saw."""
+        for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
+            self._throughput(name, phases.seconds(name), examples)
+            self._energy(name, phases)
+        residents = [figures.peak_bytes for figures in phases.resident.values()]
+        known = [peak for peak in residents if peak is not None]
+        if known:
+            self._figures["resident_peak_bytes"] = max(known)
+        elif phases.resident:
+            self._absent["resident_peak_bytes"] = next(iter(phases.resident.values())).reason or "unknown"
+        if "train" in phases.cuda:
+            cuda = phases.cuda["train"]
+            self._note("cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
+            self._note("cuda_reserved_bytes", cuda.max_reserved_bytes, cuda.reason)
+        return Costs(**self._figures, absent=self._absent)
+
+    def _count(self, phase: str, shapes: Mapping[Shape, int]) -> None:
+        """FLOPs of all batches of a phase."""
+        classifier = self._setting.classifier
+        shaped = Shaped(classifier, stand_ins=False)
+        device = next(iter(classifier.state_dict().values())).device
+
+        def count(shape: Shape) -> int:
+            batch = token_batch(shape, device=device)
+            if phase == "train":
+                return shaped.train_step(batch, self._loss) or 0
+            return shaped.forward(batch)[0]
+
+        try:
+            total = run_flops(count, shapes, counted_on=COUNTED_SHAPES)
+            if phase == "infer":
+                checked = count_flops(classifier, token_batch((2, 8), device=device), loss_fn=None)
+                self._figures["unsupported_operators"] = list(checked.unsupported_operators)
+                if not checked.checked and checked.reason:
+                    self._absent["flops_check"] = checked.reason
+        except UncountedAttentionError as error:
+            self._absent |= {f"{phase}_flops": str(error), f"{phase}_flops_per_example": str(error)}
+            return
+        self._figures[f"{phase}_flops"] = total.flops
+        self._figures[f"{phase}_flops_per_example"] = total.flops_per_example
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        """The task's own loss on made-up labels; its FLOPs are none, but the backward pass starts there."""
+        if logits.shape[1] == 1:
+            return functional.mse_loss(logits.squeeze(-1), torch.zeros_like(logits[:, 0]))
+        return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+    def _throughput(self, phase: str, seconds: float | None, examples: int) -> None:
+        if seconds:
+            self._figures[f"{phase}_examples_per_s"] = examples / seconds
+
+    def _energy(self, phase: str, phases: Phases) -> None:
+        figures = phases.energy.get(phase)
+        if figures is None:
+            self._absent[f"{phase}_energy_estimated_joules"] = "energy was not metered"
+            return
+        reason = figures.reason
+        self._note(f"{phase}_energy_measured_joules", figures.measured_joules, reason or "no counter here")
+        self._note(f"{phase}_energy_estimated_joules", figures.estimated_joules, reason)
+        self._note(f"{phase}_co2e_kg", figures.co2e_kg, reason)
+        self._figures.setdefault("energy_detail", {})[phase] = {
+            name: {"joules": part.energy_joules, "source": part.source, "how": part.detail}
+            for name in ("cpu", "gpu", "memory")
+            if (part := getattr(figures, name)).energy_joules is not None
+        } | {"scope": figures.scope, "tdp_w": figures.tdp_w, "tdp_origin": figures.tdp_origin}
+
+    def _note(self, name: str, figure: float | None, reason: str | None) -> None:
+        if figure is not None:
+            self._figures[name] = figure
+        elif reason:
+            self._absent[name] = reason
+
+
+def _tokens(shape: Shape) -> tuple[int, int]:
+    """What makes a batch large: its tokens, then their quadratic part."""
+    return shape[0] * shape[1], shape[1]
+
+
+def live_training(setting: Setting, shape: Shape) -> LiveBytes:
+    """Live bytes at the peak of an ordinary training step on a batch of that shape, the second of two.
+
+    The first step makes the optimizer's state. Trained values are put back.
+    """
+    from bench.loop import loss_of, make_optimizer, overwrite, snapshot
+
+    classifier = setting.classifier
+    trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
+    before = snapshot(trainable)
+    optimizer = make_optimizer(classifier, setting.method, setting.protocol)
+    batch = token_batch(shape, device=setting.device)
+    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
+
+    def step() -> None:
+        loss = loss_of(classifier(**batch), labels)
+        penalty = setting.method.penalty(classifier.backbone)
+        (loss if penalty is None else loss + penalty).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    training = classifier.training
+    classifier.train()
+    with torch.random.fork_rng():
+        step()
+        with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
+            step()
+    classifier.train(training)
+    overwrite(trainable, before)
+    return meter.figures
+
+
+def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
+    """Live bytes at the peak of a forward pass on a batch of that shape."""
+    batch = token_batch(shape, device=setting.device)
+    with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
+        setting.classifier(**batch)
+    return meter.figures

@@ -1,0 +1,85 @@
+"""Where a run happens: versions, commit, device, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "tunebench",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+)
+
+
+def describe(device: str) -> dict[str, Any]:
+    """What a record says of where it was made; what cannot be known is absent.
+
+    Args:
+        device: torch's name of the device the run is on.
+    """
+    import torch
+
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions(),
+        "commit": commit(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
+        "cpus": usable_cpus(),
+        "threads": torch.get_num_threads(),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def versions() -> dict[str, str]:
+    """Version of each package that can change a figure."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # tunebench itself may run from its folder without being installed
+    return found
+
+
+@cache
+def commit() -> str | None:
+    """The commit of this checkout, with `-dirty` if files differ from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # no git on this machine: the commit is unknown
+    return answer.stdout.strip() or None
+
+
+def cpu_name() -> str | None:
+    """The processor's own name for itself, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+def usable_cpus() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,147 @@
+"""Runs one specification in a fresh child of a preloaded fork server, and survives the child's death."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from pathlib import Path
+
+from bench.config import RunSpec
+from bench.progress import Report
+from bench.store import Record, clear_temporary, read_record, record_path, write_record
+
+_PRELOAD = ["bench.warm"]
+_GRACE_S = 5.0
+"""How long a child may take to end when asked to."""
+
+
+class LocalExecutor:
+    """Children of this machine, one at a time. Start it early: the server's imports take seconds."""
+
+    def __init__(self) -> None:
+        self._context = _context()
+        if isinstance(self._context, ForkServerContext):
+            from multiprocessing import forkserver
+
+            self._context.set_forkserver_preload(_PRELOAD)
+            with _without_interrupts(), _offline():
+                forkserver.ensure_running()
+
+    def run(self, spec: RunSpec, out: Path, *, report: Report = lambda progress: None) -> Record:
+        """Does one run; blocks without turning until it ends.
+
+        Args:
+            spec: what is asked.
+            out: the comparison's folder.
+            report: is told how far the run is.
+
+        Returns:
+            The record that the child wrote, or one that says how the child died.
+        """
+        from bench import worker  # imports torch: not before the server has been started
+
+        began, started_at = time.perf_counter(), datetime.now(timezone.utc)
+        path = record_path(out, spec.digest)
+        path.unlink(missing_ok=True)  # of an earlier attempt that failed
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=worker.child, args=(spec.model_dump_json(), str(out), sender), daemon=True
+        )
+        with receiver, sender:
+            with _without_interrupts():
+                process.start()
+            sender.close()
+            try:
+                _listen(receiver, process, report)
+            except BaseException:
+                _end(process)
+                clear_temporary(out)
+                raise
+        if path.exists():
+            return read_record(path)
+        clear_temporary(out)
+        record = worker.failed(
+            spec,
+            death(process.exitcode),
+            traceback=None,
+            started_at=started_at,
+            wall_time_s=time.perf_counter() - began,
+        )
+        write_record(out, record)
+        return record
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("spawn")
+
+
+def _listen(receiver: Connection, process: ForkServerProcess | SpawnProcess, report: Report) -> None:
+    """Passes progress on until the child ends. Sleeps in the kernel in between."""
+    listening = True
+    while True:
+        ready = wait([receiver, process.sentinel] if listening else [process.sentinel])
+        if receiver in ready:
+            try:
+                report(receiver.recv())
+                continue
+            except (EOFError, OSError):
+                listening = False
+        if process.sentinel in ready:
+            process.join()
+            return
+
+
+def _end(process: ForkServerProcess | SpawnProcess) -> None:
+    process.terminate()
+    process.join(_GRACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes started in the block leave Ctrl-C, which the terminal sends to all, to this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Processes started in the block never ask the hub: what they need has been fetched before."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["HF_HUB_OFFLINE"]
+        if before is not None:
+            os.environ["HF_HUB_OFFLINE"] = before
+
+
+def death(exit_code: int | None) -> str:
+    """In words, how a child ended that left no record."""
+    if exit_code is None or exit_code >= 0:
+        return f"the process ended with exit code {exit_code} and left no record"
+    name = f"signal {-exit_code}"
+    with suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+    hint = ", probably for want of memory" if name == "SIGKILL" and sys.platform == "linux" else ""
+    return f"the process was killed by {name}{hint}"

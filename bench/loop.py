@@ -1,0 +1,229 @@
+"""The training loop, to be read from top to bottom. The clock covers training steps and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.config import Protocol
+from bench.encoding import Batch
+from bench.meters.clock import Clock
+from bench.progress import Progress, Report
+
+if TYPE_CHECKING:
+    from methods.base import Classifier, Method
+
+
+Scores = dict[str, float]
+
+
+class DivergedError(Exception):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation on the dev rows.
+
+    Attributes:
+        epoch: passes over the training rows so far, from 1.
+        step: optimizer steps so far.
+        train_loss: mean over the steps since the last evaluation.
+        scores: on the dev rows; an undefined one is absent.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    scores: Scores
+
+
+@dataclass
+class Training:
+    """What came out of training; the best checkpoint is in the classifier."""
+
+    curve: list[Point] = field(default_factory=list)
+    best: Point | None = None
+    steps: int = 0
+    examples: int = 0
+    trained_parameters: int = 0
+    """Without the head; require a gradient and got one."""
+
+
+def train(
+    classifier: Classifier,
+    method: Method,
+    *,
+    protocol: Protocol,
+    epoch_batches: Callable[[int], Iterable[Batch]],
+    steps_per_epoch: int,
+    evaluate: Callable[[], Scores] | None,
+    headline: str,
+    clock: Clock,
+    report: Report = lambda progress: None,
+) -> Training:
+    """Trains what requires a gradient, and leaves the checkpoint with the highest dev score in place.
+
+    Args:
+        classifier: adapted, on its device.
+        method: its learning rates, and its penalty on the loss.
+        protocol: steps, schedule, patience.
+        epoch_batches: the batches of an epoch, counted from 0, on the classifier's device.
+        steps_per_epoch: how many batches that are.
+        evaluate: scores on the dev rows; None where there are none, and then the last checkpoint stays.
+        headline: the score that chooses the checkpoint; where it is undefined it counts as the worst.
+        clock: its phase `train` runs during the steps alone.
+        report: is told how far it is.
+
+    Raises:
+        DivergedError: the loss became infinite or no number.
+    """
+    result = Training()
+    trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
+    if not trainable:
+        return result
+    total = protocol.steps or (protocol.epochs or 0) * steps_per_epoch
+    optimizer = make_optimizer(classifier, method, protocol)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_down(total, protocol.warmup_share))
+    autocast = autocasting(protocol)
+    highest, waited = -math.inf, 0
+    # Without dev rows the last checkpoint is the one, and no copy is needed.
+    checkpoint = {} if evaluate is None else snapshot(trainable)
+
+    with clock.phase("train"):
+        for epoch in range(math.ceil(total / steps_per_epoch)):
+            classifier.train()
+            losses: list[Tensor] = []
+            for batch in epoch_batches(epoch):
+                with autocast():
+                    loss = loss_of(classifier(**batch.inputs), batch.labels)
+                    penalty = method.penalty(classifier.backbone)
+                    loss = loss if penalty is None else loss + penalty
+                loss.backward()
+                if result.steps == 0:
+                    result.trained_parameters = count_trained(classifier)
+                if protocol.max_gradient_norm is not None:
+                    nn.utils.clip_grad_norm_(trainable.values(), protocol.max_gradient_norm)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                losses.append(loss.detach())
+                result.steps += 1
+                result.examples += len(batch.labels)
+                report(Progress("train", result.steps, total, None if highest == -math.inf else highest))
+                if result.steps == total:
+                    break
+
+            with clock.paused():
+                mean_loss = torch.stack(losses).mean().item()
+                if not math.isfinite(mean_loss):
+                    raise DivergedError(
+                        f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate"
+                    )
+                scores = {} if evaluate is None else evaluate()
+                point = Point(epoch + 1, result.steps, mean_loss, scores)
+                result.curve.append(point)
+                score = scores.get(headline, -math.inf)
+                if result.best is None or score > highest or evaluate is None:
+                    result.best, highest, waited = point, score, 0
+                    if checkpoint:
+                        overwrite(checkpoint, trainable)
+                else:
+                    waited += 1
+                report(Progress("dev", result.steps, total, None if highest == -math.inf else highest))
+                if protocol.patience is not None and waited >= protocol.patience:
+                    break
+
+    if checkpoint:
+        overwrite(trainable, checkpoint)
+    return result
+
+
+def make_optimizer(classifier: Classifier, method: Method, protocol: Protocol) -> torch.optim.Optimizer:
+    """AdamW in one fused step, the head with its own learning rate: the method's, else the protocol's."""
+    head = classifier.head_parameters()
+    of_head = {id(parameter) for parameter in head.values()}
+    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in of_head]
+    groups = [
+        {"params": body, "lr": method.learning_rate},
+        {"params": [p for p in head.values() if p.requires_grad], "lr": head_rate(method, protocol)},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], weight_decay=protocol.weight_decay, fused=True
+    )
+
+
+def head_rate(method: Method, protocol: Protocol) -> float:
+    """The head's learning rate: the method's own, else the protocol's, else the body's."""
+    return method.head_learning_rate or protocol.head_learning_rate or method.learning_rate
+
+
+def warm_up_then_down(total: int, warmup_share: float) -> Callable[[int], float]:
+    """The linear schedule: a factor that rises from 0 to 1 in the warm-up and falls to 0 at `total` steps."""
+    warmup = math.ceil(total * warmup_share)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        return max(0.0, (total - step) / max(1, total - warmup))
+
+    return factor
+
+
+def autocasting(protocol: Protocol) -> Callable[[], AbstractContextManager[object]]:
+    """bf16 on CUDA if the protocol says so."""
+    if protocol.precision == "bf16":
+        return lambda: torch.autocast("cuda", torch.bfloat16)
+    return nullcontext
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of classes, mean squared error of a regression."""
+    if labels.is_floating_point():
+        return functional.mse_loss(logits.float().squeeze(-1), labels)
+    return functional.cross_entropy(logits.float(), labels)
+
+
+def count_trained(classifier: Classifier) -> int:
+    """After a backward pass: parameters that got a gradient, without the head's."""
+    of_head = {id(parameter) for parameter in classifier.head_parameters().values()}
+    return sum(p.numel() for p in classifier.parameters() if p.grad is not None and id(p) not in of_head)
+
+
+def snapshot(trainable: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Copies of what trains; the frozen backbone is never copied."""
+    return {name: parameter.detach().clone() for name, parameter in trainable.items()}
+
+
+@torch.no_grad()
+def overwrite(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Copies values in place: never two checkpoints at a time."""
+    for name, tensor in target.items():
+        tensor.copy_(source[name])
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, batches: Iterable[Batch], *, protocol: Protocol) -> Tensor:
+    """Logits in evaluation mode, put back into the rows' own order.
+
+    Returns:
+        (examples, outputs), float32, on the CPU.
+    """
+    classifier.eval()
+    autocast = autocasting(protocol)
+    logits, rows = [], []
+    for batch in batches:
+        with autocast():
+            logits.append(classifier(**batch.inputs))
+        rows.append(batch.rows)
+    found = torch.cat(logits).float().cpu()
+    ordered = torch.empty_like(found)
+    ordered[torch.cat(rows)] = found
+    return ordered

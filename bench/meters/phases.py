@@ -1,0 +1,75 @@
+"""All meters of a phase at once: the clock inside, energy and memory around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from bench.meters.clock import Clock
+from bench.meters.energy import EnergyFigures, EnergyMeter
+from bench.meters.resident import ResidentMemory, ResidentPeak
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.meters.memory import CudaMemory
+
+
+class Phases:
+    """Meters named phases of a run; a pause stops clock and energy.
+
+    The meters' own starts and stops lie outside the clock. Takes a clock's place in the training loop.
+
+    Args:
+        clock: times the phases.
+        device: whose memory to watch.
+        energy: whether to meter energy; the tracker's first start in a process takes seconds.
+        country: three-letter ISO code of the grid's country; None: no CO2e.
+    """
+
+    def __init__(
+        self, clock: Clock, *, device: torch.device, energy: bool = True, country: str | None = None
+    ) -> None:
+        self._clock = clock
+        self._device = device
+        self._metered = energy
+        self._country = country
+        self._running: EnergyMeter | None = None
+        self.energy: dict[str, EnergyFigures] = {}
+        self.cuda: dict[str, CudaMemory] = {}
+        self.resident: dict[str, ResidentMemory] = {}
+
+    def seconds(self, name: str) -> float | None:
+        """The observed seconds of a phase; None if it never ran."""
+        return self._clock.seconds(name)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Meters the block as phase `name`."""
+        from bench.meters.memory import CudaPeak
+
+        meter = EnergyMeter(country=self._country) if self._metered else None
+        cuda, resident = CudaPeak(self._device), ResidentPeak()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(resident)
+                stack.enter_context(cuda)
+                if meter is not None:
+                    self._running = stack.enter_context(meter)
+                stack.enter_context(self._clock.phase(name))
+                yield
+        finally:
+            self._running = None
+            self.cuda[name], self.resident[name] = cuda.figures, resident.figures
+            if meter is not None:
+                self.energy[name] = meter.figures
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the block out of time and energy."""
+        with ExitStack() as stack:
+            stack.enter_context(self._clock.paused())
+            if self._running is not None:
+                stack.enter_context(self._running.paused())
+            yield

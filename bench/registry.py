@@ -1,0 +1,213 @@
+"""From `lora[r=16]` to a method: names, hyper-parameters, and their one canonical spelling."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from bench import plugins
+from bench.config import MethodSpec
+from bench.errors import UserError
+from methods import BUILT_IN, VARIANTS
+
+if TYPE_CHECKING:
+    from methods.base import Method
+
+GROUP = "tunebench.methods"
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method ready to run, and how it was asked for."""
+
+    method: Method
+    spec: MethodSpec
+
+
+def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None = None) -> ResolvedMethod:
+    """Makes the method that `text` names.
+
+    Args:
+        text: `name`, `name[field=value,...]`, or either with `file.py:Class` or a variant as name.
+        preset: name -> hyper-parameters that hold where neither `text` nor its variant sets them.
+
+    Raises:
+        UserError: unknown name, hyper-parameter or value, or a plug-in that is no method.
+    """
+    asked, overrides = parse(text)
+    name, variant_overrides = parse(VARIANTS[asked]) if asked in VARIANTS else (asked, {})
+    cls, source = _load(name)
+    given = {
+        field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()
+    }
+    defaults = dict((preset or {}).get(cls.name, {}))
+    method = build(cls, {**defaults, **given})
+    return ResolvedMethod(method, _spec(method, name=name, source=source, defaults=defaults))
+
+
+def method_of(spec: MethodSpec) -> Method:
+    """The method of a recorded specification.
+
+    Raises:
+        UserError: its code changed since, or is gone.
+    """
+    cls, source = _load(spec.name)
+    if source != spec.source:
+        raise UserError(f"{spec.name}: its code is {source} now, {spec.source} was asked for; compare anew")
+    return build(cls, spec.fields)
+
+
+def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
+    """Constructs a method; its own checks become one line."""
+    _check_names(cls, values)
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{cls.name}: {error}") from error
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """Splits `name[field=value,...]` into the name and its fields, still as text."""
+    name, bracket, rest = text.strip().partition("[")
+    if not bracket:
+        return name, {}
+    if not rest.endswith("]"):
+        raise UserError(f"{text!r}: the bracket is not closed; write {name}[field=value,...]")
+    found: dict[str, str] = {}
+    for piece in filter(None, (piece.strip() for piece in rest[:-1].split(","))):
+        field, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals or not field or not value:
+            raise UserError(f"{text!r}: {piece!r} is not field=value")
+        if field in found:
+            raise UserError(f"{text!r}: {field} is given twice")
+        found[field] = value
+    return name, found
+
+
+def parse_value(cls: type[Method], field: str, text: str) -> Any:
+    """A hyper-parameter's value from its text, by the field's annotation.
+
+    Raises:
+        UserError: unknown field, or a value that the annotation does not allow.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    _check_names(cls, [field])
+    adapter = TypeAdapter[Any](_annotations(cls)[field])
+    try:
+        return adapter.validate_strings(text)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+    for reading in _readings(text):
+        try:
+            return adapter.validate_python(reading)
+        except ValidationError:
+            continue  # the next reading of the text may fit
+    raise UserError(f"{cls.name}[{field}={text}]: {reason[0].lower()}{reason[1:]}")
+
+
+def _readings(text: str) -> list[Any]:
+    """What a text that is no plain value may stand for: none, JSON, or several joined by `+`."""
+    if text.lower() == "none":
+        return [None]
+    found: list[Any] = []
+    with suppress(json.JSONDecodeError):  # the other reading remains
+        found.append(json.loads(text))
+    return [*found, tuple(text.split("+"))]
+
+
+def _annotations(cls: type[Method]) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise UserError(f"{cls.name}: an annotation cannot be resolved: {error}") from error
+
+
+def _check_names(cls: type[Method], names: Iterable[str]) -> None:
+    known = [field.name for field in fields(cls)]
+    for name in names:
+        if name not in known:
+            hint = plugins.near(name, known)
+            raise UserError(f"{cls.name} has no hyper-parameter {name!r}{hint} (it has {', '.join(known)})")
+
+
+def _load(name: str) -> tuple[type[Method], str]:
+    """The class that a name stands for, and its source."""
+    if plugins.is_file(name):
+        found, source = plugins.from_file(name)
+        return _checked(found, name), source
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        cls: type[Method] = getattr(import_module(module), attribute)
+        return cls, "built-in"
+    packages = plugins.entry_points(GROUP)
+    if name in packages:
+        found, source = plugins.from_package(packages[name])
+        return _checked(found, name), source
+    known = [*BUILT_IN, *VARIANTS, *packages]
+    raise UserError(f"unknown method {name!r}{plugins.near(name, known)} (bench list methods shows all)")
+
+
+def _checked(found: Any, name: str) -> type[Method]:
+    """A plug-in's class, if it is a method."""
+    from methods.base import Method
+
+    if not (inspect.isclass(found) and issubclass(found, Method)):
+        raise UserError(f"{name} is no subclass of bench.Method")
+    if not is_dataclass(found) or "__dataclass_fields__" not in vars(found):
+        raise UserError(f"{name} is no dataclass; put @dataclass(frozen=True, kw_only=True) above it")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise UserError(f"{name} lacks {missing}")
+    if not isinstance(getattr(found, "name", None), str):
+        raise UserError(f"{name} has no name; write name: ClassVar[str] = ... in it")
+    if found.name in BUILT_IN or found.name in VARIANTS:
+        raise UserError(f"{name} calls itself {found.name!r}, which is built in; give it another name")
+    return found
+
+
+def _spec(method: Method, *, name: str, source: str, defaults: Mapping[str, Any]) -> MethodSpec:
+    values = {field.name: getattr(method, field.name) for field in fields(method)}
+    return MethodSpec(name=name, label=label(method, defaults), source=source, fields=values)
+
+
+def label(method: Method, defaults: Mapping[str, Any]) -> str:
+    """The canonical spelling: the name that needs fewest fields, then only the fields that differ.
+
+    Args:
+        method: the method.
+        defaults: what a preset set, which counts as the default.
+    """
+    spellings = [_differing(method, method.name, defaults)]
+    for variant, text in VARIANTS.items():
+        name, texts = parse(text)
+        if name == method.name:
+            cls = type(method)
+            values = {field: parse_value(cls, field, value) for field, value in texts.items()}
+            spellings.append(_differing(method, variant, {**defaults, **values}))
+    head, differing = min(spellings, key=lambda spelling: len(spelling[1]))
+    return f"{head}[{','.join(differing)}]" if differing else head
+
+
+def _differing(method: Method, name: str, defaults: Mapping[str, Any]) -> tuple[str, list[str]]:
+    found = []
+    for field in fields(method):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        value = getattr(method, field.name)
+        if value != defaults.get(field.name, default):
+            found.append(f"{field.name}={_text(value)}")
+    return name, found
+
+
+def _text(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, (tuple, list)):
+        return "+".join(_text(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)

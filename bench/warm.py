@@ -1,0 +1,16 @@
+"""What the fork server imports once, so that no run pays for it. Nothing else imports this."""
+
+import gc
+
+import scipy.stats
+import sklearn.metrics
+import torch._dynamo  # every optimizer asks for it at its first step
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertModel
+
+import bench.run
+import bench.worker
+
+__all__ = ["AutoConfig", "AutoModelForSequenceClassification", "AutoTokenizer", "BertModel", "bench"]
+__all__ += ["scipy", "sklearn", "torch"]
+
+gc.freeze()  # the collector of a child need not look at what will never die

@@ -1,0 +1,126 @@
+"""The worker: a run in a process of its own. `python -m bench.worker SPEC OUT`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bench.config import RunSpec
+from bench.errors import UserError
+from bench.loop import DivergedError
+from bench.progress import Progress, Report
+from bench.store import Record, write_record
+
+_REPORT_EVERY_S = 0.1
+
+
+def work(spec: RunSpec, out: Path, *, report: Report = lambda progress: None) -> Record:
+    """Does one run and writes its record, whatever comes of it.
+
+    Returns:
+        The record: ok, or failed with the error.
+    """
+    from bench.run import execute
+
+    began, started_at = time.perf_counter(), datetime.now(timezone.utc)
+    try:
+        outcome = execute(spec, report=report)
+    except Exception as error:
+        record = failed(
+            spec,
+            _reason(error),
+            traceback=None if isinstance(error, (UserError, DivergedError)) else traceback.format_exc(),
+            started_at=started_at,
+            wall_time_s=time.perf_counter() - began,
+        )
+        write_record(out, record)
+        return record
+    write_record(out, outcome.record, outcome.outputs)
+    return outcome.record
+
+
+def _reason(error: Exception) -> str:
+    """One line."""
+    line = (str(error).strip() or "no message").splitlines()[0]
+    return line if isinstance(error, (UserError, DivergedError)) else f"{type(error).__name__}: {line}"
+
+
+def failed(
+    spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float
+) -> Record:
+    """The record of a run that came to nothing."""
+    from bench.environment import versions
+
+    return Record(
+        digest=spec.digest,
+        status="failed",
+        reason=reason,
+        traceback=traceback,
+        asked=spec,
+        environment={"versions": versions()},
+        started_at=started_at.isoformat(timespec="seconds"),
+        wall_time_s=wall_time_s,
+    )
+
+
+def throttled(send: Callable[[Progress], None]) -> Report:
+    """Passes progress on ten times a second at most, so that telling costs no time; ends of phases always."""
+    last = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _REPORT_EVERY_S or progress.done == progress.total:
+            last = now
+            send(progress)
+
+    return report
+
+
+def child(spec: str, out: str, pipe: Connection) -> None:
+    """What a forked child runs.
+
+    Args:
+        spec: the specification as JSON.
+        out: the comparison's folder.
+        pipe: where progress goes.
+    """
+    quiet()
+
+    def send(progress: Progress) -> None:
+        try:
+            pipe.send(progress)
+        except BrokenPipeError:  # the parent is gone, and nobody waits for this run
+            os._exit(1)
+
+    work(RunSpec.model_validate_json(spec), Path(out), report=throttled(send))
+
+
+def quiet() -> None:
+    """Keeps transformers' bars and advice off the terminal that shows the grid's progress."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def main(arguments: list[str]) -> int:
+    """The same for any process that can read a file: `SPEC` holds the specification as JSON."""
+    if len(arguments) != 2:
+        print("usage: python -m bench.worker SPEC.json OUT", file=sys.stderr)
+        return 2
+    spec, out = arguments
+    quiet()
+    record = work(RunSpec.model_validate_json(Path(spec).read_text("utf-8")), Path(out))
+    print(f"{record.asked.title}: {record.status}{f' ({record.reason})' if record.reason else ''}")
+    return 0 if record.status == "ok" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Speed of this project against its peers, side by side in one process each."""

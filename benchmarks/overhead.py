@@ -1,0 +1,114 @@
+"""What the harness adds to a training step: its loop against a bare loop of the same steps, interleaved.
+
+    python -m benchmarks.overhead --method lora --model minilm-l6 --task trec --rounds 40
+
+Both train the same weights on the same batches from the same generator's state. Ours also counts, clocks,
+reports progress, keeps the best checkpoint and puts it back; evaluation costs what it costs and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from bench.config import ModelSpec, Protocol, RunSpec
+from bench.loop import head_rate, loss_of
+from bench.meters.clock import Clock, synchronizer
+from bench.meters.interleave import Ratio, interleave, ratios
+from bench.models import fetch
+from bench.registry import resolve_method
+from bench.run import Setting, prepare, run_training
+from bench.task_registry import resolve_task
+
+
+def bare(setting: Setting) -> None:
+    """The shortest loop that takes the same steps."""
+    classifier, method, protocol = setting.classifier, setting.method, setting.protocol
+    torch.manual_seed(0)
+    order = torch.Generator().manual_seed(0)
+    head = list(classifier.head_parameters().values())
+    of_head = {id(parameter) for parameter in head}
+    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in of_head]
+    groups: list[dict[str, Any]] = [{"params": head, "lr": head_rate(method, protocol)}]
+    if body:
+        groups.append({"params": body, "lr": method.learning_rate})
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+    total = protocol.steps or 0
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (total - step) / total)
+    classifier.train()
+    done = 0
+    while done < total:
+        for batch in setting.train_batches(order):
+            loss_of(classifier(**batch.inputs), batch.labels).backward()
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            done += 1
+            if done == total:
+                break
+
+
+def harness(setting: Setting) -> Callable[[], None]:
+    """The project's loop, with its clock and its reports."""
+
+    def train() -> None:
+        run_training(setting, clock=Clock(synchronize=synchronizer(setting.device)))
+
+    return train
+
+
+def measure(spec: RunSpec, *, rounds: int) -> Ratio:
+    """The ratio of harness to bare loop, after both are shown to do the same.
+
+    Raises:
+        AssertionError: they end in different weights.
+    """
+    ours, theirs = prepare(spec), prepare(spec)
+    run_training(ours, clock=Clock())
+    bare(theirs)
+    for (name, left), right in zip(
+        ours.classifier.named_parameters(), theirs.classifier.parameters(), strict=True
+    ):
+        assert torch.equal(left, right), f"{name} differs: the loops do not take the same steps"
+    loops = {"bare": lambda: bare(theirs), "harness": harness(ours)}
+    seconds = interleave(loops, rounds=rounds, seed=0)
+    found = ratios(seconds, list(loops), baseline="bare", generator=np.random.default_rng(0))
+    return found["harness"]
+
+
+def main(
+    method: str = "lora",
+    model: str = "minilm-l6",
+    task: str = "trec",
+    steps: Annotated[int, typer.Option(help="Steps of a round.")] = 14,
+    rounds: int = 40,
+    threads: int = 1,
+) -> None:
+    """Prints the ratio with its 95% interval."""
+    spec = RunSpec(
+        method=resolve_method(method).spec,
+        task=resolve_task(task).spec,
+        model=ModelSpec(name=model, revision=fetch(model).spec.revision),
+        k=100,
+        data_seed=0,
+        model_seed=0,
+        protocol=Protocol(
+            dev=0, epochs=None, steps=steps, head="mean", warmup_share=0.0, threads=threads, device="cpu"
+        ),
+    )
+    found = measure(spec, rounds=rounds)
+    assert math.isfinite(found.ratio)
+    flag = " (wide: measure again on a quieter machine)" if found.wide else ""
+    print(
+        f"{method} on {task}, {model}, {threads} threads, {rounds} rounds of {steps} steps: harness / bare = "
+        f"{found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; {found.p50_ms / steps:.2f} ms a step"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,82 @@
+"""What the tests share: one thread, torch's global settings put back, and small runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+if TYPE_CHECKING:
+    from bench.config import RunSpec
+    from bench.executor import LocalExecutor
+
+MakeSpec = Callable[..., "RunSpec"]
+
+
+@pytest.fixture(autouse=True)
+def _torch_settings() -> Iterator[None]:
+    """A run fixes threads and determinism of its process; the next test starts from the defaults."""
+    yield
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_deterministic_debug_mode("default")
+        torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_spec() -> MakeSpec:
+    """Makes the specification of a tiny run on the synthetic task; keywords override the protocol."""
+    from bench.config import ModelSpec, Protocol, RunSpec
+    from bench.registry import resolve_method
+    from bench.task_registry import resolve_task
+
+    def make(
+        method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any
+    ) -> RunSpec:
+        settings = {"dev": 16, "epochs": 2, "batch_size": 8, "max_length": 32, "head": "mean", "threads": 1}
+        settings |= {"head_learning_rate": 0.05, **protocol}
+        return RunSpec(
+            method=resolve_method(method).spec,
+            task=resolve_task(task).spec,
+            model=ModelSpec(name="tiny", revision="seed 0"),
+            k=k,
+            data_seed=seed,
+            model_seed=seed,
+            protocol=Protocol.model_validate(settings),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def executor() -> LocalExecutor:
+    """One fork server for all tests: its imports take seconds."""
+    from bench.executor import LocalExecutor
+
+    return LocalExecutor()
+
+
+def bench(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs the command in this process; returns its exit code."""
+    from bench import cli
+
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+class NoExecutor:
+    """Starts no server: what is wrong must be found before the first run."""
+
+    def run(self, *arguments: Any, **_: Any) -> None:
+        raise AssertionError("a run began")

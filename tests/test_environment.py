@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import environment
+
+
+def test_where_a_run_happened() -> None:
+    found = environment.describe("cpu")
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["threads"] == torch.get_num_threads()
+    assert None not in found.values()
+    assert environment.usable_cpus() >= 1
+
+
+def test_the_commit_is_marked_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    (tmp_path / "bench").mkdir()
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "bench" / "environment.py"))
+    environment.commit.cache_clear()
+    try:
+        assert environment.commit() is None
+        (tmp_path / "file").write_text("1")
+        for command in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
+            git(*command)
+        environment.commit.cache_clear()
+        assert environment.commit() == git("rev-parse", "HEAD")
+        (tmp_path / "file").write_text("2")
+        environment.commit.cache_clear()
+        assert environment.commit() == f"{git('rev-parse', 'HEAD')}-dirty"
+    finally:
+        environment.commit.cache_clear()
+
+
+def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "bench" / "environment.py"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment.commit.cache_clear()
+    try:
+        assert environment.commit() is None
+    finally:
+        environment.commit.cache_clear()

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.config import Protocol, RunSpec
+from bench.errors import UserError
+from bench.grid import Plan, Request, plan, run_grid
+from bench.progress import Progress, Report, display, summary
+from bench.store import Record, read_records, write_record
+from tests.conftest import MakeSpec
+
+
+def request(**changes: Any) -> Request:
+    protocol = Protocol.model_validate({"dev": 16, "max_length": 32, **changes.pop("protocol", {})})
+    values: dict[str, Any] = {
+        "methods": ("head", "lora"),
+        "tasks": ("synthetic",),
+        "model": "tiny",
+        "ks": (24,),
+        "data_seeds": (0, 1),
+        "model_seeds": (0, 1),
+        "protocol": protocol,
+    }
+    return Request(**{**values, **changes})
+
+
+class FakeExecutor:
+    """Notes what it is asked; a run whose method is in `failing` fails."""
+
+    def __init__(self, *failing: str) -> None:
+        self.failing = failing
+        self.asked: list[str] = []
+
+    def run(self, spec: RunSpec, out: Path, *, report: Report) -> Record:
+        self.asked.append(spec.title)
+        report(Progress("train", 1, 2, None))
+        status = "failed" if spec.method.label in self.failing else "ok"
+        record = Record(
+            digest=spec.digest, status=status, reason="no" if status == "failed" else None, asked=spec,
+            environment={}, started_at="2026-01-01T00:00:00+00:00",
+        )  # fmt: skip
+        write_record(out, record)
+        return record
+
+
+def go(todo: Plan, out: Path, executor: Any) -> list[Record]:
+    return list(run_grid(todo, out, executor))
+
+
+def test_the_order_of_runs() -> None:
+    found = plan(request(ks=(24, None)))
+    assert [run.title for run in found.runs] == [
+        f"{method} on synthetic, K={k}, seed {seed}"
+        for seed in (0, 1)
+        for k in (24, "all")
+        for method in ("head", "lora")
+    ]
+    assert {run.protocol.head for run in found.runs} == {"native"}
+    assert len({run.digest for run in found.runs}) == 8
+    assert found.unsupported == {}
+
+
+def test_a_method_named_twice_runs_once() -> None:
+    assert len(plan(request(methods=("lora", "lora[r=8]", "lora[r=4]"))).runs) == 4
+
+
+def test_seeds_are_paired() -> None:
+    found = plan(request(methods=("head",), data_seeds=(5, 5, 5), model_seeds=(0, 1, 2)))
+    assert [(run.data_seed, run.model_seed) for run in found.runs] == [(5, 0), (5, 1), (5, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("lroa",)}, "unknown method 'lroa'"),
+        ({"tasks": ("trek",)}, "unknown task 'trek'; did you mean trec"),
+        ({"model": "tinny"}, "unknown model 'tinny'; did you mean tiny"),
+        ({"ks": (24, 601)}, "task synthetic: k=601 cannot be drawn: there are 600 training rows"),
+        ({"ks": (600,)}, "task synthetic: k=600 leaves no training row for dev"),
+        ({"tasks": ("synthetic", "synthetic")}, "2 tasks are called 'synthetic'"),
+        ({"protocol": {"max_length": 257}}, "max length 257 is more than the 256 positions of tiny"),
+        ({"protocol": {"max_length": 256}, "model": "tiny-roberta"}, "more than the 255 positions"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_found_before_the_first_run(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(request(**changes))
+
+
+def test_finished_runs_are_skipped_and_failed_ones_done_again(tmp_path: Path) -> None:
+    todo = plan(request())
+    first = FakeExecutor("lora")
+    assert [record.status for record in go(todo, tmp_path, first)] == ["ok", "failed", "ok", "failed"]
+    assert len(first.asked) == 4, "a failed run stops nothing"
+    second = FakeExecutor()
+    assert len(go(todo, tmp_path, second)) == 2
+    assert second.asked == ["lora on synthetic, K=24, seed 0", "lora on synthetic, K=24, seed 1"]
+    assert go(todo, tmp_path, FakeExecutor()) == []
+
+
+def test_what_a_method_cannot_do_is_recorded(tmp_path: Path) -> None:
+    todo = plan(request(methods=("lora",), data_seeds=(0,), model_seeds=(0,)))
+    refused = Plan(todo.runs, {todo.runs[0].digest: "no such layers"})
+    executor = FakeExecutor()
+    (record,) = go(refused, tmp_path, executor)
+    assert (record.status, record.reason, executor.asked) == ("unsupported", "no such layers", [])
+    assert read_records(tmp_path) == [record]
+
+
+def test_unsupported_comes_from_the_method(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(
+        "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom bench import Method\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Odd(Method):\n    name: ClassVar[str] = 'odd'\n"
+        "    def adapt(self, model): ...\n"
+        "    def unsupported(self, config): return f'no {config.model_type}'\n"
+    )
+    found = plan(request(methods=("head", f"{path}:Odd"), data_seeds=(0,), model_seeds=(0,)))
+    assert found.unsupported == {found.runs[1].digest: "no bert"}
+
+
+def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"m{number}.py").write_text(
+            "from dataclasses import dataclass\nfrom typing import ClassVar\nfrom bench import Method\n"
+            "@dataclass(frozen=True, kw_only=True)\nclass Mine(Method):\n    name: ClassVar[str] = 'mine'\n"
+            f"    def adapt(self, model): return {number}\n"
+        )
+    with pytest.raises(UserError, match="are both called 'mine'; rename one"):
+        plan(request(methods=(f"{tmp_path}/m1.py:Mine", f"{tmp_path}/m2.py:Mine")))
+
+
+def test_lines_without_a_terminal(
+    make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    record = FakeExecutor("head").run(make_spec(), tmp_path, report=lambda progress: None)
+    with display(3) as show:
+        show.start(record.asked, 2)
+        show.update(Progress("train", 1, 2, None))
+        show.end(record)
+    assert capsys.readouterr().err == "[2/3] head on synthetic, K=24, seed 0: failed: no\n"
+
+
+def test_bars_on_a_terminal(
+    make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    record = FakeExecutor("lora[r=2]").run(make_spec("lora[r=2]"), tmp_path, report=lambda progress: None)
+    with display(1) as show:
+        show.start(record.asked, 1)
+        show.update(Progress("train", 1, 2, 0.5))
+        show.end(record)
+    assert "lora[r=2] on synthetic, K=24, seed 0: failed: no" in capsys.readouterr().err
+
+
+def test_a_run_in_a_line(make_spec: MakeSpec) -> None:
+    result = SimpleNamespace(headline="accuracy", test_scores={"accuracy": 0.12345})
+    record: Any = SimpleNamespace(
+        asked=make_spec(), result=result, wall_time_s=1.26, status="ok", reason=None
+    )
+    assert summary(record) == "head on synthetic, K=24, seed 0: accuracy 0.123 (1.3 s)"
+    result.test_scores = {}
+    assert "accuracy undefined" in summary(record)

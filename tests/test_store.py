@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import store
+from bench.config import RunSpec
+from bench.errors import UserError
+from bench.store import (
+    Record,
+    Result,
+    claimed,
+    finished,
+    read_outputs,
+    read_record,
+    read_records,
+    record_path,
+    write_record,
+)  # fmt: skip
+from tests.conftest import MakeSpec
+
+OLD = sorted((Path(__file__).parent / "records").glob("*.json"))
+
+
+def record(spec: RunSpec, **changes: object) -> Record:
+    result = Result(
+        kind="classes",
+        headline="accuracy",
+        test_scores={"accuracy": 0.75},
+        trained_parameters=10,
+        stored_parameters=5,
+        head_parameters=3,
+        backbone_parameters=100,
+        train_examples=24,
+        dev_examples=16,
+        test_examples=300,
+        train_time_s=1.5,
+        head_kind="mean",
+        learning_rate=1e-3,
+        head_learning_rate=5e-3,
+        data_digest="0",
+    )
+    values = {
+        "digest": spec.digest,
+        "status": "ok",
+        "asked": spec,
+        "result": result,
+        "environment": {"python": "3.11"},
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "wall_time_s": 2.0,
+    }
+    return Record.model_validate({**values, **changes})
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_old_records_load(path: Path) -> None:
+    found = read_record(path)
+    assert found.status == "ok"
+    assert found.digest == path.stem.split("-")[-1]
+    assert found.result is not None
+    assert found.result.test_scores[found.result.headline] > 0
+
+
+def test_the_digest_of_an_old_record_is_still_that_of_what_it_asked() -> None:
+    """Else every finished run would be done again after an update."""
+    assert OLD
+    for path in OLD:
+        found = read_record(path)
+        assert found.asked.digest == found.digest
+
+
+def test_a_record_comes_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> None:
+    written = record(make_spec())
+    logits = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = write_record(tmp_path, written, {"logits": logits})
+    assert read_record(path) == written
+    assert np.array_equal(read_outputs(tmp_path, written.digest)["logits"], logits)
+    assert read_records(tmp_path) == [written]
+    assert finished(tmp_path) == {written.digest}
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        f"{written.digest}.json",
+        f"{written.digest}.npz",
+    ]
+
+
+def test_an_absent_figure_is_absent_in_the_file(tmp_path: Path, make_spec: MakeSpec) -> None:
+    data = json.loads(write_record(tmp_path, record(make_spec())).read_text())
+    assert "infer_time_s" not in data["result"]
+    assert None not in data["result"].values()
+    assert "reason" not in data
+
+
+def test_a_setting_of_none_is_no_default(tmp_path: Path, make_spec: MakeSpec) -> None:
+    spec = make_spec(epochs=None, steps=5, head_learning_rate=None)
+    found = read_record(write_record(tmp_path, record(spec)))
+    assert found.asked == spec
+    assert found.asked.digest == found.digest == spec.digest
+
+
+def test_only_ok_counts_as_finished(tmp_path: Path, make_spec: MakeSpec) -> None:
+    for seed, status in enumerate(("failed", "unsupported")):
+        write_record(tmp_path, record(make_spec(seed=seed), status=status, result=None, reason="x"))
+    assert finished(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema_number": 1}', '{"schema_number": "1"}', "\x00"]
+)
+def test_a_damaged_record_is_named_with_the_remedy(tmp_path: Path, text: str) -> None:
+    path = record_path(tmp_path, "0" * 16)
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"{path}.*delete it and run the same command again") as caught:
+        read_records(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_field_is_named(tmp_path: Path, make_spec: MakeSpec) -> None:
+    path = write_record(tmp_path, record(make_spec()))
+    data = json.loads(path.read_text())
+    data["result"]["trained_parameters"] = "many"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="result.trained_parameters"):
+        read_record(path)
+
+
+def test_a_later_form_is_refused_and_an_earlier_one_upgraded(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_record(tmp_path, record(make_spec()))
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "schema_number": 2}))
+    with pytest.raises(UserError, match="a later tunebench"):
+        read_record(path)
+    old = {name: value for name, value in data.items() if name != "status"} | {"outcome": "ok"}
+    path.write_text(json.dumps(old))
+    monkeypatch.setattr(store, "SCHEMA", 2)
+
+    def renamed(data: dict[str, object]) -> dict[str, object]:
+        return {**data, "status": data["outcome"]}
+
+    monkeypatch.setitem(store.UPGRADES, 1, renamed)
+    assert read_record(path).status == "ok"
+
+
+def test_a_failed_write_leaves_the_old_record(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = record(make_spec())
+    path = write_record(tmp_path, first)
+
+    def full_disk(self: Path, *args: object) -> int:
+        with self.open("w") as stream:
+            stream.write("half")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(Path, "write_text", full_disk)
+        write_record(tmp_path, record(make_spec(), wall_time_s=9.0))
+    assert read_record(path) == first
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_no_records(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no records"):
+        read_records(tmp_path)
+
+
+def _hold(out: str, held: object, done: object) -> None:
+    with claimed(Path(out)):
+        held.set()  # type: ignore[attr-defined]
+        done.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_folder_has_one_holder(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(str(tmp_path), held, done))
+    other.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(UserError, match="held by another run"), claimed(tmp_path):
+            pass
+    finally:
+        done.set()
+        other.join()
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UserError, match="cannot be written"), claimed(file / "out"):
+        pass
+
+
+def test_claiming_clears_what_was_left_half_written(tmp_path: Path) -> None:
+    leftover = tmp_path / "runs" / ".0123.json.99.tmp"
+    leftover.parent.mkdir()
+    leftover.write_text("{")
+    with claimed(tmp_path):
+        assert not leftover.exists()
