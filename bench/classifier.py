@@ -42,7 +42,8 @@ class Pooled(Classifier):
         super().__init__(backbone, outputs=outputs)
         self.pooling = pooling
         self.head = nn.Linear(backbone.config.hidden_size, outputs)
-        nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
+        if not self.head.weight.is_meta:
+            nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(seed))
         nn.init.zeros_(self.head.bias)
         absent = set(missing)
         self._head = {id(parameter) for name, parameter in backbone.named_parameters() if name in absent}
@@ -90,9 +91,7 @@ class Native(Classifier):
         backbone = cast("PreTrainedModel", model.base_model)
         super().__init__(backbone, outputs=outputs)
         # Registered piece by piece, so that no parameter has two names; the whole is called as it is.
-        self.head = nn.ModuleDict(
-            {name: child for name, child in model.named_children() if child is not backbone}
-        )
+        self.head = nn.ModuleDict({name: child for name, child in model.named_children() if child is not backbone})
         self.__dict__["_model"] = model
         of_backbone = {id(parameter) for parameter in backbone.parameters()}
         absent = set(missing)
@@ -125,6 +124,23 @@ def load_classifier(backbone: Backbone, *, outputs: int, head: HeadKind, seed: i
         return Native(model, outputs=outputs, missing=missing)
     model, missing = _load(backbone, native=False, seed=seed)
     return Pooled(model, outputs=outputs, pooling=head, seed=seed, missing=missing)
+
+
+def shaped_classifier(config: PretrainedConfig, *, outputs: int, head: HeadKind) -> Classifier:
+    """A classifier of shapes alone, on `meta`: for counting without weights."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    auto: Any = AutoModelForSequenceClassification if head == "native" else AutoModel
+    with torch.device("meta"):
+        try:
+            cls = auto._model_mapping[type(config)]
+        except KeyError as error:
+            raise UserError(f"architecture {config.model_type} has no such model in transformers") from error
+        if head == "native":
+            config.update({"num_labels": outputs})
+            return Native(cls._from_config(config, dtype=torch.float32), outputs=outputs)
+        pooler = {"add_pooling_layer": False} if _has_pooler(cls) else {}
+        return Pooled(cls(config, **pooler), outputs=outputs, pooling=head, seed=0)
 
 
 def _load(backbone: Backbone, *, native: bool, seed: int, **settings: Any) -> tuple[Any, set[str]]:
@@ -163,14 +179,10 @@ def _has_pooler(cls: type) -> bool:
     return "add_pooling_layer" in inspect.signature(cls).parameters
 
 
-def _random(
-    cls: Any, config: PretrainedConfig, *, seed: int, native: bool, pooler: dict[str, bool]
-) -> PreTrainedModel:
+def _random(cls: Any, config: PretrainedConfig, *, seed: int, native: bool, pooler: dict[str, bool]) -> PreTrainedModel:
     """A model of fixed random weights; its own head, if any, comes from `seed`."""
     torch.manual_seed(SEED)
-    model: PreTrainedModel = (
-        cls._from_config(config, dtype=torch.float32) if native else cls(config, **pooler)
-    )
+    model: PreTrainedModel = cls._from_config(config, dtype=torch.float32) if native else cls(config, **pooler)
     if native and seed != SEED:
         torch.manual_seed(seed)
         other = cls._from_config(config, dtype=torch.float32)

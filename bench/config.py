@@ -67,6 +67,33 @@ class Protocol(Frozen):
         return self.dev
 
 
+class Measures(Frozen):
+    """What is measured besides scores and time. None of it changes a run, so none of it is in its digest."""
+
+    costs: bool = True
+    """FLOPs, live tensors and bytes to store."""
+    energy: bool = True
+    """Energy of the phases, measured where there is a counter and estimated elsewhere."""
+    effective: bool = True
+    """Effective parameters: active, contributing, verified."""
+    country: str | None = None
+    """Three-letter ISO code of the grid's country; None: no CO2e."""
+    epsilon: Annotated[float, Ge(0)] = 0.01
+    """How far the dev score may fall in the verified count."""
+    profile: bool = True
+    """Time the methods against each other, once a model."""
+    profile_tokens: PositiveInt = 32
+    """Padded length of the profile's batches, in tokens."""
+    profile_rounds: PositiveInt = 30
+    """Rounds of the profile, in each of which every method takes its turn."""
+    weights: Literal["none", "small", "all"] = "small"
+    """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
+
+    def keeps(self, stored: int, backbone: int) -> bool:
+        """Whether a run that stores so many parameters keeps them."""
+        return self.weights == "all" or (self.weights == "small" and stored < backbone / 2)
+
+
 class Preset(Frozen):
     """A comparison as data: each field is what an option of `bench compare` overrides."""
 
@@ -84,6 +111,8 @@ class Preset(Frozen):
     """How many seeds, counted from 0."""
     protocol: Protocol
     """The rest of the setting."""
+    measures: Measures = Measures()
+    """What is measured besides scores and time."""
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Method name -> hyper-parameters (learning rates) that this preset sets unless the user does."""
 
@@ -158,3 +187,37 @@ class RunSpec(Frozen):
             del asked[labelled]["label"]
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class ProfileShape(Frozen):
+    """What is profiled."""
+
+    model: str
+    """Name of the backbone."""
+    batch: PositiveInt
+    """Examples in a step; inference is timed for one example too."""
+    tokens: PositiveInt
+    """Padded length."""
+    rounds: PositiveInt = 30
+    """In each of which every method takes its turn."""
+    outputs: PositiveInt = 2
+    """Logits of the head."""
+    head: HeadKind | None = None
+    """Its kind; None: the model's usual one."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the order of turns and of initial values."""
+
+
+class ProfileJob(Frozen):
+    """A profile as a worker is given it."""
+
+    methods: tuple[MethodSpec, ...]
+    shape: ProfileShape
+    protocol: Protocol
+
+
+class Job(Frozen):
+    """What a worker is given."""
+
+    run: RunSpec
+    measures: Measures = Measures()

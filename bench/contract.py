@@ -1,6 +1,6 @@
 """What every method promises the harness, as checks that an author can run (`bench check METHOD`).
 
-A check takes a `Workbench` and raises `Broken` with what failed, what that means for the figures, and
+A check takes a `Workbench` and raises `BrokenPromiseError` with what failed, what that means for the figures, and
 where to look. Our own tests call the same checks.
 """
 
@@ -17,7 +17,7 @@ from bench.workbench import Workbench
 from methods.base import Classifier, hyper_parameters
 
 
-class Broken(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise that the method does not keep."""
 
 
@@ -32,7 +32,7 @@ def only_its_parameters_move(bench: Workbench) -> None:
     pretrained = {name: value.clone() for name, value in bench.make().backbone.state_dict().items()}
     thawed = [n for n, p in classifier.backbone.named_parameters() if p.requires_grad and n in pretrained]
     if thawed and not bench.method.thaws:
-        raise Broken(
+        raise BrokenPromiseError(
             f"it trains weights of the backbone: {_names(thawed)}. They would be counted and stored as its own. "
             "If that is meant, set the class variable `thaws = True`; else leave requires_grad alone in adapt()"
         )
@@ -41,7 +41,7 @@ def only_its_parameters_move(bench: Workbench) -> None:
     bench.train(classifier)
     moved = [n for n, value in classifier.state_dict().items() if n in frozen and not torch.equal(value, before[n])]
     if moved:
-        raise Broken(
+        raise BrokenPromiseError(
             f"frozen weights changed while training: {_names(moved)}. The trained and stored counts would be too "
             "small. Look for in-place work on .data or a shared parameter in adapt() or forward()"
         )
@@ -51,7 +51,7 @@ def only_its_parameters_move(bench: Workbench) -> None:
         if name in pretrained and name not in thawed and not torch.equal(value, pretrained[name])
     ]
     if outside:
-        raise Broken(
+        raise BrokenPromiseError(
             f"adapt() or training changed pretrained weights: {_names(outside)}. What is stored would not "
             "reproduce the model. Keep the backbone's own weights as they are until merge()"
         )
@@ -61,7 +61,7 @@ def all_of_it_moves(bench: Workbench) -> None:
     """Every trainable tensor gets a gradient within a few steps."""
     dead = [name for name, reached in bench.train(bench.adapted()).items() if not reached]
     if dead:
-        raise Broken(
+        raise BrokenPromiseError(
             f"no gradient ever reached {_names(dead)}. The trained count would include what does not train. "
             "Use the parameter in forward(), or do not let it require a gradient"
         )
@@ -75,7 +75,7 @@ def same_seed_same_result(bench: Workbench) -> None:
         bench.train(classifier, seed=7)
         results.append(bench.logits(classifier))
     if not torch.equal(*results):
-        raise Broken(
+        raise BrokenPromiseError(
             "the same seed gave two different results. No figure could be redone. Draw random numbers from "
             "torch's global generator alone, and keep no state outside the model"
         )
@@ -91,7 +91,7 @@ def seeds_matter(bench: Workbench) -> None:
         bench.train(classifier, seed=100 * seed)
         results.append(bench.logits(classifier))
     if torch.equal(*results):
-        raise Broken(
+        raise BrokenPromiseError(
             "two seeds gave bit-equal results. The spread over seeds would be a false zero. Do not reset the "
             "seed in adapt(), and make sure that what is trained reaches the logits"
         )
@@ -106,12 +106,12 @@ def state_round_trips(bench: Workbench) -> None:
     own = dict(second.named_parameters())
     unknown = [name for name in state if name not in own]
     if unknown:
-        raise Broken(f"adapting twice gave other parameters: {_names(unknown)} exist once only")
+        raise BrokenPromiseError(f"adapting twice gave other parameters: {_names(unknown)} exist once only")
     with torch.no_grad():
         for name, value in state.items():
             own[name].copy_(value)
     if not torch.equal(bench.logits(first), bench.logits(second)):
-        raise Broken(
+        raise BrokenPromiseError(
             "its trained parameters, loaded into a freshly adapted model, give other logits. The chosen "
             "checkpoint would not be the one that is scored. Keep all that is learned in parameters"
         )
@@ -124,7 +124,7 @@ def _unchanged_by(bench: Workbench, act: Callable[[Classifier], None], name: str
     act(classifier)
     error = float((bench.logits(classifier) - before).abs().max())
     if not error <= 1e-5 * max(1.0, float(before.abs().max())):
-        raise Broken(f"{name}() changed the logits by {error:.1e}. {meaning}")
+        raise BrokenPromiseError(f"{name}() changed the logits by {error:.1e}. {meaning}")
 
 
 def eject_keeps_logits(bench: Workbench) -> None:
@@ -140,7 +140,9 @@ def eject_keeps_logits(bench: Workbench) -> None:
     bench.method.eject(classifier.backbone)
     stored = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
     if stored > trained:
-        raise Broken(f"eject() left {stored} parameters to store of {trained} trained: it should drop, not add")
+        raise BrokenPromiseError(
+            f"eject() left {stored} parameters to store of {trained} trained: it should drop, not add"
+        )
 
 
 def merge_keeps_logits(bench: Workbench) -> None:
@@ -165,7 +167,7 @@ def padding_changes_nothing(bench: Workbench) -> None:
     }
     error = float((bench.logits(classifier, padded) - bench.logits(classifier, batch)).abs().max())
     if error > 1e-5 and not bench.method.reads_padding:
-        raise Broken(
+        raise BrokenPromiseError(
             f"padding changed the logits by {error:.1e}: it ignores the attention mask. Scores would depend on "
             "how rows are batched. Pass the mask on (or set `reads_padding = True` if that is what you study)"
         )
@@ -177,7 +179,7 @@ def identity_where_promised(bench: Workbench) -> None:
         return
     error = float((bench.logits(bench.adapted()) - bench.logits(bench.make())).abs().max())
     if error > 0:
-        raise Broken(
+        raise BrokenPromiseError(
             f"a fresh one changes the logits by {error:.1e}, but the class says `starts_as_identity`. "
             "Initialise the last factor to zero, or drop the promise"
         )
@@ -192,17 +194,19 @@ def parts_agree_with_counts(bench: Workbench) -> None:
     stored = {id(p): p.numel() for p in classifier.backbone.parameters() if p.requires_grad}
     parts = bench.method.parts_of(classifier.backbone, pretrained)
     if len({part.name for part in parts}) < len(parts):
-        raise Broken(f"two parts share a name: {_names(sorted(part.name for part in parts))}")
+        raise BrokenPromiseError(f"two parts share a name: {_names(sorted(part.name for part in parts))}")
     held = [id(p) for part in parts for p in part.parameters]
     if len(set(held)) < len(held) or not set(held) <= set(stored):
-        raise Broken("parts share a parameter or hold one that is not stored: effective counts would be wrong")
+        raise BrokenPromiseError(
+            "parts share a parameter or hold one that is not stored: effective counts would be wrong"
+        )
     before = bench.logits(classifier)
     for part in parts:
         restore = part.remove()
         bench.logits(classifier)
         restore()
     if not torch.equal(bench.logits(classifier), before):
-        raise Broken("removing each part and putting it back changed the logits: restore() is not exact")
+        raise BrokenPromiseError("removing each part and putting it back changed the logits: restore() is not exact")
     restores = [part.remove() for part in parts]
     removed, bare = bench.logits(classifier), bench.make()
     for restore in reversed(restores):
@@ -210,7 +214,7 @@ def parts_agree_with_counts(bench: Workbench) -> None:
     _same_head(classifier, bare)
     covered = set(held) == set(stored)
     if covered and parts and float((removed - bench.logits(bare)).abs().max()) > 1e-5:
-        raise Broken("with every part removed the bare model's logits should be left, but they are not")
+        raise BrokenPromiseError("with every part removed the bare model's logits should be left, but they are not")
 
 
 def _same_head(source: Classifier, target: Classifier) -> None:
@@ -226,11 +230,11 @@ def pickles(bench: Workbench) -> None:
         twin = pickle.loads(pickle.dumps(bench.method))
         json.dumps(hyper_parameters(bench.method))
     except (TypeError, AttributeError, pickle.PicklingError) as error:
-        raise Broken(
+        raise BrokenPromiseError(
             f"it cannot be sent to a run's process or recorded: {error}. Keep fields to numbers, strings, bools"
         ) from error
     if twin != bench.method or copy.copy(bench.method) != bench.method:
-        raise Broken("a pickled copy is not equal to it: use a frozen dataclass and no other state")
+        raise BrokenPromiseError("a pickled copy is not equal to it: use a frozen dataclass and no other state")
 
 
 CHECKS: tuple[Callable[[Workbench], None], ...] = (

@@ -21,7 +21,7 @@ from bench.store import Costs
 
 if TYPE_CHECKING:
     from bench.meters.phases import Phases
-    from bench.run import Setting
+    from bench.setting import Setting
 
 # Small enough to run for real in a blink; the polynomial through them is exact for every shape.
 COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
@@ -60,7 +60,10 @@ class CostSheet:
 
     def after_inference(self) -> None:
         """Counts FLOPs and live bytes of the forward passes, as deployed, and what has to be stored."""
-        shapes = Counter(tuple(batch.inputs["input_ids"].shape) for batch in self._setting.test_batches())
+        shapes: Counter[Shape] = Counter()
+        for batch in self._setting.test_batches():
+            rows, length = batch.inputs["input_ids"].shape
+            shapes[rows, length] += 1
         self._count("infer", shapes)
         live = live_inference(self._setting, max(shapes, key=_tokens))
         self._figures |= {
@@ -123,7 +126,10 @@ class CostSheet:
     def _energy(self, phase: str, phases: Phases) -> None:
         figures = phases.energy.get(phase)
         if figures is None:
-            self._absent[f"{phase}_energy_estimated_joules"] = "energy was not metered"
+            untrained = phases.seconds(phase) is None
+            self._absent[f"{phase}_energy_estimated_joules"] = (
+                "nothing is trained" if untrained else "energy was not metered"
+            )
             return
         reason = figures.reason
         self._note(f"{phase}_energy_measured_joules", figures.measured_joules, reason or "no counter here")
@@ -158,7 +164,7 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
     before = snapshot(trainable)
     optimizer = make_optimizer(classifier, setting.method, setting.protocol)
-    batch = token_batch(shape, device=setting.device)
+    batch = padded_batch(shape, setting.device)
     labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
 
     def step() -> None:
@@ -179,9 +185,17 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     return meter.figures
 
 
+def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
+    """A batch with padding in its first row, as most real ones have: then there is a mask to keep."""
+    batch = token_batch(shape, device=device)
+    if shape[1] > 1:
+        batch["attention_mask"][0, -1] = 0
+    return batch
+
+
 def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     """Live bytes at the peak of a forward pass on a batch of that shape."""
-    batch = token_batch(shape, device=setting.device)
+    batch = padded_batch(shape, setting.device)
     with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
         setting.classifier(**batch)
     return meter.figures

@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 
-from bench.config import RunSpec
+from bench.config import Job, ProfileJob
+from bench.errors import UserError
 from bench.progress import Report
 from bench.store import Record, clear_temporary, read_record, record_path, write_record
 
@@ -36,11 +37,11 @@ class LocalExecutor:
             with _without_interrupts(), _offline():
                 forkserver.ensure_running()
 
-    def run(self, spec: RunSpec, out: Path, *, report: Report = lambda progress: None) -> Record:
+    def run(self, job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
         """Does one run; blocks without turning until it ends.
 
         Args:
-            spec: what is asked.
+            job: what is asked.
             out: the comparison's folder.
             report: is told how far the run is.
 
@@ -50,11 +51,12 @@ class LocalExecutor:
         from bench import worker  # imports torch: not before the server has been started
 
         began, started_at = time.perf_counter(), datetime.now(timezone.utc)
+        spec = job.run
         path = record_path(out, spec.digest)
         path.unlink(missing_ok=True)  # of an earlier attempt that failed
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=worker.child, args=(spec.model_dump_json(), str(out), sender), daemon=True
+            target=worker.child, args=(job.model_dump_json(), str(out), sender), daemon=True
         )
         with receiver, sender:
             with _without_interrupts():
@@ -78,6 +80,27 @@ class LocalExecutor:
         )
         write_record(out, record)
         return record
+
+    def profile(self, job: ProfileJob, out: Path) -> None:
+        """Makes a model's profile in a fresh child.
+
+        Raises:
+            UserError: the child ended without writing it; its own message stands above.
+        """
+        from bench import worker
+
+        process = self._context.Process(
+            target=worker.profile_child, args=(job.model_dump_json(), str(out)), daemon=True
+        )
+        with _without_interrupts():
+            process.start()
+        try:
+            process.join()
+        except BaseException:
+            _end(process)
+            raise
+        if process.exitcode:
+            raise UserError(f"the profile failed: {death(process.exitcode)}; --no-profile leaves it out")
 
 
 def _context() -> ForkServerContext | SpawnContext:

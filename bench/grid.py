@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.config import Frozen, Protocol, RunSpec
+from bench.config import Frozen, Job, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
 from bench.errors import UserError
 from bench.progress import display
-from bench.store import Record, finished, write_record
+from bench.store import Record, finished, read_profiles, write_record
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -36,6 +36,7 @@ class Request(Frozen):
         data_seeds: decide the rows; paired with `model_seeds`.
         model_seeds: decide initial values, batch order and dropout.
         protocol: the rest.
+        measures: what is measured besides scores and time.
         method_defaults: method name -> hyper-parameters that hold unless a specification sets them.
     """
 
@@ -46,6 +47,7 @@ class Request(Frozen):
     data_seeds: tuple[int, ...]
     model_seeds: tuple[int, ...]
     protocol: Protocol
+    measures: Measures = Measures()
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -56,10 +58,12 @@ class Plan:
     Attributes:
         runs: in the order in which they are done.
         unsupported: digest -> reason.
+        measures: what is measured besides scores and time.
     """
 
     runs: list[RunSpec]
     unsupported: dict[str, str]
+    measures: Measures = field(default_factory=Measures)
 
 
 def plan(request: Request) -> Plan:
@@ -100,7 +104,7 @@ def plan(request: Request) -> Plan:
     ]
     reasons = {method.spec.label: method.method.unsupported(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
-    return Plan(runs, refused)
+    return Plan(runs, refused, request.measures)
 
 
 def unique(methods: list[ResolvedMethod]) -> list[ResolvedMethod]:
@@ -170,7 +174,7 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
     Raises:
         UserError: the folder holds a damaged record.
     """
-    done = finished(out)
+    done = finished(out, todo.measures)
     runs = [run for run in todo.runs if run.digest not in done]
     with display(len(runs)) as show:
         for number, spec in enumerate(runs, start=1):
@@ -179,9 +183,34 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
                 record = refuse(spec, todo.unsupported[spec.digest])
                 write_record(out, record)
             else:
-                record = executor.run(spec, out, report=show.update)
+                record = executor.run(Job(run=spec, measures=todo.measures), out, report=show.update)
             show.end(record)
             yield record
+
+
+def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
+    """The profile that this comparison still lacks; None where there is one of these methods, or none is asked for."""
+    if not todo.measures.profile or not todo.runs:
+        return None
+    first = todo.runs[0]
+    methods = {run.method.label: run.method for run in todo.runs if run.digest not in todo.unsupported}
+    shape = ProfileShape(
+        model=first.model.name,
+        batch=first.protocol.batch_size,
+        tokens=min(todo.measures.profile_tokens, first.protocol.max_length),
+        rounds=todo.measures.profile_rounds,
+        head=first.protocol.head,
+    )
+    for done in read_profiles(out):
+        same = (done.model, done.batch, done.tokens, done.rounds) == (
+            shape.model,
+            shape.batch,
+            shape.tokens,
+            shape.rounds,
+        )
+        if same and set(methods) <= set(done.rows):
+            return None
+    return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol)
 
 
 def refuse(spec: RunSpec, reason: str) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch.nn import functional
 from bench.config import Protocol
 from bench.encoding import Batch
 from bench.meters.clock import Clock
+from bench.meters.phases import Phases
 from bench.progress import Progress, Report
 
 if TYPE_CHECKING:
@@ -37,12 +39,14 @@ class Point:
         step: optimizer steps so far.
         train_loss: mean over the steps since the last evaluation.
         scores: on the dev rows; an undefined one is absent.
+        gates: `layer.part` -> mean gate on the dev rows, for methods with gates.
     """
 
     epoch: int
     step: int
     train_loss: float
     scores: Scores
+    gates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +57,8 @@ class Training:
     best: Point | None = None
     steps: int = 0
     examples: int = 0
+    shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How many batches there were of each (rows, padded length)."""
     trained_parameters: int = 0
     """Without the head; require a gradient and got one."""
 
@@ -64,9 +70,9 @@ def train(
     protocol: Protocol,
     epoch_batches: Callable[[int], Iterable[Batch]],
     steps_per_epoch: int,
-    evaluate: Callable[[], Scores] | None,
+    evaluate: Callable[[], tuple[Scores, dict[str, float]]] | None,
     headline: str,
-    clock: Clock,
+    clock: Clock | Phases,
     report: Report = lambda progress: None,
 ) -> Training:
     """Trains what requires a gradient, and leaves the checkpoint with the highest dev score in place.
@@ -77,7 +83,8 @@ def train(
         protocol: steps, schedule, patience.
         epoch_batches: the batches of an epoch, counted from 0, on the classifier's device.
         steps_per_epoch: how many batches that are.
-        evaluate: scores on the dev rows; None where there are none, and then the last checkpoint stays.
+        evaluate: scores on the dev rows, and mean gates there; None where there are none, and then the last
+            checkpoint stays.
         headline: the score that chooses the checkpoint; where it is undefined it counts as the worst.
         clock: its phase `train` runs during the steps alone.
         report: is told how far it is.
@@ -117,6 +124,8 @@ def train(
                 losses.append(loss.detach())
                 result.steps += 1
                 result.examples += len(batch.labels)
+                rows, length = batch.inputs["input_ids"].shape
+                result.shapes[rows, length] += 1
                 report(Progress("train", result.steps, total, None if highest == -math.inf else highest))
                 if result.steps == total:
                     break
@@ -124,11 +133,9 @@ def train(
             with clock.paused():
                 mean_loss = torch.stack(losses).mean().item()
                 if not math.isfinite(mean_loss):
-                    raise DivergedError(
-                        f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate"
-                    )
-                scores = {} if evaluate is None else evaluate()
-                point = Point(epoch + 1, result.steps, mean_loss, scores)
+                    raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")
+                scores, gates = ({}, {}) if evaluate is None else evaluate()
+                point = Point(epoch + 1, result.steps, mean_loss, scores, gates)
                 result.curve.append(point)
                 score = scores.get(headline, -math.inf)
                 if result.best is None or score > highest or evaluate is None:

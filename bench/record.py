@@ -36,6 +36,8 @@ class Evaluation(Stored):
     """Mean over the steps since the last evaluation."""
     scores: dict[str, float]
     """On the dev rows; an undefined score is absent."""
+    gates: dict[str, float] = Field(default_factory=dict)
+    """`layer.part` -> mean gate on the dev rows."""
 
 
 class Costs(Stored):
@@ -179,3 +181,52 @@ class Record(Stored):
         data = self.model_dump(mode="json", exclude_none=True)
         data["asked"] = self.asked.model_dump(mode="json")  # none is a setting there
         return json.dumps(data, indent=indent, allow_nan=False)
+
+
+class Timing(Stored):
+    """One step's time over the reference's, in interleaved rounds."""
+
+    ratio: float
+    """Median over rounds of the ratio within a round."""
+    low: float
+    """Lower end of its 95% bootstrap interval."""
+    high: float
+    """Upper end."""
+    p50_ms: float
+    """Median milliseconds on this machine."""
+    p95_ms: float
+    """95th percentile of the milliseconds."""
+    rounds: int
+    """How many rounds it rests on."""
+    wide: bool
+    """The interval is too wide to rely on."""
+
+
+class ProfileRow(Stored):
+    """The times of one method; absent where it has no such step."""
+
+    train_step: Timing | None = None
+    infer: Timing | None = None
+    infer_merged: Timing | None = None
+    infer_single: Timing | None = None
+
+
+class Profile(Stored):
+    """Times of several methods against each other, on one model at one shape."""
+
+    schema_number: int = SCHEMA
+    model: str
+    batch: int
+    """Examples in a step."""
+    tokens: int
+    """Padded length."""
+    rounds: int
+    train_reference: str
+    """The method, or else what trains the whole backbone, whose step time is 1."""
+    infer_reference: str
+    """Whose forward pass is 1."""
+    threads: int
+    device: str
+    environment: dict[str, Any]
+    rows: dict[str, ProfileRow]
+    """By the method's label."""

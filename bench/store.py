@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,30 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from bench.config import Measures
 from bench.errors import UserError
-from bench.record import SCHEMA, UPGRADES, Costs, Effective, Evaluation, Record, Result, Status, Stored
+from bench.record import (
+    SCHEMA,
+    UPGRADES,
+    Costs,
+    Effective,
+    Evaluation,
+    Profile,
+    ProfileRow,
+    Record,
+    Result,
+    Status,
+    Stored,
+    Timing,
+)
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    from torch import Tensor
 
-__all__ = ["SCHEMA", "UPGRADES", "Costs", "Effective", "Evaluation", "Record", "Result", "Status", "Stored"]
+__all__ = ["SCHEMA", "UPGRADES", "Costs", "Effective", "Evaluation", "Profile", "ProfileRow", "Record", "Result"]
+__all__ += ["Status", "Stored", "Timing"]
 
 
 def runs_folder(out: Path) -> Path:
@@ -30,13 +48,22 @@ def record_path(out: Path, digest: str) -> Path:
     return runs_folder(out) / f"{digest}.json"
 
 
-def write_record(out: Path, record: Record, outputs: Mapping[str, np.ndarray] | None = None) -> Path:
-    """Writes a record and, before it, the arrays that belong to it.
+def write_record(
+    out: Path,
+    record: Record,
+    *,
+    outputs: Mapping[str, np.ndarray] | None = None,
+    gates: pd.DataFrame | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Writes a record and, before it, what belongs to it.
 
     Args:
         out: the comparison's folder.
         record: replaces an earlier one of the same digest.
         outputs: arrays to keep as `DIGEST.npz`, such as the logits on the test rows.
+        gates: gate values to keep as `DIGEST.gates.parquet`.
+        weights: tensors to keep as `DIGEST.safetensors`.
     """
     path = record_path(out, record.digest)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +72,14 @@ def write_record(out: Path, record: Record, outputs: Mapping[str, np.ndarray] | 
 
         with _replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **dict(outputs))  # type: ignore[arg-type]
+    if gates is not None:
+        with _replacing(path.with_suffix(".gates.parquet")) as temporary:
+            gates.to_parquet(temporary)
+    if weights is not None:
+        from safetensors.torch import save_file
+
+        with _replacing(path.with_suffix(".safetensors")) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
     with _replacing(path) as temporary:
         temporary.write_text(record.as_json(indent=1) + "\n", "utf-8")
     return path
@@ -112,14 +147,62 @@ def read_outputs(out: Path, digest: str) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def finished(out: Path) -> set[str]:
-    """The digests of the runs that are there with status ok.
+def gates_path(out: Path, digest: str) -> Path:
+    """The gate values of a record; there is none for a method without gates."""
+    return record_path(out, digest).with_suffix(".gates.parquet")
+
+
+def weights_path(out: Path, digest: str) -> Path:
+    """What a record's run has to store; there if the run kept it."""
+    return record_path(out, digest).with_suffix(".safetensors")
+
+
+def finished(out: Path, measures: Measures | None = None) -> set[str]:
+    """The digests of the runs that are there with status ok and all that `measures` asks for.
 
     Raises:
         UserError: a record is damaged.
     """
     records = map(read_record, sorted(runs_folder(out).glob("*.json")))
-    return {record.digest for record in records if record.status == "ok"}
+    return {record.digest for record in records if record.result is not None and _holds(record.result, measures)}
+
+
+def _holds(result: Result, measures: Measures | None) -> bool:
+    """Whether a run measured what is asked for now."""
+    if measures is None:
+        return True
+    lacks_costs = measures.costs and result.costs is None
+    lacks_effective = measures.effective and result.effective is None
+    return not (lacks_costs or lacks_effective)
+
+
+def profile_path(out: Path, model: str) -> Path:
+    """The file of a model's profile."""
+    return out / "profiles" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model)}.json"
+
+
+def write_profile(out: Path, profile: Profile) -> Path:
+    """Writes a model's profile; replaces an earlier one."""
+    path = profile_path(out, profile.model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as temporary:
+        temporary.write_text(profile.model_dump_json(indent=1, exclude_none=True) + "\n", "utf-8")
+    return path
+
+
+def read_profiles(out: Path) -> list[Profile]:
+    """All profiles of a comparison.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    found = []
+    for path in sorted((out / "profiles").glob("*.json")):
+        try:
+            found.append(Profile.model_validate_json(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged; delete it and run the same command again") from error
+    return found
 
 
 def clear_temporary(out: Path) -> None:

@@ -69,4 +69,5 @@ class Workbench:
     def logits(self, classifier: Classifier, batch: Batch | None = None) -> Tensor:
         """Logits in evaluation mode, (rows, outputs)."""
         with torch.no_grad():
-            return classifier.eval()(**(self.batch(99)[0] if batch is None else batch)).clone()
+            logits: Tensor = classifier.eval()(**(self.batch(99)[0] if batch is None else batch))
+            return logits.clone()

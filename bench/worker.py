@@ -1,4 +1,4 @@
-"""The worker: a run in a process of its own. `python -m bench.worker SPEC OUT`."""
+"""The worker: a run in a process of its own. `python -m bench.worker JOB OUT`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.config import RunSpec
+from bench.config import Job, ProfileJob, RunSpec
 from bench.errors import UserError
 from bench.loop import DivergedError
 from bench.progress import Progress, Report
@@ -20,7 +20,7 @@ from bench.store import Record, write_record
 _REPORT_EVERY_S = 0.1
 
 
-def work(spec: RunSpec, out: Path, *, report: Report = lambda progress: None) -> Record:
+def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
     """Does one run and writes its record, whatever comes of it.
 
     Returns:
@@ -28,9 +28,10 @@ def work(spec: RunSpec, out: Path, *, report: Report = lambda progress: None) ->
     """
     from bench.run import execute
 
+    spec = job.run
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     try:
-        outcome = execute(spec, report=report)
+        outcome = execute(spec, measures=job.measures, report=report)
     except Exception as error:
         record = failed(
             spec,
@@ -41,7 +42,7 @@ def work(spec: RunSpec, out: Path, *, report: Report = lambda progress: None) ->
         )
         write_record(out, record)
         return record
-    write_record(out, outcome.record, outcome.outputs)
+    write_record(out, outcome.record, outputs=outcome.outputs, gates=outcome.gates, weights=outcome.weights)
     return outcome.record
 
 
@@ -51,9 +52,7 @@ def _reason(error: Exception) -> str:
     return line if isinstance(error, (UserError, DivergedError)) else f"{type(error).__name__}: {line}"
 
 
-def failed(
-    spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float
-) -> Record:
+def failed(spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float) -> Record:
     """The record of a run that came to nothing."""
     from bench.environment import versions
 
@@ -83,11 +82,11 @@ def throttled(send: Callable[[Progress], None]) -> Report:
     return report
 
 
-def child(spec: str, out: str, pipe: Connection) -> None:
+def child(job: str, out: str, pipe: Connection) -> None:
     """What a forked child runs.
 
     Args:
-        spec: the specification as JSON.
+        job: what is asked, as JSON.
         out: the comparison's folder.
         pipe: where progress goes.
     """
@@ -99,7 +98,17 @@ def child(spec: str, out: str, pipe: Connection) -> None:
         except BrokenPipeError:  # the parent is gone, and nobody waits for this run
             os._exit(1)
 
-    work(RunSpec.model_validate_json(spec), Path(out), report=throttled(send))
+    work(Job.model_validate_json(job), Path(out), report=throttled(send))
+
+
+def profile_child(job: str, out: str) -> None:
+    """What a forked child runs to profile a model; `job` is a `ProfileJob` as JSON."""
+    from bench.profile import profile
+    from bench.store import write_profile
+
+    quiet()
+    asked = ProfileJob.model_validate_json(job)
+    write_profile(Path(out), profile(asked.methods, asked.shape, asked.protocol))
 
 
 def quiet() -> None:
@@ -111,13 +120,13 @@ def quiet() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The same for any process that can read a file: `SPEC` holds the specification as JSON."""
+    """The same for any process that can read a file: `JOB` holds a `bench.config.Job` as JSON."""
     if len(arguments) != 2:
-        print("usage: python -m bench.worker SPEC.json OUT", file=sys.stderr)
+        print("usage: python -m bench.worker JOB.json OUT", file=sys.stderr)
         return 2
-    spec, out = arguments
+    job, out = arguments
     quiet()
-    record = work(RunSpec.model_validate_json(Path(spec).read_text("utf-8")), Path(out))
+    record = work(Job.model_validate_json(Path(job).read_text("utf-8")), Path(out))
     print(f"{record.asked.title}: {record.status}{f' ({record.reason})' if record.reason else ''}")
     return 0 if record.status == "ok" else 1
 

@@ -146,6 +146,18 @@ class Method(ABC):
         """
         return classifier
 
+    def idle(
+        self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
+    ) -> dict[str, float]:
+        """What of the trained method is known to idle, by name: effective rank, dead units, unmoved biases.
+
+        Args:
+            model: the adapted backbone, trained and ejected.
+            pretrained: its weights before training; empty for a method that thaws none.
+            run: sends rows that were not trained on through the model once.
+        """
+        return {}
+
     def penalty(self, model: PreTrainedModel) -> Tensor | None:
         """A scalar added to the training loss after each forward pass; None adds nothing."""
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from bench.contract import CHECKS, Broken
+from bench.contract import CHECKS, BrokenPromiseError
 from bench.workbench import Workbench
 from methods.adapter import Adapter
 from methods.base import Classifier, Method
@@ -87,9 +87,7 @@ def workbench(method: Method, architecture: str = "bert") -> Workbench:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_method_keeps_the_contract(
-    method: Method, architecture: str, check: Callable[[Workbench], None]
-) -> None:
+def test_method_keeps_the_contract(method: Method, architecture: str, check: Callable[[Workbench], None]) -> None:
     check(workbench(method, architecture))
 
 
@@ -200,5 +198,5 @@ class Overwrites(Method):
 )
 def test_a_broken_promise_is_named(method: Method, check: str, says: str) -> None:
     by_name = {known.__name__: known for known in CHECKS}
-    with pytest.raises(Broken, match=says.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(BrokenPromiseError, match=says.replace("(", r"\(").replace(")", r"\)")):
         by_name[check](workbench(method))

@@ -194,9 +194,7 @@ def verify(
     )
 
 
-def removal_effects(
-    sites: Sequence[GateSite], loss: Callable[[], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def removal_effects(sites: Sequence[GateSite], loss: Callable[[], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """What really happens to each example's loss when a gate's parts are removed.
 
     Args:

@@ -78,9 +78,7 @@ class GateLog:
         if not self._seen:
             raise ValueError("no forward pass ran while the gates were recorded")
         whole = {module: torch.cat(pieces) for module, pieces in self._seen.items()}
-        return (
-            torch.stack([whole[id(site.module)][:, site.column] for site in self.sites], dim=1).float().cpu()
-        )
+        return torch.stack([whole[id(site.module)][:, site.column] for site in self.sites], dim=1).float().cpu()
 
     def clear(self) -> None:
         """Forgets what was seen."""

@@ -51,7 +51,8 @@ def all_half(recorded: Recorded, generator: np.random.Generator) -> Values:
 
 def own_mean(recorded: Recorded, generator: np.random.Generator) -> Values:
     """Each gate its own mean over the dev rows: nothing depends on the example any more."""
-    return np.broadcast_to(recorded.dev_means, recorded.values.shape).copy()
+    means: Values = np.broadcast_to(recorded.dev_means, recorded.values.shape).copy()
+    return means
 
 
 def task_mean(recorded: Recorded, generator: np.random.Generator) -> Values:
@@ -61,12 +62,13 @@ def task_mean(recorded: Recorded, generator: np.random.Generator) -> Values:
 
 def shuffled_examples(recorded: Recorded, generator: np.random.Generator) -> Values:
     """All gates of an example come from another example."""
-    return recorded.values[generator.permutation(len(recorded.values))]
+    dealt: Values = recorded.values[generator.permutation(len(recorded.values))]
+    return dealt
 
 
 def shuffled_layers(recorded: Recorded, generator: np.random.Generator) -> Values:
     """Each part's gates are dealt to other layers."""
-    values = recorded.values.copy()
+    values: Values = recorded.values.copy()
     parts = np.asarray(recorded.parts)
     for part in sorted(set(recorded.parts)):
         columns = np.flatnonzero(parts == part)
@@ -76,7 +78,8 @@ def shuffled_layers(recorded: Recorded, generator: np.random.Generator) -> Value
 
 def inverted(recorded: Recorded, generator: np.random.Generator) -> Values:
     """Each gate one minus itself."""
-    return 1.0 - recorded.values
+    opposite: Values = 1.0 - recorded.values
+    return opposite
 
 
 Intervention = Callable[[Recorded, np.random.Generator], Values]

@@ -168,9 +168,7 @@ class EnergyMeter:
     def _total(self) -> EnergyFigures:
         failed = [reading.reason for reading in self._readings if reading.reason]
         if failed:
-            stretches = (
-                f" ({len(failed)} of {len(self._readings)} stretches)" if len(self._readings) > 1 else ""
-            )
+            stretches = f" ({len(failed)} of {len(self._readings)} stretches)" if len(self._readings) > 1 else ""
             return absent_energy(failed[0] + stretches)
         components = {name: self._component(name) for name in COMPONENTS}
         first = self._readings[0]

@@ -105,9 +105,7 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
     else:
         multiplied, uncounted = traced
         if abs(2 * multiplied - forward) > TOLERANCE * max(forward, 1):
-            raise CountMismatchError(
-                f"forward FLOPs: {2 * multiplied} by fvcore, {forward} by FlopCounterMode"
-            )
+            raise CountMismatchError(f"forward FLOPs: {2 * multiplied} by fvcore, {forward} by FlopCounterMode")
     step = None if loss_fn is None else shaped.train_step(batch, loss_fn)
     if step is None:
         reasons.append("no loss was given" if loss_fn is None else "nothing is trained")
@@ -250,8 +248,6 @@ def _times(left: Any, right: Any, *_: Any, **__: Any) -> int:
 
 # Products that FlopCounterMode has no formula for and would count as nothing.
 _FORMULAS = {
-    **dict.fromkeys(
-        (aten.addmm_, aten.baddbmm_, aten.addmv, aten.addmv_, aten.addbmm, aten.addbmm_), _second_times
-    ),
+    **dict.fromkeys((aten.addmm_, aten.baddbmm_, aten.addmv, aten.addmv_, aten.addbmm, aten.addbmm_), _second_times),
     **dict.fromkeys((aten.mv, aten.dot, aten.vdot), _times),
 }

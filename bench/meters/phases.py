@@ -28,9 +28,7 @@ class Phases:
         country: three-letter ISO code of the grid's country; None: no CO2e.
     """
 
-    def __init__(
-        self, clock: Clock, *, device: torch.device, energy: bool = True, country: str | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, *, device: torch.device, energy: bool = True, country: str | None = None) -> None:
         self._clock = clock
         self._device = device
         self._metered = energy

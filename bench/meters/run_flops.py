@@ -50,9 +50,7 @@ class RunFlops:
         return self.flops / self.examples
 
 
-def run_flops(
-    count: Count, batches: Mapping[Shape, int], *, counted_on: Iterable[Shape] | None = None
-) -> RunFlops:
+def run_flops(count: Count, batches: Mapping[Shape, int], *, counted_on: Iterable[Shape] | None = None) -> RunFlops:
     """Sums `count` over a run's batches.
 
     Args:
@@ -123,9 +121,7 @@ def fit(count: Count, shapes: Iterable[Shape]) -> FlopPolynomial | None:
     return fitted if fitted(test) == count(test) else None
 
 
-def token_batch(
-    shape: Shape, *, device: torch.device | str = "meta", pairs: bool = False
-) -> dict[str, Tensor]:
+def token_batch(shape: Shape, *, device: torch.device | str = "meta", pairs: bool = False) -> dict[str, Tensor]:
     """Inputs of a text encoder of that shape: `input_ids`, `attention_mask`, `token_type_ids` if `pairs`.
 
     Returns:

@@ -1,0 +1,213 @@
+"""`bench compare`: the main job."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.config import Measures, Preset
+    from bench.grid import Request
+
+INTERRUPTED = 130
+
+Methods = Annotated[
+    list[str] | None,
+    typer.Argument(help="Methods, such as full lora[r=16,alpha=32] my.py:Mine; else the preset's."),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="A task: a name, a folder, or file.py:NAME. Repeatable."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A name, a folder, a hub id, or a random shape (bench list models)."),
+]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option("--k", help="Training rows: a number, several by comma, or all. Repeatable."),
+]
+Out = Annotated[Path, typer.Option(help="Folder of the records and the report.")]
+
+
+def compare(
+    methods: Methods = None,
+    task: Tasks = None,
+    model: Model = None,
+    k: Sizes = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, counted from 0.")] = None,
+    data_seed: Annotated[int | None, typer.Option(min=0, help="One seed of the rows for all runs.")] = None,
+    model_seed: Annotated[int | None, typer.Option(min=0, help="One seed of the training for all runs.")] = None,
+    preset: Annotated[str, typer.Option(help="What to start from: quick, smoke or unipelt.")] = "quick",
+    out: Out = Path("out"),
+    dev: Annotated[str | None, typer.Option(help="Rows that choose the checkpoint; k: as many as K.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a training step.")] = None,
+    eval_batch: Annotated[int | None, typer.Option(help="Examples in an evaluation batch.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens an example is cut to.")] = None,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native.")] = None,
+    head_learning_rate: Annotated[str | None, typer.Option(help="The head's; none: the body's.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of the steps with a rising rate.")] = None,
+    patience: Annotated[str | None, typer.Option(help="Evaluations without a better score; none: never.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, or bf16 on CUDA.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of torch.")] = None,
+    costs: Annotated[bool | None, typer.Option(help="Measure FLOPs and memory of each run.")] = None,
+    effective: Annotated[bool | None, typer.Option(help="Measure effective parameters of each run.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="How far the dev score may fall in `verified`.")] = None,
+    energy: Annotated[bool | None, typer.Option(help="Meter energy.")] = None,
+    country: Annotated[str | None, typer.Option(help="Three-letter code of the grid's country, for CO2e.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Keep what is stored: none, small or all.")] = None,
+    profile: Annotated[bool | None, typer.Option(help="Time the methods against each other.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the profile.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Method that the others are compared with.")] = None,
+) -> None:
+    """Trains and scores methods on tasks, and writes the table."""
+    from bench.presets import PRESETS
+
+    if preset not in PRESETS:
+        from bench.plugins import near
+
+        raise UserError(f"unknown preset {preset!r}{near(preset, PRESETS)}; there is {', '.join(PRESETS)}")
+    base = PRESETS[preset]
+    settings = {
+        "dev": dev,
+        "epochs": "none" if steps is not None and epochs is None else epochs,
+        "steps": steps,
+        "batch_size": batch,
+        "eval_batch_size": eval_batch,
+        "max_length": max_length,
+        "head": head,
+        "head_learning_rate": head_learning_rate,
+        "warmup_share": warmup,
+        "patience": patience,
+        "precision": precision,
+        "device": device,
+        "threads": threads,
+    }
+    if None not in (seeds, data_seed, model_seed):
+        raise UserError("--seeds, --data-seed and --model-seed: two of them leave nothing to vary; drop one")
+    count = base.seeds if seeds is None else seeds
+    if data_seed is not None and model_seed is not None:
+        count = 1
+    request = _request(
+        base,
+        methods=methods,
+        tasks=task,
+        model=model,
+        ks=k,
+        data_seeds=[seed if data_seed is None else data_seed for seed in range(count)],
+        model_seeds=[seed if model_seed is None else model_seed for seed in range(count)],
+        settings={name: value for name, value in settings.items() if value is not None},
+        measures=_measures(
+            base.measures,
+            costs=costs,
+            effective=effective,
+            epsilon=epsilon,
+            energy=energy,
+            country=country,
+            weights=weights,
+            profile=profile,
+            profile_rounds=rounds,
+        ),
+    )
+    _compare(request, out, baseline)
+
+
+def _measures(base: Measures, **asked: Any) -> Measures:
+    """The preset's measures with what the options override."""
+    from pydantic import ValidationError
+
+    from bench.config import Measures
+
+    values = {name: value for name, value in asked.items() if value is not None}
+    try:
+        return Measures.model_validate({**base.model_dump(), **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0])
+        raise UserError(f"--{place.replace('_', '-')} {values.get(place, '')}: {first['msg']}") from error
+
+
+def _request(
+    base: Preset,
+    *,
+    methods: list[str] | None,
+    tasks: list[str] | None,
+    model: str | None,
+    ks: list[str] | None,
+    data_seeds: list[int],
+    model_seeds: list[int],
+    settings: dict[str, Any],
+    measures: Measures,
+) -> Request:
+    """The preset with what the options override."""
+    from pydantic import ValidationError
+
+    from bench.config import Protocol
+    from bench.grid import Request
+
+    values = {name: None if value == "none" else value for name, value in settings.items()}
+    try:
+        protocol = Protocol.model_validate({**base.protocol.model_dump(), **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0]) if first["loc"] else "protocol"
+        raise UserError(f"--{place.replace('_', '-')} {values.get(place, '')}: {first['msg']}") from error
+    return Request(
+        methods=tuple(methods or base.methods),
+        tasks=tuple(tasks or base.tasks),
+        model=model or base.model,
+        ks=tuple(parse_sizes(ks)) if ks else base.ks,
+        data_seeds=tuple(data_seeds),
+        model_seeds=tuple(model_seeds),
+        protocol=protocol,
+        measures=measures,
+        method_defaults=base.method_defaults,
+    )
+
+
+def parse_sizes(texts: list[str]) -> list[int | None]:
+    """`100,500` and `all` (None) as numbers of rows, each once.
+
+    Raises:
+        UserError: something else.
+    """
+    found: list[int | None] = []
+    for text in ",".join(texts).split(","):
+        size = None if text.strip() == "all" else int(text) if text.strip().isdigit() else 0
+        if size == 0:
+            raise UserError(f"--k {text}: a positive number of training rows, or all")
+        if size not in found:
+            found.append(size)
+    return found
+
+
+def _compare(request: Request, out: Path, baseline: str | None) -> None:
+    from bench.commands.report import write_report
+    from bench.executor import LocalExecutor
+    from bench.store import claimed
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
+    try:
+        with claimed(out):
+            executor = LocalExecutor()  # its server imports torch while this process checks and fetches
+            from bench.grid import plan, profile_job, run_grid
+
+            todo = plan(request)
+            for _ in run_grid(todo, out, executor):
+                pass  # each record is on disk and has been shown
+            if (job := profile_job(todo, out)) is not None:
+                print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
+                executor.profile(job, out)
+            write_report([out], baseline=baseline)
+    except KeyboardInterrupt as interrupt:
+        print("bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from interrupt

@@ -1,0 +1,65 @@
+"""`bench inspect`: counts and FLOPs before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name, a hub id, a folder, or a bare config.json.")
+    ] = "minilm-l6",
+    batch: Annotated[int, typer.Option(min=1, help="Examples in the batch that FLOPs are counted for.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="Its padded length.")] = 128,
+    outputs: Annotated[int, typer.Option(min=1, help="Logits of the head; 1 is a regression.")] = 2,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native; else the model's usual one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
+) -> None:
+    """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
+    import json
+    from typing import get_args
+
+    from bench.config import HeadKind
+    from bench.errors import UserError
+    from bench.inspection import inspect as count
+    from bench.registry import resolve_method
+
+    if head is not None and head not in get_args(HeadKind):
+        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
+    resolved = [resolve_method(text) for text in methods]
+    rows = count(resolved, model, head=head, outputs=outputs, batch=batch, tokens=tokens)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps([row.model_dump() for row in rows], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{model}, batch {batch} x {tokens} tokens", title_justify="left")
+    names = ("method", "trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows:
+        counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
+        flops = (row.forward_flops, row.train_step_flops)
+        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, flops)]
+        table.add_row(Text(row.method), *cells)
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.reason:
+            console.print(Text(f"{row.method}: {row.reason}"))
+    uncounted = sorted({name for row in rows for name in row.unsupported_operators})
+    if uncounted:
+        console.print(Text(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}."))
+
+
+def _whole(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _giga(flops: int | None) -> str:
+    return "-" if flops is None else f"{flops / 1e9:.3f}"

@@ -1,0 +1,83 @@
+"""`bench report`, `export` and `list`: what is said about finished runs, and what can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import UserError
+
+
+def report(
+    outs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several stand side by side.")],
+    baseline: Annotated[str | None, typer.Option(help="Method that the others are compared with.")] = None,
+    by: Annotated[str, typer.Option(help="What the columns are: task, k or model.")] = "task",
+    columns: Annotated[
+        list[str] | None, typer.Option("--columns", "-c", help="Figures to show; `help` explains them all.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="md, csv, json, tex, html, svg, pdf, png.")
+    ] = None,
+) -> None:
+    """Writes tables, figures and the page of comparisons anew."""
+    if columns == ["help"]:
+        from reports.columns import document
+
+        print(document(), end="")
+        return
+    wanted = [name for text in columns or [] for name in text.split(",")]
+    kinds = [name for text in formats or [] for name in text.split(",")]
+    write_report(outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None)
+
+
+def write_report(
+    outs: Sequence[Path],
+    *,
+    baseline: str | None = None,
+    by: str = "task",
+    columns: Sequence[str] | None = None,
+    formats: Sequence[str] | None = None,
+) -> None:
+    """Shows the main table and writes all else.
+
+    Raises:
+        UserError: no records, unknown columns, or folders that are not comparable.
+    """
+    from bench.store import read_records
+    from reports.frame import BYS
+    from reports.outputs import DEFAULT_FORMATS, show, write, write_many
+
+    if by not in BYS:
+        raise UserError(f"--by {by}: there is {', '.join(BYS)}")
+    settings = {"baseline": baseline, "by": by, "columns": columns}
+    kinds = formats or DEFAULT_FORMATS
+    if len(outs) > 1:
+        paths = write_many(outs, formats=kinds, **settings)  # type: ignore[arg-type]
+    else:
+        records = read_records(outs[0])
+        show(records, out=outs[0], **settings)  # type: ignore[arg-type]
+        paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
+    folders = sorted({path.parent for path in paths})
+    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html'})}")
+    print(f"folders: {', '.join(map(str, folders))}")
+
+
+def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
+    """Prints all records as JSON lines."""
+    from bench.store import read_records
+
+    for record in read_records(out):
+        print(record.as_json())
+
+
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks or models.")]) -> None:
+    """Shows what can be named."""
+    from bench.listing import LISTINGS
+
+    if what not in LISTINGS:
+        raise UserError(f"cannot list {what!r}; there is {', '.join(LISTINGS)}")
+    for name, about in LISTINGS[what]():
+        print(f"{name:<18} {about}".rstrip())

@@ -1,0 +1,88 @@
+"""`bench profile`: the steps of all methods against each other, interleaved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.record import Profile, Timing
+
+
+def profile(
+    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A name, a hub id or a folder.")] = "minilm-l6",
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 16,
+    tokens: Annotated[int, typer.Option(min=1, help="Padded length.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which every method takes its turn.")] = 30,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, or bf16 on CUDA.")] = "float32",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
+) -> None:
+    """Times training steps and inference of methods against each other, in interleaved rounds."""
+    from typing import get_args
+
+    from bench.config import HeadKind, ProfileShape, Protocol
+    from bench.errors import UserError
+    from bench.profile import profile as measure
+    from bench.registry import resolve_method
+    from bench.store import write_profile
+    from bench.worker import quiet
+
+    if head is not None and head not in get_args(HeadKind):
+        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
+    settings = {"device": device, "precision": precision, "threads": threads}
+    protocol = Protocol.model_validate({name: value for name, value in settings.items() if value is not None})
+    quiet()
+    shape = ProfileShape(model=model, batch=batch, tokens=tokens, rounds=rounds, head=head)  # type: ignore[arg-type]
+    found = measure([resolve_method(text).spec for text in methods], shape, protocol)
+    if out is not None:
+        write_profile(out, found)
+    if as_json:
+        print(found.model_dump_json(indent=1, exclude_none=True))
+    else:
+        _show(found)
+
+
+def _show(profile: Profile) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{profile.model}, batch {profile.batch} x {profile.tokens} tokens, {profile.threads} threads"
+    table = Table(title=f"{title}, {profile.device}, {profile.rounds} rounds", title_justify="left")
+    heads = ("train step", "inference", "merged", "batch 1")
+    table.add_column("method")
+    for name in heads:
+        table.add_column(name, justify="right")
+        table.add_column("p50 / p95 ms", justify="right")
+    for label, row in profile.rows.items():
+        cells = [
+            cell
+            for timing in (row.train_step, row.infer, row.infer_merged, row.infer_single)
+            for cell in _cells(timing)
+        ]
+        table.add_row(Text(label), *map(Text, cells))
+    console = Console()
+    console.print(table)
+    console.print(
+        Text(
+            f"Ratios: median over rounds, in brackets the 95% bootstrap interval. Training: over "
+            f"{profile.train_reference}. Inference: over {profile.infer_reference}. !: an interval wider than 10% "
+            "of its ratio, or fewer than 10 rounds: measure again, alone on the machine. Milliseconds are this "
+            "machine's."
+        )
+    )
+
+
+def _cells(timing: Timing | None) -> tuple[str, str]:
+    if timing is None:
+        return "-", "-"
+    flag = " !" if timing.wide else ""
+    ratio = f"{timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}]{flag}"
+    return ratio, f"{timing.p50_ms:.1f} / {timing.p95_ms:.1f}"

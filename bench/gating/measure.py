@@ -1,0 +1,208 @@
+"""Effective parameters and gate values of a run's chosen checkpoint, on its own dev and test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bench.encoding import Encoded, batches
+from bench.gating import effective as counts
+from bench.gating.gates import GateLog, GateSite, gate_sites, recording
+from bench.setting import Setting, on_device
+from bench.store import Effective
+from methods.base import Part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TAU, RHO = 0.1, 0.01
+"""Where the curves active(tau) and contributing(rho) are read off for the tables."""
+
+
+def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
+    """The loss of each example, (examples,)."""
+    if setting.examples.kind == "regression":
+        found = functional.mse_loss(logits.squeeze(-1), part.labels, reduction="none")
+    else:
+        found = functional.cross_entropy(logits, part.labels, reduction="none")
+    return found.numpy()
+
+
+def gate_values(setting: Setting, part: Encoded, sites: Sequence[GateSite]) -> tuple[np.ndarray, torch.Tensor]:
+    """The gates on the rows of `part`, (examples, gates), and the logits, both in the rows' order."""
+    with recording(sites) as log:
+        logits = setting.logits(part)
+    return in_row_order(setting, part, log), logits
+
+
+def in_row_order(setting: Setting, part: Encoded, log: GateLog) -> np.ndarray:
+    """What one evaluation recorded, put back into the order of the rows."""
+    size = setting.protocol.eval_batch_size
+    rows = torch.cat([batch.rows for batch in batches(part, size=size)])
+    seen = log.values()
+    ordered = torch.empty_like(seen)
+    ordered[rows] = seen
+    return ordered.numpy()
+
+
+def gate_frame(setting: Setting, sites: Sequence[GateSite]) -> pd.DataFrame:
+    """One row for each gate and example of the dev and test rows, with the example's properties."""
+    import pandas as pd
+
+    frames = []
+    for split_name, part in (("dev", setting.dev), ("test", setting.test)):
+        if not len(part):
+            continue
+        values, logits = gate_values(setting, part, sites)
+        frames.append(long_frame(setting, part, sites, values, logits).assign(split=split_name))
+    whole: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return whole
+
+
+def long_frame(
+    setting: Setting, part: Encoded, sites: Sequence[GateSite], values: np.ndarray, logits: torch.Tensor
+) -> pd.DataFrame:
+    """Values (examples, gates) as one row each: task, seed, layer, part, example, length, label, loss, correct."""
+    import pandas as pd
+
+    examples = np.arange(len(part))
+    loss = losses(setting, part, logits)
+    labels = part.labels.numpy()
+    classes = setting.examples.labels
+    named = labels if classes is None else np.asarray(classes, dtype=object)[labels]
+    own: dict[str, Any] = {
+        "example": examples,
+        "length": part.lengths.astype(np.int64),
+        "label": named.astype(str),
+        "loss": loss,
+        "correct": np.nan if classes is None else (logits.argmax(1).numpy() == labels).astype(float),
+    }
+    base = pd.DataFrame(own)
+    frames = [base.assign(layer=site.layer, part=site.part, value=values[:, index]) for index, site in enumerate(sites)]
+    spec = setting.spec
+    names = {"task": spec.task.label, "method": spec.method.label}
+    whole: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    named_rows: pd.DataFrame = whole.assign(**names, seed=spec.model_seed, data_seed=spec.data_seed)
+    return named_rows
+
+
+def mean_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -> np.ndarray:
+    """What each part contributes on each row of `part`, (examples, parts)."""
+    with torch.inference_mode(), counts.contributions(parts) as log:
+        setting.classifier.eval()
+        for batch in on_device(batches(part, size=setting.protocol.eval_batch_size), setting.device):
+            log.mask = batch.inputs["attention_mask"]
+            setting.classifier(**batch.inputs)
+    return log.values()
+
+
+def measure(setting: Setting, *, stored: int, epsilon: float, gates: pd.DataFrame | None = None) -> Effective:
+    """The effective counts of a trained, ejected classifier.
+
+    Args:
+        setting: its method's parts are measured.
+        stored: parameters to store, without the head.
+        epsilon: how far the dev score may fall in the verified count.
+        gates: what `gate_frame` gives, if the method has gates.
+    """
+    parts = setting.method.parts_of(setting.classifier.backbone, setting.pretrained())
+    sizes = np.array([part.size for part in parts], dtype=float)
+    other = stored - int(sizes.sum())
+    found: dict[str, Any] = {"parts": len(parts), "part_parameters": int(sizes.sum())}
+    absent: dict[str, str] = {}
+    found |= _gate_counts(gate_sites(parts), sizes, other, gates, parts)
+    if gates is None:
+        absent["participation_ratio"] = "the method has no gates"
+    if not parts:
+        found |= {"contributing_parameters": float(other), "verified_parameters": other}
+    elif not len(setting.dev):
+        absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), "there are no dev rows")
+    else:
+        contributed = mean_contributions(setting, parts, setting.dev)
+        means = contributed.mean(axis=0)
+        found["contributions"] = {part.name: float(mean) for part, mean in zip(parts, means, strict=True)}
+        curve = [(rho, other + counts.contributing_parameters(contributed, sizes, rho)) for rho in counts.RHOS]
+        found |= {"contributing_curve": curve, "contributing_parameters": dict(curve)[RHO]}
+        found |= _verified(setting, parts, means, other, epsilon, absent)
+    found["idle"] = setting.method.idle(setting.classifier.backbone, setting.pretrained(), _pass(setting))
+    return Effective(**found, absent=absent)
+
+
+def _gate_counts(
+    sites: Sequence[GateSite], sizes: np.ndarray, other: int, gates: pd.DataFrame | None, parts: Sequence[Part]
+) -> dict[str, Any]:
+    """Counts that rest on gate values; an ungated part counts with gate 1."""
+    if gates is None or not sites:
+        whole = float(sizes.sum()) + other
+        return {"soft_parameters": whole, "active_parameters": whole}
+    test = gates[gates["split"] == "test"]
+    table = test.pivot(index="example", columns=["layer", "part"], values="value")
+    values = np.stack([table[(site.layer, site.part)].to_numpy() for site in sites], axis=1)
+    behind = np.array([site.size for site in sites], dtype=float)
+    always = other + float(sizes.sum() - behind.sum())
+    curve = [(tau, always + counts.active_parameters(values, behind, tau)) for tau in counts.TAUS]
+    return {
+        "soft_parameters": always + counts.soft_parameters(values, behind),
+        "active_curve": curve,
+        "active_parameters": dict(curve)[TAU],
+        "participation_ratio": counts.participation_ratio(values),
+        "gates": {f"{site.layer}.{site.part}": float(values[:, i].mean()) for i, site in enumerate(sites)},
+    }
+
+
+def _verified(
+    setting: Setting,
+    parts: Sequence[Part],
+    means: np.ndarray,
+    other: int,
+    epsilon: float,
+    absent: dict[str, str],
+) -> dict[str, Any]:
+    verified = counts.verify(
+        parts,
+        means.tolist(),
+        dev=lambda: setting.headline_score(setting.dev),
+        test=lambda: setting.headline_score(setting.test),
+        epsilon=epsilon,
+    )
+    if verified is None:
+        absent["verified_parameters"] = f"{setting.headline} is undefined on the dev rows"
+        return {}
+    found: dict[str, Any] = {
+        "verified_parameters": verified.parameters + other,
+        "verified_parts": list(verified.kept),
+        "verified_epsilon": epsilon,
+    }
+    if verified.test_before is not None and verified.test_after is not None:
+        found["verified_test_change"] = verified.test_after - verified.test_before
+    return found
+
+
+def _pass(setting: Setting) -> Any:
+    """Runs the dev rows (or the test rows where there are none) through the classifier once."""
+    part = setting.dev if len(setting.dev) else setting.test
+    return lambda: setting.logits(part)
+
+
+def all_sites(setting: Setting) -> list[GateSite]:
+    """The gates of the setting's method; none for most methods."""
+    if not has_gates(setting):
+        return []
+    return gate_sites(setting.method.parts_of(setting.classifier.backbone, {}))
+
+
+def has_gates(setting: Setting) -> bool:
+    """Whether the adapted backbone has any gate module."""
+    from methods.gates import Gate
+
+    return any(isinstance(module, Gate) for module in setting.classifier.backbone.modules())
+
+
+def watching(sites: Sequence[GateSite]) -> Any:
+    """Records where there are gates; else a block that does nothing."""
+    return recording(sites) if sites else nullcontext()
