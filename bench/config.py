@@ -221,3 +221,5 @@ class Job(Frozen):
 
     run: RunSpec
     measures: Measures = Measures()
+    command: str | None = None
+    """What the user typed, for the record."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -183,9 +185,14 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
                 record = refuse(spec, todo.unsupported[spec.digest])
                 write_record(out, record)
             else:
-                record = executor.run(Job(run=spec, measures=todo.measures), out, report=show.update)
+                record = executor.run(Job(run=spec, measures=todo.measures, command=typed()), out, report=show.update)
             show.end(record)
             yield record
+
+
+def typed() -> str:
+    """The command line of this process, as one could type it again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:

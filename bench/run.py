@@ -50,6 +50,7 @@ def execute(
     *,
     measures: Measures | None = None,
     clock: Clock | None = None,
+    command: str | None = None,
     report: Report = lambda progress: None,
 ) -> Outcome:
     """Trains and scores one method on one task.
@@ -58,6 +59,7 @@ def execute(
         spec: what is asked.
         measures: what is measured besides scores and time.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
+        command: what the user typed, for the record.
         report: is told how far the run is.
 
     Raises:
@@ -95,7 +97,7 @@ def execute(
         status="ok",
         asked=spec,
         result=result,
-        environment=describe(str(setting.device)),
+        environment=describe(str(setting.device)) | ({} if command is None else {"command": command}),
         started_at=started_at.isoformat(timespec="seconds"),
         wall_time_s=time.perf_counter() - began,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -136,7 +137,13 @@ def read_records(out: Path) -> list[Record]:
     paths = sorted(runs_folder(out).glob("*.json"))
     if not paths:
         raise UserError(f"{out} holds no records; run bench compare --out {out} first")
-    return [read_record(path) for path in paths]
+    collecting = gc.isenabled()
+    gc.disable()  # thousands of records make the collector look at millions of objects that all stay
+    try:
+        return [read_record(path) for path in paths]
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def read_outputs(out: Path, digest: str) -> dict[str, np.ndarray]:

@@ -127,9 +127,7 @@ def paired_differences(scores: ArrayLike, baseline: ArrayLike) -> Scores:
     return gaps
 
 
-def sign_flip_test(
-    differences: ArrayLike, *, generator: np.random.Generator, flips: int = FLIPS
-) -> float | None:
+def sign_flip_test(differences: ArrayLike, *, generator: np.random.Generator, flips: int = FLIPS) -> float | None:
     """Two-sided permutation test of the mean difference: under the null each pair may swap sides.
 
     The statistic is `mean` of the differences. All 2 ** pairs patterns are counted up to 36 pairs (the
@@ -191,9 +189,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(remaining)) for p in p_values]
 
 
-def detectable_difference(
-    differences: ArrayLike, *, alpha: float = ALPHA, power: float = POWER
-) -> float | None:
+def detectable_difference(differences: ArrayLike, *, alpha: float = ALPHA, power: float = POWER) -> float | None:
     """The least true mean difference that a t test on so many seeds, so spread, finds with `power`.
 
     For one task it is `statsmodels.stats.power.TTestPower.solve_power` times the standard deviation.

@@ -125,9 +125,7 @@ def pscp(
     if min(measured) < 0:
         raise ValueError(f"PSCP takes no negative cost, and one is: {measured}")
     references = (PSCP_TRAINED_PARAMETERS, PSCP_EXTRA_INFERENCE_FLOPS, PSCP_PEAK_TRAINING_BYTES)
-    penalties = [
-        (1 + cost / reference) ** -beta for cost, reference in zip(measured, references, strict=True)
-    ]
+    penalties = [(1 + cost / reference) ** -beta for cost, reference in zip(measured, references, strict=True)]
     return float(score * math.prod(penalties))
 
 

@@ -37,9 +37,7 @@ def make_spec() -> MakeSpec:
     from bench.registry import resolve_method
     from bench.task_registry import resolve_task
 
-    def make(
-        method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any
-    ) -> RunSpec:
+    def make(method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any) -> RunSpec:
         settings = {"dev": 16, "epochs": 2, "batch_size": 8, "max_length": 32, "head": "mean", "threads": 1}
         settings |= {"head_learning_rate": 0.05, **protocol}
         return RunSpec(

@@ -68,9 +68,7 @@ def test_counts_of_bert_base() -> None:
 
 
 def test_the_native_head_computes_what_the_model_does() -> None:
-    config = BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=2
-    )
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=2)
     model = BertForSequenceClassification(config).eval()
     wrapped = Native(model, outputs=2)
     ids = torch.tensor([[1, 2, 3]])
@@ -82,9 +80,7 @@ def test_the_native_head_computes_what_the_model_does() -> None:
 
 
 def saved(folder: Path, *, pooler: bool) -> BertModel:
-    config = BertConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
-    )
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
     torch.manual_seed(5)
     model = BertModel(config, add_pooling_layer=pooler)
     model.save_pretrained(folder)
@@ -93,9 +89,7 @@ def saved(folder: Path, *, pooler: bool) -> BertModel:
 
 def logits(model: Classifier) -> Tensor:
     with torch.no_grad():
-        return model.eval()(
-            input_ids=torch.tensor([[3, 4, 5]]), attention_mask=torch.ones(1, 3, dtype=torch.long)
-        )
+        return model.eval()(input_ids=torch.tensor([[3, 4, 5]]), attention_mask=torch.ones(1, 3, dtype=torch.long))
 
 
 def test_weights_come_from_the_checkpoint(tmp_path: Path) -> None:

@@ -34,9 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     return found
 
 
-def test_the_default_needs_no_argument(
-    asked: list[Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_default_needs_no_argument(asked: list[Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert bench("compare", monkeypatch=monkeypatch) == 2
     (request,) = asked
@@ -46,9 +44,7 @@ def test_the_default_needs_no_argument(
     assert request.protocol.dev == "k"
 
 
-def test_options_override_the_preset(
-    asked: list[Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_options_override_the_preset(asked: list[Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench(
         *[
             "compare",
@@ -131,9 +127,7 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert "there is methods, tasks, models" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "arguments", ["--help", "compare --help", "list methods", "list tasks", "list models"]
-)
+@pytest.mark.parametrize("arguments", ["--help", "compare --help", "list methods", "list tasks", "list models"])
 def test_nothing_heavy_is_imported_to_help(arguments: str) -> None:
     code = (
         f"import sys\nsys.argv = ['bench', *{arguments.split()!r}]\nfrom bench.cli import main\n"

@@ -60,9 +60,7 @@ def test_a_run_has_one_length() -> None:
             Protocol.model_validate(wrong)
 
 
-@pytest.mark.parametrize(
-    ("dev", "k", "rows"), [(1000, 100, 1000), ("k", 100, 100), ("k", None, 1000), (7, None, 7)]
-)
+@pytest.mark.parametrize(("dev", "k", "rows"), [(1000, 100, 1000), ("k", 100, 100), ("k", None, 1000), (7, None, 7)])
 def test_dev_rows(dev: int | str, k: int | None, rows: int) -> None:
     assert Protocol.model_validate({"dev": dev}).dev_rows(k) == rows
 

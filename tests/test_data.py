@@ -126,9 +126,7 @@ def test_the_kind_is_found_in_the_labels_or_given(
     task = Task("mine", write(tmp_path, train=train, validation=validation), kind=kind)
     one: Split = split(load_rows(task), k=2, dev=0, seed=0)
     assert one.labels == expected
-    assert all(
-        isinstance(example.label, float if expected is None else int) for example in one.train + one.test
-    )
+    assert all(isinstance(example.label, float if expected is None else int) for example in one.train + one.test)
     if expected is None:
         assert [example.label for example in one.test] == [float(label) for label in validation]
         assert (one.kind, one.outputs) == ("regression", 1)
@@ -176,9 +174,7 @@ def test_a_reader_of_the_users_own_is_used_and_its_errors_named(tmp_path: Path) 
         load_rows(Task("mine", Wheel("p", "1", "p.whl", "0", 1, "p")))
 
 
-def test_hub_data_asks_first_whether_the_hub_is_in_reach(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_data_asks_first_whether_the_hub_is_in_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.data.hub_in_reach", lambda: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="out of reach"):

@@ -49,9 +49,7 @@ PAIRS = [
 @pytest.mark.parametrize("padding_side", ["right", "left"])
 @pytest.mark.parametrize("types", [True, False])
 @pytest.mark.parametrize("max_length", [6, 20])
-def test_a_batch_is_what_the_tokenizer_itself_would_give(
-    padding_side: str, types: bool, max_length: int
-) -> None:
+def test_a_batch_is_what_the_tokenizer_itself_would_give(padding_side: str, types: bool, max_length: int) -> None:
     tokenizer = make_tokenizer(padding_side, types)
     encoded = encode(PAIRS, tokenizer, max_length=max_length)
     assert ("token_type_ids" in tokenizer("a")) is types
@@ -82,9 +80,7 @@ def test_single_texts_and_real_labels() -> None:
 
 def test_evaluation_goes_from_long_to_short_and_keeps_the_order_of_equals() -> None:
     examples = [Example(text, None, 0) for text in ("a", "a b", "b", "b c", "a b c")]
-    found = [
-        batch.rows.tolist() for batch in batches(encode(examples, make_tokenizer(), max_length=9), size=2)
-    ]
+    found = [batch.rows.tolist() for batch in batches(encode(examples, make_tokenizer(), max_length=9), size=2)]
     assert found == [[4, 1], [3, 0], [2]]
 
 
@@ -107,9 +103,7 @@ def test_the_generator_alone_decides_the_order_and_goes_on() -> None:
 
     def epochs(seed: int) -> list[list[int]]:
         order = torch.Generator().manual_seed(seed)
-        return [
-            torch.cat([batch.rows for batch in batches(encoded, size=8, order=order)]).tolist() for _ in "ab"
-        ]
+        return [torch.cat([batch.rows for batch in batches(encoded, size=8, order=order)]).tolist() for _ in "ab"]
 
     torch.manual_seed(1)
     one = epochs(5)

@@ -45,9 +45,7 @@ def dying(tmp_path: Path) -> str:
     return f"{path}:Dying"
 
 
-def test_a_run_in_a_child_is_the_run_itself(
-    tmp_path: Path, make_spec: MakeSpec, executor: LocalExecutor
-) -> None:
+def test_a_run_in_a_child_is_the_run_itself(tmp_path: Path, make_spec: MakeSpec, executor: LocalExecutor) -> None:
     told: list[Progress] = []
     spec = make_spec("lora")
     record = executor.run(spec, tmp_path, report=told.append)

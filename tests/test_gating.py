@@ -46,9 +46,7 @@ def test_sites_of_unipelt() -> None:
     assert [(site.layer, site.part) for site in sites[:3]] == [(0, "adapter"), (0, "prefix"), (0, "lora")]
     assert len(sites) == 2 * 3
     assert sites[2].size == 2 * (2 * 16 * 2)  # query and value: A and B of 16 x 2 each
-    two = gate_sites(
-        UniPELT(parts="L", lora_gates=2).parts_of(adapted(UniPELT(parts="L", lora_gates=2))[0], {})
-    )
+    two = gate_sites(UniPELT(parts="L", lora_gates=2).parts_of(adapted(UniPELT(parts="L", lora_gates=2))[0], {}))
     assert [site.part for site in two[:2]] == ["lora.query", "lora.value"]
 
 

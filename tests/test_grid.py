@@ -135,9 +135,7 @@ def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
         plan(request(methods=(f"{tmp_path}/m1.py:Mine", f"{tmp_path}/m2.py:Mine")))
 
 
-def test_lines_without_a_terminal(
-    make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_lines_without_a_terminal(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     record = FakeExecutor("head").run(make_spec(), tmp_path, report=lambda progress: None)
     with display(3) as show:
         show.start(record.asked, 2)
@@ -160,9 +158,7 @@ def test_bars_on_a_terminal(
 
 def test_a_run_in_a_line(make_spec: MakeSpec) -> None:
     result = SimpleNamespace(headline="accuracy", test_scores={"accuracy": 0.12345})
-    record: Any = SimpleNamespace(
-        asked=make_spec(), result=result, wall_time_s=1.26, status="ok", reason=None
-    )
+    record: Any = SimpleNamespace(asked=make_spec(), result=result, wall_time_s=1.26, status="ok", reason=None)
     assert summary(record) == "head on synthetic, K=24, seed 0: accuracy 0.123 (1.3 s)"
     result.test_scores = {}
     assert "accuracy undefined" in summary(record)

@@ -31,9 +31,7 @@ def test_winning_every_time_is_not_certainty() -> None:
     assert interval is not None
     assert 0.7 < interval.low < 0.99
     assert interval.high == 1
-    assert improvement_interval(theirs, ours) == pytest.approx(
-        (1 - interval.high, 1 - interval.low), abs=1e-6
-    )
+    assert improvement_interval(theirs, ours) == pytest.approx((1 - interval.high, 1 - interval.low), abs=1e-6)
     assert improvement_interval(ours[:1], theirs[:1]) is None
 
 

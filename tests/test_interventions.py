@@ -39,9 +39,7 @@ def test_shuffling_keeps_what_it_should(examples: int, seed: int) -> None:
     over_layers = found["shuffled over layers"]
     for columns in ([0, 2], [1, 3]):
         for row in range(examples):
-            assert sorted(over_layers[row, columns]) == sorted(source.values[row, columns]), (
-                "within part and example"
-            )
+            assert sorted(over_layers[row, columns]) == sorted(source.values[row, columns]), "within part and example"
 
 
 def test_a_seed_makes_the_same_tables() -> None:

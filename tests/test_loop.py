@@ -212,9 +212,7 @@ def test_the_gradient_is_clipped_to_the_norm() -> None:
     assert norms == [pytest.approx(0.5, rel=1e-4)]
 
 
-@pytest.mark.parametrize(
-    ("own", "protocol", "rate"), [(None, 5e-3, 5e-3), (1e-2, 5e-3, 1e-2), (None, None, 1e-4)]
-)
+@pytest.mark.parametrize(("own", "protocol", "rate"), [(None, 5e-3, 5e-3), (1e-2, 5e-3, 1e-2), (None, None, 1e-4)])
 def test_the_head_learns_at_its_own_rate(own: float | None, protocol: float | None, rate: float) -> None:
     method = Plain(learning_rate=1e-4, head_learning_rate=own)
     optimizer = make_optimizer(Line(), method, Protocol(head_learning_rate=protocol))

@@ -75,9 +75,7 @@ def test_measured_and_estimated_joules_are_kept_apart():
 
 
 def test_a_guess_is_called_an_estimate_with_the_power_it_rests_on():
-    figures = measured_by(
-        Tracker(hardware=[RAM(), CPU("cpu_load"), GPU(True, False)], cpu=1.0, gpu=1.0, ram=1.0)
-    )
+    figures = measured_by(Tracker(hardware=[RAM(), CPU("cpu_load"), GPU(True, False)], cpu=1.0, gpu=1.0, ram=1.0))
     assert figures.measured_joules is None
     assert figures.cpu.source == figures.gpu.source == "estimated"
     assert (figures.cpu.detail, figures.gpu.detail) == ("cpu_load", "sampled power")
@@ -101,10 +99,7 @@ def test_a_tracker_that_yields_none_leaves_the_figures_absent():
 
 
 def test_a_tracker_that_throws_is_an_absent_figure_and_not_the_runs_end():
-    assert (
-        measured_by(Tracker(stop_yields=OSError("counter gone"))).reason
-        == "codecarbon: OSError: counter gone"
-    )
+    assert measured_by(Tracker(stop_yields=OSError("counter gone"))).reason == "codecarbon: OSError: counter gone"
 
     def refuses(**settings):
         raise ImportError("no codecarbon")

@@ -54,9 +54,7 @@ def test_a_bare_bert_costs_what_a_hand_counts_attention_included(shape, device, 
 
 def test_the_ways_to_compute_attention_cost_the_same():
     batch = token_batch((2, 9))
-    by_sdpa, by_eager = (
-        count_flops(small_bert(attention=a), batch, loss_fn=summed) for a in ("sdpa", "eager")
-    )
+    by_sdpa, by_eager = (count_flops(small_bert(attention=a), batch, loss_fn=summed) for a in ("sdpa", "eager"))
     assert by_sdpa.forward_flops == by_eager.forward_flops
     assert by_sdpa.train_step_flops == by_eager.train_step_flops
 

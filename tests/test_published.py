@@ -35,9 +35,7 @@ def test_printed_averages_are_the_means_of_the_tasks() -> None:
     ("parts", "bounds"),
     [(("adapter", "prefix"), (58.86, 69.69, 72.58)), (("adapter", "prefix", "lora"), (60.60, 70.02, 73.19))],
 )
-def test_best_part_per_task_gives_the_papers_upper_bound(
-    parts: tuple[str, ...], bounds: tuple[float, ...]
-) -> None:
+def test_best_part_per_task_gives_the_papers_upper_bound(parts: tuple[str, ...], bounds: tuple[float, ...]) -> None:
     frame = published.published_scores()  # the bounds are the paper's Table 2
     frame = frame[frame["method"].isin(parts) & (frame["task"] != "average") & frame["k"].notna()]
     best = frame.groupby(["k", "task"])["score_percent"].max().groupby("k").mean()
@@ -76,15 +74,11 @@ def test_not_comparable_names_the_reason() -> None:
 
 def test_pscp_by_hand() -> None:
     # Each cost at its reference halves the score.
-    all_three = published.pscp(
-        0.8, trained_parameters=5e8, extra_inference_flops=10e12, peak_training_bytes=94e9
-    )
+    all_three = published.pscp(0.8, trained_parameters=5e8, extra_inference_flops=10e12, peak_training_bytes=94e9)
     assert all_three == pytest.approx(0.1)
     assert published.pscp(
         0.8, trained_parameters=5e8, extra_inference_flops=0, peak_training_bytes=0, beta=2
     ) == pytest.approx(0.2)
-    assert (
-        published.pscp(0.8, trained_parameters=1, extra_inference_flops=None, peak_training_bytes=1) is None
-    )
+    assert published.pscp(0.8, trained_parameters=1, extra_inference_flops=None, peak_training_bytes=1) is None
     with pytest.raises(ValueError, match="no negative cost"):
         published.pscp(0.8, trained_parameters=1, extra_inference_flops=-1, peak_training_bytes=1)

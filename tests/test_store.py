@@ -107,9 +107,7 @@ def test_only_ok_counts_as_finished(tmp_path: Path, make_spec: MakeSpec) -> None
     assert finished(tmp_path) == set()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"schema_number": 1}', '{"schema_number": "1"}', "\x00"]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_number": 1}', '{"schema_number": "1"}', "\x00"])
 def test_a_damaged_record_is_named_with_the_remedy(tmp_path: Path, text: str) -> None:
     path = record_path(tmp_path, "0" * 16)
     path.parent.mkdir()

@@ -36,9 +36,7 @@ def test_the_worker_says_what_it_wants(capsys: pytest.CaptureFixture[str]) -> No
     assert "SPEC.json OUT" in capsys.readouterr().err
 
 
-def test_a_failed_run_is_a_record(
-    tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_run_is_a_record(tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
     spec = make_spec("full[learning_rate=1e38]", head_learning_rate=1e38, warmup_share=0)
     file = tmp_path / "spec.json"
     file.write_text(spec.model_dump_json())

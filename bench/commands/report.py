@@ -19,8 +19,9 @@ def report(
         list[str] | None, typer.Option("--columns", "-c", help="Figures to show; `help` explains them all.")
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="md, csv, json, tex, html, svg, pdf, png.")
+        list[str] | None, typer.Option("--format", help="markdown, latex, csv, json, html, svg, pdf, png.")
     ] = None,
+    into: Annotated[Path, typer.Option(help="Where several folders' common report goes.")] = Path("comparison"),
 ) -> None:
     """Writes tables, figures and the page of comparisons anew."""
     if columns == ["help"]:
@@ -30,7 +31,7 @@ def report(
         return
     wanted = [name for text in columns or [] for name in text.split(",")]
     kinds = [name for text in formats or [] for name in text.split(",")]
-    write_report(outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None)
+    write_report(outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into)
 
 
 def write_report(
@@ -40,6 +41,7 @@ def write_report(
     by: str = "task",
     columns: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
+    into: Path = Path("comparison"),
 ) -> None:
     """Shows the main table and writes all else.
 
@@ -55,7 +57,7 @@ def write_report(
     settings = {"baseline": baseline, "by": by, "columns": columns}
     kinds = formats or DEFAULT_FORMATS
     if len(outs) > 1:
-        paths = write_many(outs, formats=kinds, **settings)  # type: ignore[arg-type]
+        paths = write_many(outs, into=into, formats=kinds, **settings)  # type: ignore[arg-type]
     else:
         records = read_records(outs[0])
         show(records, out=outs[0], **settings)  # type: ignore[arg-type]

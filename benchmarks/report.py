@@ -1,0 +1,86 @@
+"""10,000 made-up records to all tables and the page: `python -m benchmarks.report`.
+
+Reads the records from disk in a fresh process, as `bench report` does, and holds it to 10 seconds of wall
+clock and 1 GB of resident memory, imports included. Making the records is not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.records import many, profile
+
+TABLES_AND_PAGE = ("markdown", "latex", "csv", "json", "html")
+LIMIT_S, LIMIT_BYTES = 10.0, 1_000_000_000
+
+
+def main() -> None:
+    """Makes records, reports on them, says what it took; exit code 1 beyond a limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--figures", action="store_true", help="draw the SVG figures too, beyond the limits")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        _report(asked.child, figures=asked.figures)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        make(out, asked.records)
+        command = [sys.executable, "-m", "benchmarks.report", "--child", str(out)]
+        began = time.perf_counter()
+        answer = subprocess.run(
+            command + ["--figures"] * asked.figures,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=600,
+        )
+        wall_s = time.perf_counter() - began
+        figures = json.loads(answer.stdout.splitlines()[-1])
+        page_bytes = (out / "report.html").stat().st_size
+    for step, seconds in figures["steps_s"].items():
+        print(f"{step:<28} {seconds:6.2f} s")
+    print(f"{'whole process':<28} {wall_s:6.2f} s   (limit {LIMIT_S:g} s)")
+    peak_mb = figures["peak_bytes"] / 1e6
+    print(f"{'peak resident memory':<28} {peak_mb:6.0f} MB  (limit {LIMIT_BYTES / 1e6:.0f} MB)")
+    print(f"{'report.html':<28} {page_bytes / 1e6:6.2f} MB  (limit 6 MB)")
+    beyond = wall_s > LIMIT_S or figures["peak_bytes"] > LIMIT_BYTES or page_bytes > 6_000_000
+    sys.exit(int(beyond and not asked.figures))
+
+
+def make(out: Path, count: int) -> None:
+    """Writes so many records and a profile of their model."""
+    runs = out / "runs"
+    runs.mkdir(parents=True)
+    for record in many(count):
+        (runs / f"{record.digest}.json").write_text(record.as_json(), "utf-8")
+    (out / "profiles").mkdir()
+    (out / "profiles" / "minilm-l6.json").write_text(json.dumps(profile()), "utf-8")
+
+
+def _report(out: Path, *, figures: bool) -> None:
+    """The child: all steps, their seconds, and the process's high-water mark."""
+    steps: dict[str, float] = {}
+    began = time.perf_counter()
+    from bench.store import read_records
+    from reports.outputs import write
+
+    steps["import bench.store"], began = time.perf_counter() - began, time.perf_counter()
+    records = read_records(out)
+    steps[f"read {len(records)} records"], began = time.perf_counter() - began, time.perf_counter()
+    write(records, out, formats=[*TABLES_AND_PAGE, *(["svg"] if figures else [])])
+    steps["tables and page"] = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"steps_s": steps, "peak_bytes": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Score against a cost: who buys what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.estimates import Estimate
+from reports.figures.style import looks
+from reports.fronts import pareto_front
+from reports.indices import KNOWN
+from reports.numerals import heading, scale_of, significant
+from reports.panels import OVERALL, Panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SPREAD = 20
+"""From this ratio of greatest to least cost on, the axis is logarithmic."""
+
+
+def front_keys(panel: Panel) -> list[str]:
+    """The costs that a front may be drawn over: measured, not estimated, less is better."""
+    return [key for key in panel.figures if not KNOWN[key].estimated and KNOWN[key].better == "lower"]
+
+
+def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate, Estimate]]:
+    """By method: score and cost, where both are known.
+
+    Raises:
+        ValueError: the figure is an estimate, which must not rank methods.
+    """
+    if KNOWN[key].estimated:
+        raise ValueError(f"{key} is estimated: no front is drawn over it")
+    found = {}
+    for method in panel.methods:
+        score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)
+        if score is not None and cost is not None:
+            found[method] = (score, cost)
+    return found
+
+
+def front_members(panel: Panel, key: str, place: str) -> list[str]:
+    """The methods on the front, cheapest first."""
+    points = front_points(panel, key, place)
+    if not points:
+        return []
+    on_front = pareto_front([s.mean for s, _ in points.values()], [c.mean for _, c in points.values()])
+    members = [method for method, on in zip(points, on_front, strict=True) if on]
+    return sorted(members, key=lambda method: (points[method][1].mean, -points[method][0].mean))
+
+
+def pareto(panel: Panel, key: str, ax: Axes, *, place: str = OVERALL) -> Axes:
+    """Score against one cost, both with their 95% intervals, and the front through the means.
+
+    Args:
+        panel: whose methods are drawn.
+        key: of `reports.columns`.
+        ax: drawn on and returned.
+        place: a task, or `OVERALL`.
+    """
+    column, points = KNOWN[key], front_points(panel, key, place)
+    scale = scale_of(column, [cost.mean for _, cost in points.values()])
+    members = front_members(panel, key, place)
+    steps = sorted((points[method][1].mean / scale.factor, points[method][0].mean) for method in members)
+    ax.step([x for x, _ in steps], [y for _, y in steps], where="post", color="#999999", lw=0.9, zorder=1)
+    style = looks(panel.methods)
+    for method, (score, cost) in points.items():
+        look = style[method]
+        x = cost.mean / scale.factor
+        ax.errorbar(
+            x,
+            score.mean,
+            xerr=_whiskers(cost, scale.factor),
+            yerr=_whiskers(score),
+            fmt=look.marker,
+            color=look.colour,
+            markerfacecolor=look.colour if method in members else "white",
+            elinewidth=0.7,
+            label=method,
+            zorder=3,
+        )
+    _cost_axis(ax, [cost.mean / scale.factor for _, cost in points.values()])
+    ax.set_xlabel(heading(column, scale))
+    ax.set_ylabel(score_words(panel, place))
+    return ax
+
+
+def _whiskers(estimate: Estimate, factor: float = 1.0) -> list[list[float]] | None:
+    if estimate.interval is None:
+        return None
+    low, high = estimate.interval
+    return [[max(estimate.mean - low, 0) / factor], [max(high - estimate.mean, 0) / factor]]
+
+
+def _cost_axis(ax: Axes, costs: list[float]) -> None:
+    """Logarithmic where costs differ by much; a zero keeps its place on a linear stretch."""
+    positive = [cost for cost in costs if cost > 0]
+    if not positive or max(positive) < SPREAD * min(positive):
+        return
+    if min(costs) > 0:
+        ax.set_xscale("log")
+    else:
+        ax.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
+        ax.set_xlim(left=-min(positive) / 2)
+    plain_log_ticks(ax)
+
+
+def plain_log_ticks(ax: Axes) -> None:
+    """Powers of ten as plain numbers, the ticks between them bare."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def score_words(panel: Panel, place: str) -> str:
+    """An axis label for scores."""
+    if place == OVERALL:
+        return f"mean score of {len(panel.columns)} tasks"
+    return f"{place}: {panel.headlines.get(place, 'score')}"

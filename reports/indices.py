@@ -1,0 +1,62 @@
+"""Composite indices: columns for reference that rank nothing, beside the figures of `reports.columns`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.columns import BY_KEY, Column
+from reports.published import (
+    PSCP_BETA,
+    PSCP_EXTRA_INFERENCE_FLOPS,
+    PSCP_PEAK_TRAINING_BYTES,
+    PSCP_TRAINED_PARAMETERS,
+    pscp,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PSCP = Column(
+    key="pscp",
+    label="PSCP",
+    group="index",
+    better=None,
+    says="The score, discounted for trained parameters, inference FLOPs and training memory; no ranking.",
+    formula=(
+        f"score (1 + P/{PSCP_TRAINED_PARAMETERS:.0e})^-b (1 + F/{PSCP_EXTRA_INFERENCE_FLOPS:.0e} FLOPs)^-b "
+        f"(1 + M/{PSCP_PEAK_TRAINING_BYTES:.0e} bytes)^-b with b = {PSCP_BETA:g}"
+    ),
+    meter="computed from the record (PEFT-Bench, Belanec et al. 2025, arXiv 2511.21285)",
+    error=(
+        "constants made for large decoders: on small models all factors are near 1; F: an example, above the "
+        "cheapest method of the same rows; M: live tensor bytes"
+    ),
+)
+
+
+KNOWN: dict[str, Column] = BY_KEY | {PSCP.key: PSCP}
+"""Every figure that a table may show."""
+
+
+def pscp_of(runs: pd.DataFrame) -> pd.Series[float]:
+    """PSCP of each run of a frame; missing where one of its terms is."""
+    import pandas as pd
+
+    terms = ("score", "trained_parameters", "infer_flops_per_example", "train_live_bytes")
+    if any(term not in runs for term in terms):
+        nothing: pd.Series[float] = pd.Series(float("nan"), index=runs.index, name=PSCP.key)
+        return nothing
+    flops = runs["infer_flops_per_example"]
+    least = flops.where(flops > 0).groupby([runs[key] for key in ("setting", "task", "seed")]).transform("min")
+    whole = runs[list(terms)].assign(least=least).dropna()
+    values = [
+        pscp(
+            score,
+            trained_parameters=trained,
+            extra_inference_flops=max(own - base, 0.0),
+            peak_training_bytes=peak,
+        )
+        for score, trained, own, peak, base in whole.itertuples(index=False, name=None)
+    ]
+    found: pd.Series[float] = pd.Series(values, index=whole.index, dtype=float, name=PSCP.key)
+    return found.reindex(runs.index)

@@ -1,0 +1,156 @@
+"""What stands below a table: without it the figures above mislead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from reports.indices import KNOWN
+from reports.numerals import p_value, significant
+from reports.panels import OVERALL, Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REASONS_SHOWN = 20
+"""Failed runs that a table's notes name one by one; the rest are counted."""
+
+
+def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
+    """What the scores are, how many seeds stand behind them, and what the few cost columns mean."""
+    notes = [f"Scores on the held-out test rows: {_seed_words(panel)}"]
+    if len(set(panel.headlines.values())) > 1 and panel.sums_up:
+        notes.append("The tasks' scores are of different kinds: their mean is a summary, not a unit.")
+    if "trained_parameters" in keys or "stored_parameters" in keys:
+        notes.append(
+            "trained: parameters that got a gradient; stored: those to keep for deployment; both without the "
+            f"head ({_range(panel.ok, 'head_parameters')}). Share: stored over the backbone's "
+            f"{_range(panel.ok, 'backbone_parameters')}."
+        )
+    if "train_time_s" in keys:
+        notes.append("train s: observed, one run after another on a drifting machine; no fair ratio.")
+    if "train_step_ratio" in keys:
+        notes.append("step time / full: from the model's profile, all methods taking turns in one process.")
+    return notes
+
+
+def _seed_words(panel: Panel) -> str:
+    if panel.seeds < 2:
+        return "one seed: no spread, no interval, no test; no difference here is more than an anecdote."
+    return (
+        f"mean ± standard deviation over {panel.seeds} seeds (n where fewer), in brackets the 95% interval "
+        "of the mean where shown. Bold: the highest mean of a column, which alone is no claim."
+    )
+
+
+def _range(runs: pd.DataFrame, key: str) -> str:
+    """The figure that all runs share, or its least and greatest."""
+    values = sorted(runs[key].dropna().unique()) if key in runs else []
+    if not values:
+        return "unknown"
+    return f"{values[0]:,.0f}" if len(values) == 1 else f"{values[0]:,.0f} to {values[-1]:,.0f}"
+
+
+def loss_notes(panel: Panel) -> list[str]:
+    """Each run without a result, with its reason; the same reason of several runs once."""
+    lost = panel.runs[panel.runs["status"] != "ok"]
+    if lost.empty:
+        return []
+    notes = []
+    grouped = lost.assign(reason=lost["reason"].fillna("no reason recorded"))
+    grouped = grouped.groupby(["method", "status", "reason"], sort=True)
+    for (method, status, reason), runs in list(grouped)[:REASONS_SHOWN]:
+        places = ", ".join(f"{task} seed {seed}" for task, seed in zip(runs[panel.by], runs["data_seed"], strict=True))
+        if len(runs) > 4:
+            places = f"{len(runs)} runs"
+        notes.append(f"{method} on {places}: {status}: {reason}")
+    if (more := len(grouped) - REASONS_SHOWN) > 0:
+        notes.append(f"and {more} more kinds of failure: see the records")
+    return notes
+
+
+def rank_notes(panel: Panel) -> list[str]:
+    """Which methods the ranks leave out."""
+    if not panel.ranks:
+        return []
+    absent = [method for method in panel.methods if method not in panel.ranks]
+    out = f" Left out for want of a task: {', '.join(absent)}." if absent else ""
+    return [f"Average rank over the seeds and tasks that every ranked method finished.{out}"]
+
+
+def difference_notes(panel: Panel) -> list[str]:
+    """How the tests were made, and whether so few runs can show anything."""
+    notes = [
+        f"Difference: the method's score less that of {panel.baseline}, paired by seed and task. "
+        "*: p (Holm) at most 0.05. p: sign-flip test; Holm's correction over the methods compared in one "
+        "place, not over places.",
+        "detectable: the true difference that so many seeds, so spread, would show with 80% power; a smaller "
+        "one may well be there.",
+    ]
+    hopeless = hopeless_places(panel)
+    if hopeless:
+        places = ", ".join("all tasks together" if place == OVERALL else place for place in hopeless)
+        notes.append(
+            f"Too few runs for any test to reach 0.05 after Holm's correction on {places} (least "
+            f"possible p {', '.join(p_value(least) for least in hopeless.values())}): read the intervals "
+            "there; absence of a * says nothing."
+        )
+    return notes
+
+
+def hopeless_places(panel: Panel) -> dict[str, float]:
+    """Where even the clearest result could not reach 0.05 after the correction, and its p value there."""
+    found = {}
+    for place, contrasts in panel.contrasts.items():
+        least = [contrast.smallest_p for contrast in contrasts.values() if contrast.smallest_p is not None]
+        if least and min(1.0, min(least) * len(least)) > 0.05:
+            found[place] = min(1.0, min(least) * len(least))
+    return found
+
+
+def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
+    """Why figures of these groups were not measured, as the records say it."""
+    if "absent" not in panel.ok:
+        return []
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for method, absent in zip(panel.ok["method"], panel.ok["absent"], strict=True):
+        for key, reason in absent.items() if isinstance(absent, dict) else ():
+            if key in KNOWN and KNOWN[key].group in groups:
+                found.setdefault((KNOWN[key].label, reason), {})[method] = None
+    return [
+        f"Absent: {label}: {reason}" + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
+        for (label, reason), who in found.items()
+    ]
+
+
+def energy_notes(panel: Panel) -> list[str]:
+    """Where the joules come from."""
+    measured = [key for key in panel.figures if KNOWN[key].group == "energy" and not KNOWN[key].estimated]
+    estimated = [key for key in panel.figures if KNOWN[key].estimated]
+    notes = []
+    if not measured and estimated:
+        notes.append("No energy was measured here: this machine gave no hardware counter (RAPL, NVML).")
+    sources = set(panel.ok["energy_source"].dropna()) if "energy_source" in panel.ok else set()
+    if sources:
+        notes.append(f"Joules of training by component and source: {'; '.join(sorted(sources))}.")
+    if estimated:
+        notes.append("~ marks an estimate (wall time times an assumed power): it is in no ranking, front or sum.")
+    return notes
+
+
+def budget_notes(panel: Panel) -> list[str]:
+    """What the comparison cost in all, failed runs included (Schwartz et al., Green AI, 2020)."""
+    counts = panel.runs["status"].value_counts()
+    words = [f"{count} {status}" for status, count in counts.items()]
+    note = f"Spent in all: {len(panel.runs)} runs ({', '.join(words)})"
+    wall = panel.runs["wall_time_s"].dropna()
+    if len(wall):
+        note += f", {significant(wall.sum())} s from start to end of each, loading and evaluation included"
+        failed = panel.runs[panel.runs["status"] != "ok"]["wall_time_s"].dropna().sum()
+        note += f", {significant(failed)} s of them in runs without a result" if failed else ""
+    return [f"{note}. Tuning before these runs is in no record and not counted."]
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
