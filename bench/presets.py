@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.config import Preset, Protocol
+from bench.config import Measures, Preset, Protocol
 from bench.synthetic import SYNTHETIC
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
@@ -28,6 +28,16 @@ PRESETS: dict[str, Preset] = {
             dev="k", epochs=8, batch_size=8, max_length=64, head="mean", head_learning_rate=0.05, threads=1
         ),
         method_defaults={"full": {"learning_rate": 1e-3, "head_learning_rate": None}},
+    ),
+    "gates": Preset(
+        title="UniPELT with gates learned, left out, constant and hard, for bench gates: three seeds, two tasks",
+        methods=("unipelt", "unipelt[gate=none]", "unipelt[gate=constant]", "unipelt-hard"),
+        tasks=("trec", "tweet_valence"),
+        model="minilm-l6",
+        ks=(100,),
+        seeds=3,
+        protocol=Protocol(dev="k", epochs=10, batch_size=16, max_length=128),
+        measures=Measures(profile=False),
     ),
     "unipelt": Preset(
         title="the UniPELT paper's grid: GLUE without WNLI, BERT-base uncased, K=100/500/1000, five seeds",

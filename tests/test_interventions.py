@@ -28,7 +28,7 @@ def test_each_table_by_hand() -> None:
     np.testing.assert_array_equal(found["own mean"], [source.dev_means] * 5)
     assert found["task mean"].ravel() == pytest.approx([0.5] * 20)
     np.testing.assert_allclose(found["inverted"] + source.values, 1.0)
-    assert set(found["means of other"].ravel()) == {0.3}
+    assert set(found["another task's means"].ravel()) == {0.3}
 
 
 @given(st.integers(2, 30), st.integers(0, 99))

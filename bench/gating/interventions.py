@@ -98,8 +98,9 @@ INTERVENTIONS: dict[str, Intervention] = {
 
 
 def tables(recorded: Recorded, generator: np.random.Generator) -> dict[str, Values]:
-    """Every intervention's values; one more for each other task whose means are known."""
+    """Every intervention's values, and the gates' means on other tasks (their average) where these are known."""
     found = {name: make(recorded, generator) for name, make in INTERVENTIONS.items()}
-    for task, means in recorded.others.items():
-        found[f"means of {task}"] = np.broadcast_to(means, recorded.values.shape).copy()
+    if recorded.others:
+        elsewhere = np.mean(list(recorded.others.values()), axis=0)
+        found["another task's means"] = np.broadcast_to(elsewhere, recorded.values.shape).copy()
     return found

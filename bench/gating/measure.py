@@ -13,7 +13,7 @@ from torch.nn import functional
 from bench.encoding import Encoded, batches
 from bench.gating import effective as counts
 from bench.gating.gates import GateLog, GateSite, gate_sites, recording
-from bench.setting import Setting, on_device
+from bench.setting import Labelled, Setting, on_device
 from bench.store import Effective
 from methods.base import Part
 
@@ -24,7 +24,7 @@ TAU, RHO = 0.1, 0.01
 """Where the curves active(tau) and contributing(rho) are read off for the tables."""
 
 
-def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
+def losses(setting: Setting, part: Labelled, logits: torch.Tensor) -> np.ndarray:
     """The loss of each example, (examples,)."""
     if setting.examples.kind == "regression":
         found = functional.mse_loss(logits.squeeze(-1), part.labels, reduction="none")
@@ -65,7 +65,7 @@ def gate_frame(setting: Setting, sites: Sequence[GateSite]) -> pd.DataFrame:
 
 
 def long_frame(
-    setting: Setting, part: Encoded, sites: Sequence[GateSite], values: np.ndarray, logits: torch.Tensor
+    setting: Setting, part: Labelled, sites: Sequence[GateSite], values: np.ndarray, logits: torch.Tensor
 ) -> pd.DataFrame:
     """Values (examples, gates) as one row each: task, seed, layer, part, example, length, label, loss, correct."""
     import pandas as pd

@@ -1,0 +1,145 @@
+"""Writes the gate report: tables as CSV and markdown, figures as SVG and PNG, each with its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.store import Record
+from reports.figures.style import figure, paper
+from reports.gates import figures
+from reports.gates.frames import Study, load
+from reports.gates.tables import GateTable, gate_tables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PNG_DPI = 300
+
+
+@dataclass(frozen=True)
+class GateFigure:
+    """A figure: its file's name, what it shows and does not show, what draws it, its height in inches."""
+
+    name: str
+    says: str
+    draw: Callable[[Axes], object]
+    height: float = 2.2
+
+
+def write_gates(out: Path, records: Sequence[Record], method: str, *, examples: int) -> list[Path]:
+    """Writes everything that can be said of the gates of one method into `OUT/gates`.
+
+    Returns:
+        The files written.
+    """
+    folder = out / "gates"
+    study = load(out, records, method, examples=examples)
+    tables = list(gate_tables(study))
+    paths: list[Path] = []
+    for table in tables:
+        path = folder / f"{table.name}.csv"
+        table.rows.to_csv(path, index=False, float_format="%.6g")
+        path.with_suffix(".txt").write_text(f"{table.says}\n", "utf-8")
+        paths += [path, path.with_suffix(".txt")]
+    drawn = list(_figures(study, {table.name: table for table in tables}))
+    for item in drawn:
+        paths += _draw(folder, item)
+    text = folder / "gates.md"
+    text.write_text(_markdown(study, tables, drawn, examples), "utf-8")
+    return [*paths, text]
+
+
+def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]:
+    caveat = "A gate's value alone does not say what its part does."
+    for task in study.tasks:
+        says = f"{task}: mean gate on the test rows by layer and part, all seeds. {caveat}"
+        yield GateFigure(f"heat_map_{task}", says, partial(figures.heat_map, study, task), 2.2)
+    says = f"Distribution of gate values over examples, layers and seeds, by task and part; the bar is the median. {caveat}"
+    yield GateFigure("distributions", says, partial(figures.distributions, study))
+    if "variance" in tables:
+        rows = tables["variance"].rows
+        yield GateFigure("variance_bars", tables["variance"].says, partial(figures.variance_bars, rows), 2.9)
+    for name in ("interventions", "retrained"):
+        if name not in tables:
+            continue
+        rows = tables[name].rows
+        for place in dict.fromkeys(rows["task"]):
+            slug = str(place).replace(" ", "_")
+            count = int(((rows["task"] == place) & rows["difference"].notna()).sum())
+            yield GateFigure(
+                f"{name}_{slug}",
+                f"{place}: {tables[name].says}",
+                partial(figures.ablation_bars, rows, str(place)),
+                0.8 + 0.17 * count,
+            )
+    if any(r.result and r.result.effective and r.result.effective.active_curve for r in study.own):
+        says = "active(tau): share of the stored parameters behind gates above tau; mean over seeds, band: their range."
+        yield GateFigure(
+            "active_curves",
+            f"{says} It rests on the gates' arbitrary scale.",
+            partial(figures.active_curves, study),
+        )
+    for effect in ("contribution", "loss_change"):
+        for task in study.tasks:
+            says = f"{task}: each gate's mean value against its part's {effect.replace('_', ' ')}, one point a gate and seed."
+            yield GateFigure(
+                f"gate_against_{effect}_{task}", f"{says} Points of one run are not independent.",
+                partial(figures.gate_against, study, effect, task),
+            )  # fmt: skip
+
+
+def _draw(folder: Path, item: GateFigure) -> list[Path]:
+    """One figure in both formats, and its sentence beside it."""
+    with paper():
+        drawn, ax = figure(height=item.height)
+        item.draw(ax)
+        paths = []
+        for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
+            path = folder / f"{item.name}{suffix}"
+            drawn.savefig(path, bbox_inches="tight", **settings)
+            paths.append(path)
+    text = folder / f"{item.name}.txt"
+    text.write_text(f"{item.says}\n", "utf-8")
+    return [*paths, text]
+
+
+def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure], examples: int) -> str:
+    """The whole as one document."""
+    lines = [
+        f"# Gates of {study.method}",
+        "",
+        f"{len(study.own)} runs: {', '.join(study.tasks)}; {study.seeds} seeds each; the first {examples} test rows of each.",
+        "" if study.seeds > 1 else "One seed: no interval, and no verdict.",
+    ]
+    for table in tables:
+        lines += ["", f"## {table.name.replace('_', ' ')}", "", table.says, "", *_rows(table)]
+    lines += ["", "## Figures", ""]
+    lines += [f"![{item.says}]({item.name}.svg)\n\n{item.says}\n" for item in drawn]
+    return "\n".join(lines) + "\n"
+
+
+MOST_ROWS = 60
+
+
+def _rows(table: GateTable) -> Iterator[str]:
+    """A table in markdown; a long one is cut, its CSV is whole."""
+    names = [str(name) for name in table.rows.columns]
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---|' * len(names)}"
+    for row in table.rows.head(MOST_ROWS).itertuples(index=False):
+        yield f"| {' | '.join(map(_cell, row))} |"
+    if len(table.rows) > MOST_ROWS:
+        yield ""
+        yield f"{len(table.rows) - MOST_ROWS} more rows in {table.name}.csv."
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+    return str(value).replace("|", "\\|")
