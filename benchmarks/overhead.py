@@ -3,7 +3,8 @@
     python -m benchmarks.overhead --method lora --model minilm-l6 --task trec --rounds 40
 
 Both train the same weights on the same batches from the same generator's state. Ours also counts, clocks,
-reports progress, keeps the best checkpoint and puts it back; evaluation costs what it costs and is left out.
+watches memory's peaks, reports progress, keeps the best checkpoint and puts it back; evaluation costs what it
+costs and is left out, and so is energy, which is sampled in a thread of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from bench.config import ModelSpec, Protocol, RunSpec
 from bench.loop import head_rate, loss_of
 from bench.meters.clock import Clock, synchronizer
 from bench.meters.interleave import Ratio, interleave, ratios
+from bench.meters.phases import Phases
 from bench.models import fetch
 from bench.registry import resolve_method
-from bench.run import Setting, prepare, run_training
+from bench.run import run_training
+from bench.setting import Setting, prepare
 from bench.task_registry import resolve_task
 
 
@@ -53,11 +56,16 @@ def bare(setting: Setting) -> None:
                 break
 
 
+def unmetered(setting: Setting) -> Phases:
+    """The phases of a run without energy: its tracker samples in a thread of its own, which is no part of the loop."""
+    return Phases(Clock(synchronize=synchronizer(setting.device)), device=setting.device, energy=False)
+
+
 def harness(setting: Setting) -> Callable[[], None]:
     """The project's loop, with its clock and its reports."""
 
     def train() -> None:
-        run_training(setting, clock=Clock(synchronize=synchronizer(setting.device)))
+        run_training(setting, phases=unmetered(setting))
 
     return train
 
@@ -69,11 +77,9 @@ def measure(spec: RunSpec, *, rounds: int) -> Ratio:
         AssertionError: they end in different weights.
     """
     ours, theirs = prepare(spec), prepare(spec)
-    run_training(ours, clock=Clock())
+    run_training(ours, phases=unmetered(ours))
     bare(theirs)
-    for (name, left), right in zip(
-        ours.classifier.named_parameters(), theirs.classifier.parameters(), strict=True
-    ):
+    for (name, left), right in zip(ours.classifier.named_parameters(), theirs.classifier.parameters(), strict=True):
         assert torch.equal(left, right), f"{name} differs: the loops do not take the same steps"
     loops = {"bare": lambda: bare(theirs), "harness": harness(ours)}
     seconds = interleave(loops, rounds=rounds, seed=0)

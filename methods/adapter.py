@@ -91,6 +91,20 @@ class AdapterNorm(nn.LayerNorm):
             gate = None if gate is None else gate[rows]
         return nn.LayerNorm.forward(self, self.adapter(normed, input, gate))
 
+    def plain(self) -> nn.LayerNorm:
+        """The norm without the adapter, on the same weight and bias."""
+        plain = nn.LayerNorm(self.normalized_shape, self.eps, elementwise_affine=False)
+        plain.elementwise_affine = self.elementwise_affine
+        plain.weight, plain.bias = self.weight, self.bias
+        return plain
+
+    @torch.no_grad()
+    def fold(self, gate: float) -> None:
+        """Multiplies the adapter's output by a constant for good, in place of its gate."""
+        self.adapter.up_weight.mul_(gate)
+        self.adapter.up_bias.mul_(gate)
+        self.reading = self.gate = self.gates = None
+
 
 class AdapterLinear(nn.Linear):
     """Houlsby placement: stands in for a block's output projection and yields `y + A(y)`, y = W x + b."""
@@ -109,6 +123,12 @@ class AdapterLinear(nn.Linear):
         adapted: Tensor = self.adapter(output, output)
         return adapted
 
+    def plain(self) -> nn.Linear:
+        """The projection without the adapter, on the same weight and bias."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain.weight, plain.bias = self.weight, self.bias
+        return plain
+
 
 def insert_after_ffn(
     layer: Layer, make: Callable[[int], Bottleneck], gate: Callable[[int], Reading] | None = None
@@ -125,6 +145,10 @@ def adapter_part(layer: Layer, site: Site) -> Part:
     """The part that an adapter at `site` is."""
     module = layer.get(site)
     assert isinstance(module, AdapterNorm | AdapterLinear)
+
+    def drop() -> None:
+        layer.put(site, module.plain())
+
     return Part(
         kind="adapter",
         layer=layer.index,
@@ -133,6 +157,8 @@ def adapter_part(layer: Layer, site: Site) -> Part:
         parameters=module.adapter.own_parameters(),
         remove=switch(module),
         gate=module.gate if isinstance(module, AdapterNorm) else None,
+        drop=drop,
+        fold=module.fold if isinstance(module, AdapterNorm) else None,
     )
 
 
@@ -143,8 +169,9 @@ class Adapter(Method):
     Attributes:
         bottleneck: its width.
         reduction: if given, the width is hidden size / reduction instead.
-        placement: `pfeiffer` (after the feed-forward block, around its norm) or `houlsby` (after the
-            output projections of attention and feed-forward, before residual and norm).
+        placement: `pfeiffer` (after the feed-forward block, around its norm; pre-norm layers have none
+            there, so before the residual) or `houlsby` (after the output projections of attention and
+            feed-forward, before residual and norm).
         activation: the nonlinearity inside.
         init_std: standard deviation of the initial weights; 0.02 is not quite the identity.
     """
@@ -158,20 +185,21 @@ class Adapter(Method):
     activation: Activation = "relu"
     init_std: Annotated[float, Ge(0)] = 0.02
 
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """Where in each layer it stands."""
-        return ("ffn_norm",) if self.placement == "pfeiffer" else ("output", "ffn_out")
+    def sites(self, config: PretrainedConfig) -> tuple[Site, ...]:
+        """Where in each layer of such a model it stands."""
+        if self.placement == "houlsby":
+            return "output", "ffn_out"
+        return ("ffn_norm",) if missing(config, "ffn_norm") is None else ("ffn_out",)
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
-        return missing(config)
+        return missing(config, *self.sites(config))
 
     def adapt(self, model: PreTrainedModel) -> None:
         for layer in layers(model):
-            if self.placement == "pfeiffer":
-                insert_after_ffn(layer, self._make)
-                continue
-            for site in self.sites:
+            for site in self.sites(model.config):
+                if site == "ffn_norm":
+                    insert_after_ffn(layer, self._make)
+                    continue
                 base = linear_at(layer, site)
                 layer.put(site, AdapterLinear(base, self._make(base.out_features)))
 
@@ -180,4 +208,4 @@ class Adapter(Method):
         return Bottleneck(width, bottleneck, activation=self.activation, std=self.init_std)
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-        return [adapter_part(layer, site) for layer in layers(model) for site in self.sites]
+        return [adapter_part(layer, site) for layer in layers(model) for site in self.sites(model.config)]

@@ -32,6 +32,8 @@ class Part:
         remove: takes the part out of the model (really: its work is no longer done) and returns the
             function that puts it back.
         gate: reads the part's gate in the current forward pass; None if ungated.
+        drop: takes the part out for good, with all that served it alone; None if `remove` is all there is.
+        fold: replaces the part's gate by this number for good; None if that cannot be done exactly.
     """
 
     kind: str
@@ -41,6 +43,8 @@ class Part:
     parameters: tuple[nn.Parameter, ...]
     remove: Callable[[], Restore]
     gate: GateReader | None = None
+    drop: Callable[[], None] | None = None
+    fold: Callable[[float], None] | None = None
 
     @property
     def name(self) -> str:

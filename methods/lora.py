@@ -83,19 +83,32 @@ class LoRALinear(nn.Linear):
         """`s B A`, (out, in)."""
         return self.scaling * self.lora_B @ self.lora_A
 
+    def plain(self) -> nn.Linear:
+        """The projection without the update, on the same weight and bias."""
+        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        plain.weight, plain.bias = self.weight, self.bias
+        return plain
+
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         """A plain projection with the update folded into its own copy of the weight."""
-        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        plain.weight = nn.Parameter(self.weight + self.delta_weight(), requires_grad=False)
-        plain.bias = self.bias
-        return plain
+        merged = self.plain()
+        merged.weight = nn.Parameter(self.weight + self.delta_weight(), requires_grad=False)
+        return merged
 
 
 def lora_part(layer: Layer, site: Site) -> Part:
     """The part that a `LoRALinear` at `site` is."""
     module = layer.get(site)
     assert isinstance(module, LoRALinear)
+
+    def drop() -> None:
+        layer.put(site, module.plain())
+
+    def fold(gate: float) -> None:
+        module.gate, module.scaling = None, gate
+        layer.put(site, module.merged())
+
     return Part(
         kind="lora",
         layer=layer.index,
@@ -104,6 +117,8 @@ def lora_part(layer: Layer, site: Site) -> Part:
         parameters=(module.lora_A, module.lora_B),
         remove=switch(module),
         gate=module.gate,
+        drop=drop,
+        fold=fold,
     )
 
 
@@ -141,7 +156,7 @@ class LoRA(Method):
         return [site for name in self.targets.split("+") for site in SITES[name]]
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
-        return missing(config)
+        return missing(config, *self.sites)
 
     def adapt(self, model: PreTrainedModel) -> None:
         for layer in layers(model):

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from methods.attention import LayerPrefix, enable
 from methods.base import Method, Part, switch
 from methods.gates import GateReader
-from methods.sites import Layer, layers, linear_at, missing
+from methods.sites import Layer, layers, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -58,7 +58,7 @@ def insert_prefix(
     """
     enable(model)
     found = layers(model)
-    shapes = [_shape(model, layer, length) for layer in found]
+    shapes = [_shape(model, length)] * len(found)
     prefixes = [LayerPrefix(gate=gates[i] if gates else None, log_gate=log_gate) for i in range(len(found))]
     for layer, prefix in zip(found, prefixes, strict=True):
         layer.get("attention").add_module("prefix", prefix)
@@ -77,10 +77,11 @@ def insert_prefix(
     network.handle = model.register_forward_pre_hook(enter)
 
 
-def _shape(model: PreTrainedModel, layer: Layer, length: int) -> tuple[int, int, int, int]:
-    """Shape of one layer's states: (2, heads, length, head width)."""
-    heads = model.config.num_attention_heads
-    return 2, heads, length, linear_at(layer, "key").out_features // heads
+def _shape(model: PreTrainedModel, length: int) -> tuple[int, int, int, int]:
+    """Shape of one layer's states: (2, key-value heads, length, head width)."""
+    config = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2, getattr(config, "num_key_value_heads", None) or config.num_attention_heads, length, width
 
 
 def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tensor]:
@@ -98,7 +99,7 @@ def eject_network(model: PreTrainedModel) -> None:
     if not isinstance(network, PrefixNetwork):
         return
     found = layers(model)
-    shapes = [_shape(model, layer, network.embedding.num_embeddings) for layer in found]
+    shapes = [_shape(model, network.embedding.num_embeddings)] * len(found)
     with torch.no_grad():
         states = _split(network(), shapes)
     for layer, state in zip(found, states, strict=True):
@@ -119,14 +120,26 @@ def prefix_part(layer: Layer) -> Part:
     """The part that a layer's prefix is; its parameters are the keys and values once `eject` has run."""
     prefix = layer_prefix(layer)
     states = prefix._parameters.get("states")
+    attention = layer.get("attention")
+
+    def drop() -> None:
+        attention._modules.pop("prefix")
+
+    @torch.no_grad()
+    def fold(gate: float) -> None:
+        prefix.states.mul_(gate)
+        prefix.gate = None
+
     return Part(
         kind="prefix",
         layer=layer.index,
         site="attention",
-        module=layer.get("attention"),
+        module=attention,
         parameters=() if states is None else (states,),
         remove=switch(prefix),
         gate=prefix.gate,
+        drop=drop,
+        fold=None if prefix.log_gate else fold,  # a constant added to scores is in no key or value
     )
 
 
@@ -146,7 +159,7 @@ class Prefix(Method):
     hidden: Annotated[int, Ge(0)] = 512
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
-        return missing(config)
+        return missing(config, "prefix")
 
     def adapt(self, model: PreTrainedModel) -> None:
         insert_prefix(model, length=self.length, hidden=self.hidden)

@@ -72,13 +72,16 @@ class UniPELT(Method):
         return self.gate_mean == "padded" and self.gate != "none"
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
-        return missing(config)
+        needs = ["prefix"] if "P" in self.parts else []
+        needs += LORA_SITES if "L" in self.parts else ()
+        needs += ["ffn_norm"] if "A" in self.parts else []
+        return missing(config, *needs, *([] if self.gate == "none" else ["gates"]))
 
     def adapt(self, model: PreTrainedModel) -> None:
         mean = TokenMean(masked=self.gate_mean == "masked")
         if self.gate != "none":
             mean.attach(model)
-        columns = [self._input_gates(layer, mean) for layer in layers(model)]
+        columns = [self._input_gates(layer, mean, model.config.hidden_size) for layer in layers(model)]
         if "P" in self.parts:
             insert_prefix(
                 model,
@@ -99,7 +102,7 @@ class UniPELT(Method):
                     None if self.gate == "none" else lambda width: Reading(form(self.gate)(width, 1), mean),
                 )
 
-    def _input_gates(self, layer: Layer, mean: TokenMean) -> dict[str, GateReader]:
+    def _input_gates(self, layer: Layer, mean: TokenMean, width: int) -> dict[str, GateReader]:
         """Adds the gates that read the layer's input, as one module; returns a reader for each site."""
         owners = ["prefix"] if "P" in self.parts else []
         if "L" in self.parts:
@@ -107,14 +110,20 @@ class UniPELT(Method):
         if self.gate == "none" or not owners:
             return {}
         attention = layer.get("attention")
-        gate = form(self.gate)(linear_at(layer, "query").in_features, len(owners))
+        gate = form(self.gate)(width, len(owners))
         reading = Reading(gate, mean)
         attention.add_module("gates", gate)
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             reading.take(args[0] if args else kwargs["hidden_states"])
 
-        attention.register_forward_pre_hook(enter, with_kwargs=True)
+        handle = attention.register_forward_pre_hook(enter, with_kwargs=True)
+
+        def retire() -> None:
+            handle.remove()
+            attention._modules.pop("gates")
+
+        reading.retire = retire
         readers = {owner: reading.reader(index) for index, owner in enumerate(owners)}
         if "L" in self.parts and self.lora_gates == 1:
             readers["value"] = readers["query"]

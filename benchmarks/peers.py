@@ -1,0 +1,215 @@
+"""Ours against peft and against the bare model: same weights, configuration and batch, taking turns.
+
+`python -m benchmarks.peers` prints a table in markdown. Run it alone on the machine. peft's rows are peft's
+own modules around the same backbone and head; BitFit, which peft lacks, is a plain loop over the biases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.classifier import Pooled, load_classifier
+from bench.config import ProfileShape, Protocol
+from bench.costs import padded_batch
+from bench.loop import loss_of
+from bench.meters.interleave import Ratio, interleave, ratios
+from bench.meters.memory import LiveTensors
+from bench.models import fetch
+from bench.registry import method_of, resolve_method
+from bench.setting import adapt, prepare_torch
+from bench.worker import quiet
+from methods.base import Classifier, Method, freeze
+
+Step = Callable[[], object]
+PAIRS = {"lora": "lora", "prefix[hidden=0]": "prefix", "bitfit": "biases"}
+"""Ours -> theirs."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: what, at which shape, and its ratio."""
+
+    what: str
+    shape: str
+    ratio: Ratio | float
+    goal: str
+
+    def line(self) -> str:
+        """In markdown."""
+        if isinstance(self.ratio, float):
+            return f"| {self.what} | {self.shape} | {self.ratio:.3f} (exact) | {self.goal} |"
+        flag = " !" if self.ratio.wide else ""
+        found = f"{self.ratio.ratio:.3f} [{self.ratio.low:.3f}, {self.ratio.high:.3f}]{flag}"
+        return f"| {self.what} | {self.shape} | {found} | {self.goal} |"
+
+
+class Peers:
+    """Builds classifiers, ours and theirs, on one backbone, and their steps."""
+
+    def __init__(self, model: str) -> None:
+        self.protocol = Protocol()
+        self.device = prepare_torch(self.protocol)
+        self.backbone = fetch(model)
+
+    def fresh(self) -> Classifier:
+        """The bare model with its head, frozen but for the head."""
+        classifier = load_classifier(self.backbone, outputs=2, head="mean", seed=0)
+        freeze(classifier)
+        for parameter in classifier.head_parameters().values():
+            parameter.requires_grad_(True)
+        return classifier
+
+    def ours(self, text: str, *, merged: bool = False, deployed: bool = False) -> tuple[Classifier, Method]:
+        """One of our methods on it."""
+        method = method_of(resolve_method(text).spec)
+        classifier = adapt(self.fresh(), method, labels=torch.tensor([0, 1]), seed=0)
+        if deployed or merged:
+            method.eject(classifier.backbone)
+        if merged:
+            method.merge(classifier.backbone)
+        return classifier, method
+
+    def theirs(self, name: str) -> Classifier:
+        """The same as peft has it."""
+        import peft
+
+        classifier = self.fresh()
+        if name == "biases":
+            for path, parameter in classifier.backbone.named_parameters():
+                parameter.requires_grad_(path.endswith("bias"))
+            return classifier
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            if name == "lora":
+                config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], lora_dropout=0.0)
+                peft.inject_adapter_in_model(config, classifier.backbone)
+                return classifier
+            prefix = peft.PrefixTuningConfig(num_virtual_tokens=10, task_type="FEATURE_EXTRACTION")
+            wrapped = peft.get_peft_model(classifier.backbone, prefix)
+        found = Pooled(wrapped, outputs=2, pooling="mean", seed=0)
+        return found
+
+    def train_step(self, classifier: Classifier, shape: tuple[int, int]) -> Step:
+        """A training step with AdamW."""
+        batch, labels = padded_batch(shape, self.device), torch.zeros(shape[0], dtype=torch.long)
+        trainable = [p for p in classifier.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trainable, lr=1e-4, weight_decay=0.0, fused=True)
+        classifier.train()
+
+        def step() -> torch.optim.Optimizer:
+            loss_of(classifier(**batch), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return optimizer
+
+        return step
+
+    def forward(self, classifier: Classifier, shape: tuple[int, int]) -> Step:
+        """A forward pass."""
+        batch = padded_batch(shape, self.device)
+        if shape[0] == 1:
+            batch["attention_mask"][:] = 1
+        classifier.eval()
+
+        def step() -> Tensor:
+            with torch.inference_mode():
+                logits: Tensor = classifier(**batch)
+                return logits
+
+        return step
+
+    def live(self, classifier: Classifier, shape: tuple[int, int], *, training: bool) -> int:
+        """Peak bytes of live tensors in a step."""
+        step = self.train_step(classifier, shape) if training else self.forward(classifier, shape)
+        made = step()
+        optimizer = made if isinstance(made, torch.optim.Optimizer) else None
+        with LiveTensors(classifier, optimizer=optimizer) as meter:
+            step()
+        return meter.figures.peak_bytes
+
+
+def timed(steps: dict[str, Step], baseline: str, rounds: int) -> dict[str, Ratio]:
+    """Interleaved ratios."""
+    seconds = interleave(steps, rounds=rounds, seed=0)
+    return ratios(seconds, list(steps), baseline=baseline, generator=np.random.default_rng(0))
+
+
+def pairs(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]:
+    """Ours over theirs: training step, inference, live memory."""
+    words = f"{shape[0]} x {shape[1]}"
+    rows = []
+    for ours, theirs in PAIRS.items():
+        peer = "a plain loop" if theirs == "biases" else f"peft's {theirs}"
+        goal = "at most 1.00"
+        train = {
+            "ours": peers.train_step(peers.ours(ours)[0], shape),
+            "theirs": peers.train_step(peers.theirs(theirs), shape),
+        }
+        rows.append(Row(f"{ours} / {peer}: training step", words, timed(train, "theirs", rounds)["ours"], goal))
+        infer = {
+            "ours": peers.forward(peers.ours(ours, deployed=True)[0], shape),
+            "theirs": peers.forward(peers.theirs(theirs), shape),
+        }
+        rows.append(Row(f"{ours} / {peer}: inference", words, timed(infer, "theirs", rounds)["ours"], goal))
+        for training, name in ((True, "training memory"), (False, "inference memory")):
+            mine = peers.live(peers.ours(ours, deployed=not training)[0], shape, training=training)
+            other = peers.live(peers.theirs(theirs), shape, training=training)
+            rows.append(Row(f"{ours} / {peer}: {name}", words, mine / other, goal))
+    return rows
+
+
+def against_bare(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]:
+    """Inference over the bare model: merged LoRA, BitFit, and UniPELT unmerged."""
+    goals = {"lora, merged": "1.00", "bitfit": "1.00", "unipelt": "at most 1.25" if shape[0] == 1 else "at most 1.10"}
+    steps = {
+        "bare": peers.forward(peers.fresh(), shape),
+        "lora, merged": peers.forward(peers.ours("lora", merged=True)[0], shape),
+        "bitfit": peers.forward(peers.ours("bitfit")[0], shape),
+        "unipelt": peers.forward(peers.ours("unipelt", deployed=True)[0], shape),
+    }
+    found = timed(steps, "bare", rounds)
+    return [Row(f"{name} / bare: inference", f"{shape[0]} x {shape[1]}", found[name], goals[name]) for name in goals]
+
+
+def against_full(peers: Peers, shape: tuple[int, int], rounds: int) -> Row:
+    """UniPELT's training step over full fine-tuning's."""
+    steps = {
+        "full": peers.train_step(peers.ours("full")[0], shape),
+        "unipelt": peers.train_step(peers.ours("unipelt")[0], shape),
+    }
+    found = timed(steps, "full", rounds)["unipelt"]
+    return Row("unipelt / full: training step", f"{shape[0]} x {shape[1]}", found, "at most 0.70")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("--model", default="minilm-l6")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--only", choices=("pairs", "bare", "full"), help="one part of the table")
+    asked = parser.parse_args(arguments)
+    quiet()
+    peers = Peers(asked.model)
+    shape = ProfileShape(model=asked.model, batch=16, tokens=24)
+    print(f"{asked.model}, {torch.get_num_threads()} threads, torch {torch.__version__}, {asked.rounds} rounds")
+    print("| what | batch x tokens | ratio [95% interval] | goal |\n|---|---|---|---|")
+    if asked.only in (None, "pairs"):
+        for row in pairs(peers, (shape.batch, shape.tokens), asked.rounds):
+            print(row.line(), flush=True)
+    if asked.only in (None, "bare"):
+        for at in ((16, 24), (32, 64), (1, 24)):
+            for row in against_bare(peers, at, asked.rounds if at[0] > 1 else 5 * asked.rounds):
+                print(row.line(), flush=True)
+    if asked.only in (None, "full"):
+        print(against_full(peers, (shape.batch, shape.tokens), asked.rounds).line())
+
+
+if __name__ == "__main__":
+    main()
