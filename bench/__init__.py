@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from methods.base import Method, Part
-    from tasks import Task
+    from methods.gates import Gate
+    from tasks import Folder, HubData, Row, Rows, Task
 
-__all__ = ["Method", "Part", "Task"]
+__all__ = ["Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task"]
 
-_HOMES = {"Method": "methods.base", "Part": "methods.base", "Task": "tasks"}
+_HOMES = {
+    "Method": "methods.base",
+    "Part": "methods.base",
+    "Gate": "methods.gates",
+    "Task": "tasks",
+    "Folder": "tasks",
+    "HubData": "tasks",
+    "Row": "tasks",
+    "Rows": "tasks",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import typer
 
+from bench.commands.check import check
+from bench.commands.compacting import compact
 from bench.commands.compare import compare
 from bench.commands.counts import inspect
+from bench.commands.gates import gates
 from bench.commands.machine import doctor
+from bench.commands.new import new
 from bench.commands.report import export, list_, report
 from bench.commands.times import profile
 from bench.errors import UserError
@@ -53,9 +57,13 @@ app.command("compare")(compare)
 app.command("report")(report)
 app.command("inspect")(inspect)
 app.command("profile")(profile)
+app.command("gates")(gates)
+app.command("compact")(compact)
 app.command("doctor")(doctor)
 app.command("export")(export)
 app.command("list")(list_)
+app.command("check")(check)
+app.add_typer(new, name="new")
 
 
 if __name__ == "__main__":

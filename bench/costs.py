@@ -38,6 +38,7 @@ class CostSheet:
     def __init__(self, setting: Setting, shapes: Mapping[Shape, int]) -> None:
         self._setting = setting
         self._train_shapes = Counter(shapes)
+        self._shapes: dict[str, Mapping[Shape, int]] = {"train": self._train_shapes, "infer": {}}
         self._figures: dict[str, Any] = {}
         self._absent: dict[str, str] = {}
 
@@ -64,6 +65,7 @@ class CostSheet:
         for batch in self._setting.test_batches():
             rows, length = batch.inputs["input_ids"].shape
             shapes[rows, length] += 1
+        self._shapes["infer"] = shapes
         self._count("infer", shapes)
         live = live_inference(self._setting, max(shapes, key=_tokens))
         self._figures |= {
@@ -74,7 +76,7 @@ class CostSheet:
     def finish(self, phases: Phases, *, train_examples: int) -> Costs:
         """The sheet, with what the phases' meters saw."""
         for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
-            self._throughput(name, phases.seconds(name), examples)
+            self._throughput(name, phases.seconds(name), examples, self._shapes[name])
             self._energy(name, phases)
         residents = [figures.peak_bytes for figures in phases.resident.values()]
         known = [peak for peak in residents if peak is not None]
@@ -119,17 +121,20 @@ class CostSheet:
             return functional.mse_loss(logits.squeeze(-1), torch.zeros_like(logits[:, 0]))
         return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
-    def _throughput(self, phase: str, seconds: float | None, examples: int) -> None:
+    def _throughput(self, phase: str, seconds: float | None, examples: int, shapes: Mapping[Shape, int]) -> None:
         if seconds:
             self._figures[f"{phase}_examples_per_s"] = examples / seconds
+            tokens = sum(number * rows * length for (rows, length), number in shapes.items())
+            if tokens:
+                self._figures[f"{phase}_tokens_per_s"] = tokens / seconds
 
     def _energy(self, phase: str, phases: Phases) -> None:
         figures = phases.energy.get(phase)
         if figures is None:
             untrained = phases.seconds(phase) is None
-            self._absent[f"{phase}_energy_estimated_joules"] = (
-                "nothing is trained" if untrained else "energy was not metered"
-            )
+            why = "nothing is trained" if untrained else "energy was not metered"
+            names = ("energy_measured_joules", "energy_estimated_joules", "co2e_kg")
+            self._absent |= {f"{phase}_{name}": why for name in names}
             return
         reason = figures.reason
         self._note(f"{phase}_energy_measured_joules", figures.measured_joules, reason or "no counter here")
@@ -196,6 +201,7 @@ def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
 def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     """Live bytes at the peak of a forward pass on a batch of that shape."""
     batch = padded_batch(shape, setting.device)
+    setting.classifier.eval()
     with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
         setting.classifier(**batch)
     return meter.figures

@@ -99,6 +99,8 @@ def _inspect(method: Method, config: PretrainedConfig, head: HeadKind, outputs: 
         forward = count_flops(classifier.eval(), batch, loss_fn=None)
         operators = {*step.unsupported_operators, *forward.unsupported_operators}
         found |= {"train_step_flops": step.train_step_flops, "forward_flops": forward.forward_flops}
+        if step.train_step_flops is None:
+            found["reason"] = step.reason
     except (UncountedAttentionError, CountMismatchError) as error:
         found["reason"] = str(error)
         _eject(method, classifier)

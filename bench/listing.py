@@ -20,6 +20,7 @@ def methods() -> Lines:
     yield from ((name, "built in") for name in BUILT_IN)
     yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
     yield from _plugins(METHOD_GROUP, {*BUILT_IN, *VARIANTS})
+    yield "peft:TYPE", "any type of the package peft, such as peft:ia3; or the path of an adapter_config.json"
     yield "file.py:Class", "a subclass of bench.Method in a Python file"
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import importlib.util
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
+from methods.loading import file_digest, load_file, said
+
+if TYPE_CHECKING:
+    from methods.base import Method
 
 
 def is_file(name: str) -> bool:
@@ -30,33 +30,15 @@ def from_file(name: str) -> tuple[Any, str]:
         UserError: no such file or name, or the file does not import.
     """
     place, _, attribute = name.rpartition(":")
-    path = Path(place)
-    if not path.is_file():
-        raise UserError(f"{place}: no such file")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    module = _imported(path, digest)
+    path = Path(place).expanduser()
+    try:
+        module = load_file(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     if not hasattr(module, attribute):
         public = [known for known in vars(module) if not known.startswith("_")]
         raise UserError(f"{place} has no {attribute!r}{near(attribute, public)}")
-    return getattr(module, attribute), f"sha256:{digest}"
-
-
-def _imported(path: Path, digest: str) -> ModuleType:
-    """The file as a module, imported once a content."""
-    module_name = f"tunebench_file_{path.stem}_{digest[:12]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        raise UserError(f"{path} does not import: {type(error).__name__}: {error}") from error
-    return module
+    return getattr(module, attribute), f"sha256:{file_digest(path)}"
 
 
 def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
@@ -74,10 +56,54 @@ def from_package(entry: importlib.metadata.EntryPoint) -> tuple[Any, str]:
         UserError: it does not import; the line names the package.
     """
     source = origin(entry)
+    rivals = sorted({origin(other) for other in importlib.metadata.entry_points(group=entry.group, name=entry.name)})
+    if len(rivals) > 1:
+        raise UserError(f"{entry.name!r} is offered by {' and '.join(rivals)}; remove one of them")
     try:
         return entry.load(), source
-    except Exception as error:
-        raise UserError(f"{entry.name!r} of package {source} does not load: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{entry.name!r} of package {source} does not load: {said(error)}") from error
+
+
+def is_peft(name: str) -> bool:
+    """Whether a name means a method of the package peft, as `peft:TYPE`."""
+    return name.startswith("peft:")
+
+
+def from_peft(name: str) -> tuple[type[Method], str]:
+    """The class of `peft:TYPE`, and `peft==VERSION`.
+
+    Raises:
+        UserError: peft is not installed, has no such type, or cannot inject it.
+    """
+    from methods.peft_bridge import PREFIX, kinds, method_class
+
+    kind = name.removeprefix(PREFIX)
+    try:
+        return method_class(kind), f"peft=={importlib.metadata.version('peft')}"
+    except ValueError as error:
+        raise UserError(f"{error}{near(kind, kinds()) if 'no such type' in str(error) else ''}") from error
+
+
+def is_peft_file(name: str) -> bool:
+    """Whether a name means a saved configuration of peft: an adapter_config.json, or its folder."""
+    path = Path(name).expanduser()
+    return name.endswith(".json") or (path / "adapter_config.json").is_file()
+
+
+def from_peft_file(name: str) -> tuple[str, dict[str, Any]]:
+    """The `peft:TYPE` that a saved configuration means, and the hyper-parameters that it sets.
+
+    Raises:
+        UserError: it is no configuration of peft, or sets what cannot be set here.
+    """
+    from methods.peft_bridge import PREFIX, read_config
+
+    try:
+        kind, values = read_config(Path(name).expanduser())
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return f"{PREFIX}{kind}", values
 
 
 def origin(entry: importlib.metadata.EntryPoint) -> str:

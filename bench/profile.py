@@ -44,7 +44,7 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
         UserError: the model is not to be had.
     """
     device = prepare_torch(protocol)
-    bench = _Workbench(fetch(shape.model), shape, protocol, device)
+    bench = Workbench(fetch(shape.model), shape, protocol, device)
     methods = {spec.label: method_of(spec) for spec in specs}
     supported = {
         label: method for label, method in methods.items() if method.unsupported(bench.bare.backbone.config) is None
@@ -82,7 +82,7 @@ def _timed(
     return {name: Timing(**asdict(ratio)) for name, ratio in found.items()}
 
 
-class _Workbench:
+class Workbench:
     """Builds what is timed; frozen weights are shared by all, so that no method has a cache of its own."""
 
     def __init__(self, backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device) -> None:
@@ -107,6 +107,19 @@ class _Workbench:
             classifier = self._fresh().to(self._device).requires_grad_(True)
             steps[whole] = self._step(classifier, None, torch.optim.AdamW(classifier.parameters(), fused=True))
         return steps, whole
+
+    def training_step(self, method: Method) -> Step:
+        """A training step of one method."""
+        classifier = self._adapted(method)
+        return self._step(classifier, method, make_optimizer(classifier, method, self._protocol))
+
+    def forward_pass(self, method: Method, *, merged: bool = False) -> Step:
+        """A forward pass of one method as deployed."""
+        classifier = self._adapted(method)
+        method.eject(classifier.backbone)
+        if merged:
+            method.merge(classifier.backbone)
+        return self._pass(classifier, self._shape.batch)
 
     def _step(self, classifier: Classifier, method: Method | None, optimizer: torch.optim.Optimizer) -> Step:
         """An ordinary training step, as the loop does it."""

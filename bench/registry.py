@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -41,10 +42,13 @@ def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None 
     """
     asked, overrides = parse(text)
     name, variant_overrides = parse(VARIANTS[asked]) if asked in VARIANTS else (asked, {})
+    saved: dict[str, Any] = {}
+    if plugins.is_peft_file(asked):
+        name, saved = plugins.from_peft_file(asked)
     cls, source = _load(name)
     given = {field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()}
     defaults = dict((preset or {}).get(cls.name, {}))
-    method = build(cls, {**defaults, **given})
+    method = build(cls, {**defaults, **saved, **given})
     return ResolvedMethod(method, _spec(method, name=name, source=source, defaults=defaults))
 
 
@@ -77,7 +81,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     if not rest.endswith("]"):
         raise UserError(f"{text!r}: the bracket is not closed; write {name}[field=value,...]")
     found: dict[str, str] = {}
-    for piece in filter(None, (piece.strip() for piece in rest[:-1].split(","))):
+    # A comma inside brackets or braces belongs to a value.
+    for piece in filter(None, (piece.strip() for piece in re.split(r",(?![^{\[]*[}\]])", rest[:-1]))):
         field, equals, value = (part.strip() for part in piece.partition("="))
         if not equals or not field or not value:
             raise UserError(f"{text!r}: {piece!r} is not field=value")
@@ -139,6 +144,8 @@ def _load(name: str) -> tuple[type[Method], str]:
     if plugins.is_file(name):
         found, source = plugins.from_file(name)
         return _checked(found, name), source
+    if plugins.is_peft(name):
+        return plugins.from_peft(name)
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         cls: type[Method] = getattr(import_module(module), attribute)
@@ -161,12 +168,22 @@ def _checked(found: Any, name: str) -> type[Method]:
         raise UserError(f"{name} is no dataclass; put @dataclass(frozen=True, kw_only=True) above it")
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
-        raise UserError(f"{name} lacks {missing}")
+        raise UserError(f"{name} lacks {missing}: write the method `def {missing}(self, model): ...` in it")
     if not isinstance(getattr(found, "name", None), str):
         raise UserError(f"{name} has no name; write name: ClassVar[str] = ... in it")
-    if found.name in BUILT_IN or found.name in VARIANTS:
-        raise UserError(f"{name} calls itself {found.name!r}, which is built in; give it another name")
+    reason = refused_name(found.name)
+    if reason is not None:
+        raise UserError(f"{name} calls itself {found.name!r}, which {reason}")
     return found
+
+
+def refused_name(name: str) -> str | None:
+    """Why a plug-in cannot have this name; None if it can."""
+    if name in BUILT_IN or name in VARIANTS:
+        return "is built in; give it another name"
+    if not re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII):
+        return "cannot be written on the command line: take letters, digits, - _ and . after a first letter"
+    return None
 
 
 def _spec(method: Method, *, name: str, source: str, defaults: Mapping[str, Any]) -> MethodSpec:
@@ -208,4 +225,6 @@ def _text(value: Any) -> str:
         return "+".join(_text(item) for item in value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return json.dumps(value, separators=(",", ":"))
     return repr(value) if isinstance(value, float) else str(value)

@@ -30,27 +30,29 @@ def _torch_settings() -> Iterator[None]:
         torch.set_num_threads(1)
 
 
-@pytest.fixture
-def make_spec() -> MakeSpec:
-    """Makes the specification of a tiny run on the synthetic task; keywords override the protocol."""
+def tiny_spec(method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any) -> RunSpec:
+    """The specification of a tiny run on the synthetic task; keywords override the protocol."""
     from bench.config import ModelSpec, Protocol, RunSpec
     from bench.registry import resolve_method
     from bench.task_registry import resolve_task
 
-    def make(method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any) -> RunSpec:
-        settings = {"dev": 16, "epochs": 2, "batch_size": 8, "max_length": 32, "head": "mean", "threads": 1}
-        settings |= {"head_learning_rate": 0.05, **protocol}
-        return RunSpec(
-            method=resolve_method(method).spec,
-            task=resolve_task(task).spec,
-            model=ModelSpec(name="tiny", revision="seed 0"),
-            k=k,
-            data_seed=seed,
-            model_seed=seed,
-            protocol=Protocol.model_validate(settings),
-        )
+    settings = {"dev": 16, "epochs": 2, "batch_size": 8, "max_length": 32, "head": "mean", "threads": 1}
+    settings |= {"head_learning_rate": 0.05, **protocol}
+    return RunSpec(
+        method=resolve_method(method).spec,
+        task=resolve_task(task).spec,
+        model=ModelSpec(name="tiny", revision="seed 0"),
+        k=k,
+        data_seed=seed,
+        model_seed=seed,
+        protocol=Protocol.model_validate(settings),
+    )
 
-    return make
+
+@pytest.fixture
+def make_spec() -> MakeSpec:
+    """Makes the specification of a tiny run."""
+    return tiny_spec
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from bench import executor, grid
+from bench.config import Measures
 from bench.errors import UserError
 from bench.grid import Plan, Request
+from bench.presets import PRESETS
 from bench.store import read_records, runs_folder
 from tests.conftest import NoExecutor, bench
 
@@ -207,3 +209,40 @@ def test_a_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "table.csv").read_text().count("\n") == 9
     exported = command("export", str(tmp_path)).communicate(timeout=60)[0].splitlines()
     assert [json.loads(line)["digest"] for line in exported] == [record.digest for record in records]
+
+
+def test_measures_of_the_preset_and_of_the_options(
+    asked: list[Request], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench("compare", "head", "--out", str(tmp_path), monkeypatch=monkeypatch)
+    assert asked[0].measures == PRESETS["quick"].measures
+    options = "--no-costs --no-effective --no-energy --no-profile --epsilon 0.05 --country FRA --weights all --rounds 5"
+    bench("compare", "head", "--out", str(tmp_path), *options.split(), monkeypatch=monkeypatch)
+    assert asked[1].measures == Measures(
+        costs=False,
+        effective=False,
+        energy=False,
+        profile=False,
+        epsilon=0.05,
+        country="FRA",
+        weights="all",
+        profile_rounds=5,
+        profile_tokens=PRESETS["quick"].measures.profile_tokens,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"), [("--weights", "some", "--weights some"), ("--epsilon", "-1", "--epsilon -1.0")]
+)
+def test_a_measure_that_cannot_be(
+    option: str,
+    value: str,
+    message: str,
+    asked: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert bench("compare", "head", "--out", str(tmp_path), option, value, monkeypatch=monkeypatch) == 2
+    assert message in capsys.readouterr().err
+    assert asked == []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.config import Job
 from bench.executor import LocalExecutor, death
 from bench.progress import Progress
 from bench.store import read_outputs, read_record, record_path, runs_folder
@@ -48,12 +49,12 @@ def dying(tmp_path: Path) -> str:
 def test_a_run_in_a_child_is_the_run_itself(tmp_path: Path, make_spec: MakeSpec, executor: LocalExecutor) -> None:
     told: list[Progress] = []
     spec = make_spec("lora")
-    record = executor.run(spec, tmp_path, report=told.append)
+    record = executor.run(Job(run=spec), tmp_path, report=told.append)
     assert record.status == "ok"
     assert record == read_record(record_path(tmp_path, spec.digest))
     assert read_outputs(tmp_path, spec.digest)["logits"].shape == (300, 3)
     assert told[-1].done == told[-1].total == 6
-    again = executor.run(spec, tmp_path / "again")
+    again = executor.run(Job(run=spec), tmp_path / "again")
     assert record.result is not None
     assert again.result is not None
     assert again.result.test_scores == record.result.test_scores
@@ -78,13 +79,13 @@ def test_a_child_that_dies_becomes_a_failed_record(
     executor: LocalExecutor,
 ) -> None:
     spec = make_spec(f"{dying}[how={how}]")
-    record = executor.run(spec, tmp_path)
+    record = executor.run(Job(run=spec), tmp_path)
     assert record.status == "failed"
     assert record.reason is not None
     assert record.reason.startswith(reason)
     assert (record.traceback is not None) == traced
     assert read_record(record_path(tmp_path, spec.digest)) == record
-    assert executor.run(make_spec("head"), tmp_path).status == "ok", "the next run is not harmed"
+    assert executor.run(Job(run=make_spec("head")), tmp_path).status == "ok", "the next run is not harmed"
 
 
 def test_an_interrupt_ends_the_child_and_leaves_nothing(
@@ -98,7 +99,7 @@ def test_an_interrupt_ends_the_child_and_leaves_nothing(
     began = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            executor.run(make_spec(f"{dying}[how=sleep]"), tmp_path)
+            executor.run(Job(run=make_spec(f"{dying}[how=sleep]")), tmp_path)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -119,7 +120,7 @@ def test_the_parent_sleeps_while_it_waits(
     began = os.times()
     try:
         with pytest.raises(Woken):
-            executor.run(make_spec(f"{dying}[how=sleep]"), tmp_path)
+            executor.run(Job(run=make_spec(f"{dying}[how=sleep]")), tmp_path)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

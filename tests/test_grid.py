@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from bench.config import Protocol, RunSpec
+from bench.config import Job, Measures, Protocol
 from bench.errors import UserError
-from bench.grid import Plan, Request, plan, run_grid
+from bench.grid import Plan, Request, plan, profile_job, run_grid
 from bench.progress import Progress, Report, display, summary
-from bench.store import Record, read_records, write_record
+from bench.store import Costs, Effective, Profile, ProfileRow, Record, Result, read_records, write_profile, write_record
 from tests.conftest import MakeSpec
 
 
@@ -28,20 +28,35 @@ def request(**changes: Any) -> Request:
     return Request(**{**values, **changes})
 
 
+def made_up(measures: Measures) -> Result:
+    """A result with the figures that are measured, and nothing in them."""
+    return Result(
+        kind="classes", headline="accuracy", test_scores={"accuracy": 0.5}, trained_parameters=2, stored_parameters=1,
+        head_parameters=3, backbone_parameters=100, train_examples=24, dev_examples=16, test_examples=300,
+        head_kind="native", learning_rate=1e-3, head_learning_rate=5e-3, data_digest="0",
+        costs=Costs() if measures.costs else None,
+        effective=Effective(parts=0, part_parameters=0) if measures.effective else None,
+    )  # fmt: skip
+
+
 class FakeExecutor:
     """Notes what it is asked; a run whose method is in `failing` fails."""
 
     def __init__(self, *failing: str) -> None:
         self.failing = failing
         self.asked: list[str] = []
+        self.measures: list[Measures] = []
 
-    def run(self, spec: RunSpec, out: Path, *, report: Report) -> Record:
+    def run(self, job: Job, out: Path, *, report: Report) -> Record:
+        spec = job.run
         self.asked.append(spec.title)
+        self.measures.append(job.measures)
         report(Progress("train", 1, 2, None))
         status = "failed" if spec.method.label in self.failing else "ok"
         record = Record(
             digest=spec.digest, status=status, reason="no" if status == "failed" else None, asked=spec,
-            environment={}, started_at="2026-01-01T00:00:00+00:00",
+            result=made_up(job.measures) if status == "ok" else None,
+            environment={}, started_at="2026-01-01T00:00:00+00:00", wall_time_s=1.0,
         )  # fmt: skip
         write_record(out, record)
         return record
@@ -103,6 +118,48 @@ def test_finished_runs_are_skipped_and_failed_ones_done_again(tmp_path: Path) ->
     assert go(todo, tmp_path, FakeExecutor()) == []
 
 
+@pytest.mark.parametrize("missing", ["costs", "effective"])
+def test_a_run_that_lacks_what_is_measured_now_is_done_again(tmp_path: Path, missing: str) -> None:
+    asked = {"methods": ("head",), "data_seeds": (0,), "model_seeds": (0,)}
+    without = plan(request(**asked, measures=Measures.model_validate({missing: False})))
+    whole = plan(request(**asked))
+    assert [run.digest for run in without.runs] == [run.digest for run in whole.runs], "measuring changes no run"
+    go(without, tmp_path, FakeExecutor())
+    assert go(without, tmp_path, FakeExecutor()) == []
+    executor = FakeExecutor()
+    assert len(go(whole, tmp_path, executor)) == 1
+    assert executor.measures == [Measures()]
+    assert go(whole, tmp_path, FakeExecutor()) == []
+    assert go(without, tmp_path, FakeExecutor()) == [], "more than is asked for does no harm"
+
+
+def test_one_profile_a_comparison(tmp_path: Path) -> None:
+    measures = Measures(profile_tokens=64, profile_rounds=7)
+    todo = plan(request(methods=("head", "lora", "full"), measures=measures, protocol={"batch_size": 4}))
+    refused = Plan(todo.runs, {run.digest: "no" for run in todo.runs if run.method.label == "full"}, measures)
+    job = profile_job(refused, tmp_path)
+    assert job is not None
+    assert [spec.label for spec in job.methods] == ["head", "lora"], "each method once, without the unsupported"
+    # no longer than the texts are cut to
+    assert (job.shape.model, job.shape.batch, job.shape.tokens, job.shape.rounds) == ("tiny", 4, 32, 7)
+    assert job.protocol == todo.runs[0].protocol
+
+    def done(*labels: str, rounds: int = 7) -> None:
+        values = {"model": "tiny", "batch": 4, "tokens": 32, "rounds": rounds, "threads": 1, "device": "cpu"}
+        rows = dict.fromkeys(labels, ProfileRow())
+        profile = {**values, "train_reference": "a", "infer_reference": "b", "environment": {}, "rows": rows}
+        write_profile(tmp_path, Profile.model_validate(profile))
+
+    done("head", "lora")
+    assert profile_job(refused, tmp_path) is None
+    done("head")
+    assert profile_job(refused, tmp_path) == job
+    done("head", "lora", rounds=8)
+    assert profile_job(refused, tmp_path) == job
+    off = Plan(todo.runs, {}, measures.model_copy(update={"profile": False}))
+    assert profile_job(off, tmp_path) is None
+
+
 def test_what_a_method_cannot_do_is_recorded(tmp_path: Path) -> None:
     todo = plan(request(methods=("lora",), data_seeds=(0,), model_seeds=(0,)))
     refused = Plan(todo.runs, {todo.runs[0].digest: "no such layers"})
@@ -136,7 +193,7 @@ def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_lines_without_a_terminal(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    record = FakeExecutor("head").run(make_spec(), tmp_path, report=lambda progress: None)
+    record = FakeExecutor("head").run(Job(run=make_spec()), tmp_path, report=lambda progress: None)
     with display(3) as show:
         show.start(record.asked, 2)
         show.update(Progress("train", 1, 2, None))
@@ -148,7 +205,7 @@ def test_bars_on_a_terminal(
     make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    record = FakeExecutor("lora[r=2]").run(make_spec("lora[r=2]"), tmp_path, report=lambda progress: None)
+    record = FakeExecutor("lora[r=2]").run(Job(run=make_spec("lora[r=2]")), tmp_path, report=lambda progress: None)
     with display(1) as show:
         show.start(record.asked, 1)
         show.update(Progress("train", 1, 2, 0.5))

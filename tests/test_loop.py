@@ -49,7 +49,8 @@ class Plain(Method):
 
 def batches(epoch: int = 0, *, target: float = 3.0) -> Iterator[Batch]:
     for _ in range(2):
-        yield Batch({"x": torch.ones(4)}, torch.full((4,), target), torch.arange(4))
+        inputs = {"input_ids": torch.zeros(4, 3, dtype=torch.long), "x": torch.ones(4)}
+        yield Batch(inputs, torch.full((4,), target), torch.arange(4))
 
 
 def run(
@@ -63,9 +64,9 @@ def run(
     classifier, seen = Line(), list[float]()
     feed = iter(scores or [])
 
-    def evaluate() -> dict[str, float]:
+    def evaluate() -> tuple[dict[str, float], dict[str, float]]:
         seen.append(classifier.backbone.body.item())
-        return next(feed)
+        return next(feed), {"0.lora": 0.25}
 
     result = train(
         classifier,
@@ -100,6 +101,7 @@ def test_the_best_checkpoint_stays(values: tuple[float | None, ...], best: int) 
     assert result.best.epoch == best
     assert classifier.backbone.body.item() == seen[best - 1]
     assert len(set(seen)) == 3
+    assert [point.gates for point in result.curve] == [{"0.lora": 0.25}] * 3
     assert [point.step for point in result.curve] == [2, 4, 6]
 
 
@@ -120,6 +122,7 @@ def test_without_dev_rows_the_last_checkpoint_stays() -> None:
 def test_steps_stop_within_an_epoch() -> None:
     result, _, _ = run(accuracies(0.1, 0.2), epochs=None, steps=3)
     assert (result.steps, result.examples) == (3, 12)
+    assert result.shapes == {(4, 3): 3}
     assert [point.step for point in result.curve] == [2, 3]
 
 
@@ -139,9 +142,9 @@ def test_the_clock_covers_the_steps_alone() -> None:
 
     classifier = Line()
 
-    def evaluate() -> dict[str, float]:
+    def evaluate() -> tuple[dict[str, float], dict[str, float]]:
         time.now += 1000.0
-        return {"accuracy": 0.5}
+        return {"accuracy": 0.5}, {}
 
     clock = Clock(now=now)
     train(
@@ -251,7 +254,7 @@ def test_progress_is_told() -> None:
         protocol=Protocol(epochs=1),
         epoch_batches=batches,
         steps_per_epoch=2,
-        evaluate=lambda: {"accuracy": 0.25},
+        evaluate=lambda: ({"accuracy": 0.25}, {}),
         headline="accuracy",
         clock=Clock(),
         report=told.append,

@@ -5,20 +5,31 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bench import store
 from bench.config import RunSpec
 from bench.errors import UserError
 from bench.store import (
+    Profile,
+    ProfileRow,
     Record,
     Result,
+    Timing,
     claimed,
     finished,
+    gates_path,
+    profile_path,
     read_outputs,
+    read_profiles,
     read_record,
     read_records,
     record_path,
+    weights_path,
+    write_profile,
     write_record,
 )  # fmt: skip
 from tests.conftest import MakeSpec
@@ -76,7 +87,7 @@ def test_the_digest_of_an_old_record_is_still_that_of_what_it_asked() -> None:
 def test_a_record_comes_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> None:
     written = record(make_spec())
     logits = np.arange(6, dtype=np.float32).reshape(2, 3)
-    path = write_record(tmp_path, written, {"logits": logits})
+    path = write_record(tmp_path, written, outputs={"logits": logits})
     assert read_record(path) == written
     assert np.array_equal(read_outputs(tmp_path, written.digest)["logits"], logits)
     assert read_records(tmp_path) == [written]
@@ -85,6 +96,50 @@ def test_a_record_comes_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> 
         f"{written.digest}.json",
         f"{written.digest}.npz",
     ]
+
+
+def test_gates_and_weights_come_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> None:
+    written = record(make_spec())
+    gates = pd.DataFrame({"value": np.float32([0.25, 0.5]), "layer": [0, 1], "part": ["lora", "prefix"]})
+    transposed = torch.arange(6.0).reshape(2, 3).t()  # safetensors takes no tensor that is not contiguous
+    path = write_record(tmp_path, written, gates=gates, weights={"a": transposed, "b": torch.ones(1)})
+    pd.testing.assert_frame_equal(pd.read_parquet(gates_path(tmp_path, written.digest)), gates)
+    weights = load_file(weights_path(tmp_path, written.digest))
+    assert set(weights) == {"a", "b"}
+    assert torch.equal(weights["a"], transposed)
+    assert read_records(tmp_path) == [written]
+    names = [f"{written.digest}{suffix}" for suffix in (".gates.parquet", ".json", ".safetensors")]
+    assert sorted(file.name for file in path.parent.iterdir()) == names
+
+
+def profile(model: str, **rows: ProfileRow) -> Profile:
+    return Profile(
+        model=model, batch=4, tokens=32, rounds=12, train_reference="full", infer_reference="the bare model",
+        threads=1, device="cpu", environment={"python": "3.11"}, rows=rows,
+    )  # fmt: skip
+
+
+def test_a_profile_comes_back_as_written_and_replaces_the_old_one(tmp_path: Path) -> None:
+    assert read_profiles(tmp_path) == []
+    timing = Timing(ratio=0.7, low=0.6, high=0.8, p50_ms=5.0, p95_ms=6.0, rounds=12, wide=True)
+    row = ProfileRow(infer=timing)
+    write_profile(tmp_path, profile("owner/name", full=row))
+    written = profile("owner/name", head=row)
+    path = write_profile(tmp_path, written)
+    assert path == profile_path(tmp_path, "owner/name") == tmp_path / "profiles" / "owner-name.json"
+    other = profile("a b/../c")
+    write_profile(tmp_path, other)
+    assert read_profiles(tmp_path) == [other, written]
+    assert [file.suffix for file in path.parent.iterdir()] == [".json", ".json"]
+    assert set(json.loads(path.read_text())["rows"]["head"]) == {"infer"}, "an absent figure is absent in the file"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]"])
+def test_a_damaged_profile_is_named_with_the_remedy(tmp_path: Path, text: str) -> None:
+    path = write_profile(tmp_path, profile("tiny"))
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"{path} is damaged; delete it and run the same command again"):
+        read_profiles(tmp_path)
 
 
 def test_an_absent_figure_is_absent_in_the_file(tmp_path: Path, make_spec: MakeSpec) -> None:

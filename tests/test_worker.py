@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import worker
+from bench.config import Job
 from bench.progress import Progress
 from bench.store import read_record, record_path
 from tests.conftest import MakeSpec
@@ -17,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_worker_command(tmp_path: Path, make_spec: MakeSpec) -> None:
     spec = make_spec("lora", dev=0)
-    file = tmp_path / "spec.json"
-    file.write_text(spec.model_dump_json())
+    file = tmp_path / "job.json"
+    file.write_text(Job(run=spec).model_dump_json())
     done = subprocess.run(
         [sys.executable, "-m", "bench.worker", str(file), str(tmp_path / "out")],
         capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
@@ -33,13 +34,13 @@ def test_the_worker_command(tmp_path: Path, make_spec: MakeSpec) -> None:
 
 def test_the_worker_says_what_it_wants(capsys: pytest.CaptureFixture[str]) -> None:
     assert worker.main([]) == 2
-    assert "SPEC.json OUT" in capsys.readouterr().err
+    assert "JOB.json OUT" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_a_record(tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
     spec = make_spec("full[learning_rate=1e38]", head_learning_rate=1e38, warmup_share=0)
-    file = tmp_path / "spec.json"
-    file.write_text(spec.model_dump_json())
+    file = tmp_path / "job.json"
+    file.write_text(Job(run=spec).model_dump_json())
     assert worker.main([str(file), str(tmp_path)]) == 1
     record = read_record(record_path(tmp_path, spec.digest))
     assert record.status == "failed"

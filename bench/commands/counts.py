@@ -20,6 +20,7 @@ def inspect(
 ) -> None:
     """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
     import json
+    import sys
     from typing import get_args
 
     from bench.config import HeadKind
@@ -32,7 +33,10 @@ def inspect(
     resolved = [resolve_method(text) for text in methods]
     rows = count(resolved, model, head=head, outputs=outputs, batch=batch, tokens=tokens)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps([row.model_dump() for row in rows], indent=1))
+        print(json.dumps([row.model_dump(exclude={"reason"}) for row in rows], indent=1))
+        for row in rows:
+            if row.reason:
+                print(f"{row.method}: {row.reason}", file=sys.stderr)
         return
     from rich.console import Console
     from rich.table import Table

@@ -1,0 +1,54 @@
+"""`bench check`: the contract, as a suite that an author runs on a method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.checking import Finding
+
+
+def check(
+    methods: Annotated[list[str], typer.Argument(help="Methods, such as my.py:Mine lora[r=16].")],
+    architectures: Annotated[
+        list[str] | None, typer.Option("--architecture", "-a", help="Check on these alone. Repeatable.")
+    ] = None,
+) -> None:
+    """Checks what every method promises, on a small random model of every architecture."""
+    from bench.checking import ARCHITECTURES
+    from bench.checking import check as run
+    from bench.errors import UserError
+    from bench.plugins import near
+    from bench.registry import resolve_method
+
+    for name in architectures or []:
+        if name not in ARCHITECTURES:
+            raise UserError(f"--architecture {name}{near(name, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}")
+    chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
+    broken = 0
+    for resolved in [resolve_method(text) for text in methods]:
+        broken += _show(resolved.spec.label, list(run(resolved.method, chosen)))
+    if broken:
+        raise typer.Exit(1)
+
+
+def _show(label: str, findings: list[Finding]) -> int:
+    """Prints a method's findings, equal ones once with the architectures they hold for; returns how many broke."""
+    print(label)
+    kept: dict[str, int] = {}
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        if finding.status == "kept":
+            kept[finding.architecture] = kept.get(finding.architecture, 0) + 1
+        else:
+            told.setdefault((finding.status, finding.check, finding.says), []).append(finding.architecture)
+    for architecture, count in kept.items():
+        print(f"  kept     {architecture}: {count} promises")
+    for (status, promise, says), places in sorted(told.items(), key=lambda item: item[0][0]):
+        what = "" if status == "refused" else f"{promise}: "
+        print(f"  {status:<8} {', '.join(places)}: {what}{says}")
+    broken = sum(finding.status == "broken" for finding in findings)
+    print(f"  {broken} broken" if broken else "  keeps the contract")
+    return broken

@@ -1,0 +1,143 @@
+"""`bench new`: writes a working start of a method or a task, with its test."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.errors import UserError
+
+Name = Annotated[str, typer.Argument(help="What it is called on the command line, such as norm-tuning.")]
+Where = Annotated[Path, typer.Option(help="Where the files go.")]
+
+new = typer.Typer(help="Writes a working start of a method or a task, with its test.", no_args_is_help=True)
+
+METHOD = '''\
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class {cls}(Method):
+    """Trains the scales and shifts of the norms. Replace this by your idea."""
+
+    name: ClassVar[str] = "{name}"
+    thaws: ClassVar[bool] = True  # it trains weights of the backbone itself
+
+    def adapt(self, model):
+        for module in model.modules():
+            if type(module).__name__.endswith("Norm"):
+                module.requires_grad_(True)
+'''
+
+METHOD_TEST = """\
+from pathlib import Path
+
+from bench.checking import broken_promises
+
+HERE = Path(__file__).parent
+
+
+def test_it_keeps_the_contract():
+    assert broken_promises(f"{{HERE}}/{module}.py:{cls}") == []
+"""
+
+TASK = """\
+from pathlib import Path
+
+from bench import Folder, Task
+
+{constant} = Task(
+    name="{name}",
+    source=Folder(Path(__file__).parent / "{module}", text="text", label="label"),
+    headline="accuracy",
+    caveat="Four rows, to show the form. Replace them by yours.",
+)
+"""
+
+TASK_TEST = """\
+from bench.data import load_rows
+
+from {module} import {constant}
+
+
+def test_its_rows_are_read():
+    rows = load_rows({constant})
+    assert {{row.label for row in rows.test}} <= {{row.label for row in rows.train}}
+"""
+
+ROWS = (("what a good film", "positive"), ("what a bad film", "negative"))
+
+
+@new.command("method")
+def new_method(name: Name, folder: Where = Path()) -> None:
+    """Writes NAME.py, a method in ten lines, and the test of its contract."""
+    module, cls = _identifiers(name)
+    _write(
+        folder,
+        {
+            f"{module}.py": METHOD.format(cls=cls, name=name),
+            f"test_{module}.py": METHOD_TEST.format(cls=cls, module=module),
+        },
+    )
+    path = folder / f"{module}.py:{cls}"
+    print(f"bench check {path}\nbench compare {path} head full")
+
+
+@new.command("task")
+def new_task(name: Name, folder: Where = Path()) -> None:
+    """Writes NAME.py, a task, its rows in NAME/, and its test."""
+    module, _ = _identifiers(name)
+    constant = module.upper()
+    line = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS) + "\n"
+    _write(
+        folder,
+        {
+            f"{module}.py": TASK.format(name=name, module=module, constant=constant),
+            f"test_{module}.py": TASK_TEST.format(module=module, constant=constant),
+            f"{module}/train.jsonl": line.replace("film", "book") + line.replace("film", "song"),
+            f"{module}/validation.jsonl": line,
+        },
+    )
+    print(f"bench compare head --task {folder / f'{module}.py:{constant}'} --model tiny --k 2 --dev 2")
+
+
+def _identifiers(name: str) -> tuple[str, str]:
+    """The names of module and class for `name`.
+
+    Raises:
+        UserError: it cannot be a name on the command line, or is taken.
+    """
+    from bench.plugins import entry_points
+    from bench.registry import refused_name
+    from bench.shipped import TASKS
+
+    reason = refused_name(name)
+    if reason is not None:
+        raise UserError(f"{name!r} {reason}")
+    if name in TASKS or name in entry_points("tunebench.methods") or name in entry_points("tunebench.tasks"):
+        raise UserError(f"{name!r} is taken (bench list methods, bench list tasks); give it another name")
+    module = re.sub(r"\W", "_", name).lower()
+    cls = "".join(piece[:1].upper() + piece[1:] for piece in re.split(r"\W|_", name))
+    if not module.isidentifier() or keyword.iskeyword(module):
+        raise UserError(f"{name!r} makes no name of a Python module; begin with a letter and use no Python keyword")
+    return module, cls
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    """Writes all files, or none where one is there already."""
+    for name in files:
+        if (folder / name).exists():
+            raise UserError(f"{folder / name} is there already; nothing was written")
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        print(f"wrote {path}")

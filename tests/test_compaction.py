@@ -1,0 +1,80 @@
+"""A compact model gives the run's logits within the stated bound, is smaller, and loads again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.config import Job, Measures
+from bench.errors import UserError
+from bench.gating.compaction import compact, load, make_plan, record_of
+from bench.gating.study import trained_setting
+from bench.store import Record, record_path, weights_path
+from bench.worker import work
+from tests.conftest import tiny_spec
+
+QUICK = Measures(costs=False, energy=False, effective=False)
+
+
+def finished(out: Path, method: str = "unipelt[hidden=8,length=3,bottleneck=4,r=2]") -> Record:
+    record = work(Job(run=tiny_spec(method, epochs=3), measures=QUICK), out)
+    assert record.status == "ok", record.reason
+    return record
+
+
+def logits(classifier: torch.nn.Module) -> torch.Tensor:
+    ids = torch.randint(5, 50, (4, 9), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found: torch.Tensor = classifier(input_ids=ids, attention_mask=torch.ones_like(ids))
+    return found.clone()
+
+
+def test_a_run_comes_back_as_it_was_scored(tmp_path: Path) -> None:
+    record = finished(tmp_path)
+    setting = trained_setting(tmp_path, record)
+    assert record.result is not None
+    assert setting.headline_score(setting.test) == record.result.test_scores[record.result.headline]
+
+
+def test_what_is_dropped_is_gone_and_the_rest_unchanged(tmp_path: Path) -> None:
+    record = finished(tmp_path)
+    found = compact(tmp_path, record, tmp_path / "c", epsilon=0.5, tolerance=0.0, rounds=4)
+    assert found.plan.dropped, "at so large an epsilon something goes"
+    assert found.after.parameters < found.before.parameters
+    assert found.after.stored_bytes == (tmp_path / "c" / "model.safetensors").stat().st_size
+    assert found.after.forward_flops < found.before.forward_flops
+    whole = trained_setting(tmp_path, record)
+    restores = {part.name: part for part in whole.method.parts_of(whole.classifier.backbone, {})}
+    for name in found.plan.dropped:
+        restores[name].remove()
+    torch.testing.assert_close(logits(load(tmp_path / "c")), logits(whole.classifier), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["unipelt[hidden=0,length=3,bottleneck=4,r=2]", "unipelt[gate=constant,hidden=8]"])
+def test_folded_gates_keep_the_logits_within_the_bound(tmp_path: Path, method: str) -> None:
+    record = finished(tmp_path, method)
+    found = compact(tmp_path, record, tmp_path / "c", epsilon=0.0, tolerance=1.0, rounds=4)
+    kept = {part for part in found.plan.folded if part not in found.plan.dropped}
+    assert kept == set(found.plan.folded)
+    again = load(tmp_path / "c")
+    assert not any("gates" in name for name, _ in again.named_parameters()), "all gates were folded"
+    if "constant" in method and not found.plan.dropped:
+        assert found.largest_change < 1e-5, "a constant gate folds exactly"
+        torch.testing.assert_close(
+            logits(again), logits(trained_setting(tmp_path, record).classifier), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_a_run_without_weights_or_parts_is_refused(tmp_path: Path) -> None:
+    record = finished(tmp_path, "head")
+    with pytest.raises(UserError, match="no parts"):
+        make_plan(trained_setting(tmp_path, record), epsilon=0.0, tolerance=0.0)
+    weights_path(tmp_path, record.digest).unlink()
+    with pytest.raises(UserError, match="kept no weights"):
+        record_of(record_path(tmp_path, record.digest))
+    with pytest.raises(UserError, match="no record"):
+        record_of(tmp_path / "x.json")
+    with pytest.raises(UserError, match="no compact model"):
+        load(tmp_path)
