@@ -221,5 +221,7 @@ class Job(Frozen):
 
     run: RunSpec
     measures: Measures = Measures()
+    resident: bool = False
+    """Measure the resident peak too, in a child of its own."""
     command: str | None = None
     """What the user typed, for the record."""

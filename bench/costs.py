@@ -6,7 +6,7 @@ Nothing here runs inside a clock, and the trained model is left as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +16,14 @@ from torch.nn import functional
 from bench.meters.flops import Shaped, UncountedAttentionError, count_flops
 from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.parameters import safetensors_bytes
+from bench.meters.resident import ResidentMemory, ResidentPeak
 from bench.meters.run_flops import Shape, run_flops, token_batch
+from bench.setting import Setting, prepare
 from bench.store import Costs
 
 if TYPE_CHECKING:
+    from bench.config import RunSpec
     from bench.meters.phases import Phases
-    from bench.setting import Setting
 
 # Small enough to run for real in a blink; the polynomial through them is exact for every shape.
 COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
@@ -78,12 +80,7 @@ class CostSheet:
         for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
             self._throughput(name, phases.seconds(name), examples, self._shapes[name])
             self._energy(name, phases)
-        residents = [figures.peak_bytes for figures in phases.resident.values()]
-        known = [peak for peak in residents if peak is not None]
-        if known:
-            self._figures["resident_peak_bytes"] = max(known)
-        elif phases.resident:
-            self._absent["resident_peak_bytes"] = next(iter(phases.resident.values())).reason or "unknown"
+        self._absent["resident_peak_bytes"] = "measured at the first seed of a comparison only"
         if "train" in phases.cuda:
             cuda = phases.cuda["train"]
             self._note("cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
@@ -153,6 +150,11 @@ class CostSheet:
             self._absent[name] = reason
 
 
+def largest(shapes: Iterable[Shape]) -> Shape | None:
+    """The largest batch's shape; None without batches."""
+    return max(shapes, key=_tokens, default=None)
+
+
 def _tokens(shape: Shape) -> tuple[int, int]:
     """What makes a batch large: its tokens, then their quadratic part."""
     return shape[0] * shape[1], shape[1]
@@ -163,7 +165,7 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
 
     The first step makes the optimizer's state. Trained values are put back.
     """
-    from bench.loop import loss_of, make_optimizer, overwrite, snapshot
+    from bench.loop import make_optimizer, overwrite, snapshot
 
     classifier = setting.classifier
     trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
@@ -172,19 +174,12 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     batch = padded_batch(shape, setting.device)
     labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
 
-    def step() -> None:
-        loss = loss_of(classifier(**batch), labels)
-        penalty = setting.method.penalty(classifier.backbone)
-        (loss if penalty is None else loss + penalty).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
     training = classifier.training
     classifier.train()
     with torch.random.fork_rng():
-        step()
+        _step(setting, optimizer, batch, labels)
         with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
-            step()
+            _step(setting, optimizer, batch, labels)
     classifier.train(training)
     overwrite(trainable, before)
     return meter.figures
@@ -205,3 +200,41 @@ def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
         setting.classifier(**batch)
     return meter.figures
+
+
+def resident_peak(run: RunSpec, train_shape: Shape, test_shape: Shape) -> ResidentMemory:
+    """Resident high-water mark of this process over training steps and a forward pass on a run's largest batches.
+
+    Call it in a process of its own whose malloc was tuned first.
+    """
+    setting = prepare(run)
+    with ResidentPeak() as meter:
+        if any(p.requires_grad for p in setting.classifier.parameters()):
+            _training_steps(setting, train_shape, steps=3)
+        setting.method.eject(setting.classifier.backbone)
+        setting.classifier.eval()
+        with torch.inference_mode():
+            setting.classifier(**padded_batch(test_shape, setting.device))
+    return meter.figures
+
+
+def _training_steps(setting: Setting, shape: Shape, *, steps: int) -> None:
+    """Ordinary training steps on a batch of that shape."""
+    from bench.loop import make_optimizer
+
+    optimizer = make_optimizer(setting.classifier, setting.method, setting.protocol)
+    batch = padded_batch(shape, setting.device)
+    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
+    setting.classifier.train()
+    for _ in range(steps):
+        _step(setting, optimizer, batch, labels)
+
+
+def _step(setting: Setting, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], labels: Tensor) -> None:
+    from bench.loop import loss_of
+
+    loss = loss_of(setting.classifier(**batch), labels)
+    penalty = setting.method.penalty(setting.classifier.backbone)
+    (loss if penalty is None else loss + penalty).backward()
+    optimizer.step()
+    optimizer.zero_grad()

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from pathlib import Path
 
-from bench.config import Job, ProfileJob
+from bench.config import Job, ProfileJob, RunSpec
 from bench.errors import UserError
 from bench.progress import Report
 from bench.store import Record, clear_temporary, read_record, record_path, write_record
@@ -69,7 +69,7 @@ class LocalExecutor:
                 clear_temporary(out)
                 raise
         if path.exists():
-            return read_record(path)
+            return self._with_resident(read_record(path), job, out)
         clear_temporary(out)
         record = worker.failed(
             spec,
@@ -80,6 +80,40 @@ class LocalExecutor:
         )
         write_record(out, record)
         return record
+
+    def _with_resident(self, record: Record, job: Job, out: Path) -> Record:
+        """Adds the resident peak, from a child of its own with tuned malloc, at a comparison's first seed.
+
+        A tuned malloc gives freed blocks back at once, which makes the peak repeatable and the steps slow: so it
+        is no business of the run that is timed.
+        """
+        costs = None if record.result is None else record.result.costs
+        if record.result is None or costs is None or not job.resident:
+            return record
+        receiver, sender = self._context.Pipe(duplex=False)
+        shape = (record.result.train_shape or (1, 1), record.result.test_shape or (1, 1))
+        process = self._context.Process(
+            target=worker_resident, args=(job.run.model_dump_json(), shape, sender), daemon=True
+        )
+        with receiver, sender:
+            with _without_interrupts():
+                process.start()
+            sender.close()
+            try:
+                peak, reason = receiver.recv()
+            except EOFError:
+                peak, reason = None, "the child that measures it died"
+            except BaseException:
+                _end(process)
+                raise
+            process.join()
+        absent = {name: why for name, why in costs.absent.items() if name != "resident_peak_bytes"}
+        if peak is None:
+            absent["resident_peak_bytes"] = reason
+        updated = costs.model_copy(update={"resident_peak_bytes": peak, "absent": absent})
+        found = record.model_copy(update={"result": record.result.model_copy(update={"costs": updated})})
+        write_record(out, found)
+        return found
 
     def profile(self, job: ProfileJob, out: Path) -> None:
         """Makes a model's profile in a fresh child.
@@ -101,6 +135,22 @@ class LocalExecutor:
             raise
         if process.exitcode:
             raise UserError(f"the profile failed: {death(process.exitcode)}; --no-profile leaves it out")
+
+
+def worker_resident(run: str, shapes: tuple[tuple[int, int], tuple[int, int]], pipe: Connection) -> None:
+    """What a forked child runs to measure the resident peak of a run's largest batches."""
+    from bench.meters.resident import tune_malloc
+
+    tuned = tune_malloc()  # first of all: blocks handed out before stay as they are
+    from bench.costs import resident_peak
+    from bench.worker import quiet
+
+    quiet()
+    if not tuned.tuned:
+        pipe.send((None, tuned.reason))
+        return
+    figures = resident_peak(RunSpec.model_validate_json(run), *shapes)
+    pipe.send((figures.peak_bytes, figures.reason or "unknown"))
 
 
 def _context() -> ForkServerContext | SpawnContext:

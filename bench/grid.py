@@ -185,9 +185,18 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
                 record = refuse(spec, todo.unsupported[spec.digest])
                 write_record(out, record)
             else:
-                record = executor.run(Job(run=spec, measures=todo.measures, command=typed()), out, report=show.update)
+                record = executor.run(job_of(spec, todo), out, report=show.update)
             show.end(record)
             yield record
+
+
+def job_of(spec: RunSpec, todo: Plan) -> Job:
+    """A run as a worker is given it; the resident peak is measured at the first seed of its method and task."""
+    seeds = [
+        (run.data_seed, run.model_seed) for run in todo.runs if run.method == spec.method and run.task == spec.task
+    ]
+    resident = todo.measures.costs and (spec.data_seed, spec.model_seed) == seeds[0]
+    return Job(run=spec, measures=todo.measures, resident=resident, command=typed())
 
 
 def typed() -> str:

@@ -150,6 +150,10 @@ class Result(Stored):
     """AdamW's, for the head."""
     data_digest: str
     """sha256 of the rows used."""
+    train_shape: tuple[int, int] | None = None
+    """(rows, padded length) of the largest training batch."""
+    test_shape: tuple[int, int] | None = None
+    """(rows, padded length) of the largest test batch."""
     costs: Costs | None = None
     """Absent in records made before costs were measured, or where they were not asked for."""
     effective: Effective | None = None

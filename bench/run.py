@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.config import Measures, RunSpec
-from bench.costs import CostSheet
+from bench.costs import CostSheet, largest
 from bench.environment import describe
 from bench.gating.measure import all_sites, gate_frame, in_row_order, measure, watching
 from bench.loop import Scores, Training, head_rate, train
@@ -160,4 +160,6 @@ def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: 
         learning_rate=setting.method.learning_rate,
         head_learning_rate=head_rate(setting.method, setting.protocol),
         data_digest=examples.digest,
+        train_shape=largest(training.shapes),
+        test_shape=largest((len(batch.rows), batch.inputs["input_ids"].shape[1]) for batch in setting.test_batches()),
     )

@@ -209,3 +209,38 @@ class Adapter(Method):
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
         return [adapter_part(layer, site) for layer in layers(model) for site in self.sites(model.config)]
+
+    def idle(
+        self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
+    ) -> dict[str, float]:
+        return dead_units(model, run)
+
+
+def dead_units(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
+    """Share of bottleneck units that no token of the rows that `run` sends through ever activates.
+
+    Returns:
+        `adapter_dead_units_share`; empty where there is no bottleneck with relu.
+    """
+    found = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    watched = [module for module in found if module.activation is functional.relu]
+    peaks: dict[int, Tensor] = {}
+
+    def watch(module: Bottleneck) -> Callable[[Tensor], Tensor]:
+        def activation(inner: Tensor) -> Tensor:
+            active = functional.relu(inner)
+            peak = active.flatten(0, -2).amax(dim=0)
+            peaks[id(module)] = torch.maximum(peaks[id(module)], peak) if id(module) in peaks else peak
+            return active
+
+        return activation
+
+    for module in watched:
+        module.activation = watch(module)
+    try:
+        run()
+    finally:
+        for module in watched:
+            module.activation = functional.relu
+    units = [float((peak <= 0).float().mean()) for peak in peaks.values()]
+    return {"adapter_dead_units_share": sum(units) / len(units)} if units else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -173,3 +173,28 @@ class LoRA(Method):
                 module = layer.get(site)
                 if isinstance(module, LoRALinear):
                     layer.put(site, module.merged())
+
+    def idle(
+        self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
+    ) -> dict[str, float]:
+        return rank_use([layer.get(site) for layer in layers(model) for site in self.sites])
+
+
+@torch.no_grad()
+def rank_use(modules: Sequence[nn.Module]) -> dict[str, float]:
+    """Effective rank of the updates B A: exp of the entropy of the normalised singular values (Roy and Vetterli 2007).
+
+    Returns:
+        `lora_effective_rank_mean` and `_min` over the modules; empty where every update is zero.
+    """
+    ranks = []
+    for module in modules:
+        if isinstance(module, LoRALinear):
+            # B A = Q_b (R_b R_a^T) Q_a^T: the singular values of an r x r matrix
+            values = torch.linalg.svdvals(torch.linalg.qr(module.lora_B).R @ torch.linalg.qr(module.lora_A.t()).R.t())
+            if float(values.sum()) > 0:
+                shares = values / values.sum()
+                ranks.append(float(torch.exp(-(shares * shares.clamp_min(1e-12).log()).sum())))
+    if not ranks:
+        return {}
+    return {"lora_effective_rank_mean": sum(ranks) / len(ranks), "lora_effective_rank_min": min(ranks)}

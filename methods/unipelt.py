@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -10,10 +10,10 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from methods.adapter import Bottleneck, adapter_part, insert_after_ffn
+from methods.adapter import Bottleneck, adapter_part, dead_units, insert_after_ffn
 from methods.base import Method, Part
 from methods.gates import GateReader, Reading, TokenMean, form
-from methods.lora import LoRALinear, lora_part
+from methods.lora import LoRALinear, lora_part, rank_use
 from methods.prefix import eject_network, insert_prefix, layer_prefix, prefix_part
 from methods.sites import Layer, Site, layers, linear_at, missing
 
@@ -75,7 +75,9 @@ class UniPELT(Method):
         needs = ["prefix"] if "P" in self.parts else []
         needs += LORA_SITES if "L" in self.parts else ()
         needs += ["ffn_norm"] if "A" in self.parts else []
-        return missing(config, *needs, *([] if self.gate == "none" else ["gates"]))
+        if self.gate != "none":
+            needs += ["gates", "gated projections"] if "L" in self.parts else ["gates"]
+        return missing(config, *needs)
 
     def adapt(self, model: PreTrainedModel) -> None:
         mean = TokenMean(masked=self.gate_mean == "masked")
@@ -174,3 +176,9 @@ class UniPELT(Method):
             prefix = layer_prefix(layer)
             pairs.append((prefix.states.numel(), prefix.gate))
         return [(size, gate) for size, gate in pairs if gate is not None]
+
+    def idle(
+        self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
+    ) -> dict[str, float]:
+        ranks = rank_use([layer.get(site) for layer in layers(model) for site in LORA_SITES])
+        return dead_units(model, run) | ranks
