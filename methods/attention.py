@@ -60,9 +60,7 @@ class LayerPrefix(nn.Module):
         states = states.expand(-1, len(key), -1, -1, -1)
         return torch.cat((states[0], key), dim=2), torch.cat((states[1], value), dim=2)
 
-    def extend_mask(
-        self, mask: Tensor | None, query: Tensor, gate: Tensor | None, *, causal: bool
-    ) -> Tensor | None:
+    def extend_mask(self, mask: Tensor | None, query: Tensor, gate: Tensor | None, *, causal: bool) -> Tensor | None:
         """The mask over prefix and tokens: (batch, 1, queries, length + tokens), or None for no limit."""
         if mask is None and causal and query.shape[2] > 1:
             queries = query.shape[2]

@@ -7,20 +7,18 @@ the hook leaves. A `Reading` hands the values of the current forward pass to the
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from methods.loading import load_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -159,27 +157,13 @@ def form(name: str) -> type[Gate]:
         return FORMS[name]
     path, _, attribute = name.rpartition(":")
     if path.endswith(".py"):
-        found = getattr(_module(Path(path)), attribute, None)
+        found = getattr(load_file(Path(path)), attribute, None)
     else:
         found = next((entry.load() for entry in entry_points(group="tunebench.gates", name=name)), None)
     if not (isinstance(found, type) and issubclass(found, Gate)):
         known = ", ".join(["none", *FORMS])
         raise ValueError(f"gate: {name!r} is none of {known}, and no file.py:Class that is a bench.Gate")
     return found
-
-
-def _module(path: Path) -> ModuleType:
-    """Imports a file once."""
-    path = path.resolve()
-    name = f"tunebench_gate_{path.stem}_{zlib.crc32(str(path).encode())}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise ValueError(f"gate: there is no Python file {path}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name]
 
 
 class Reading:
@@ -190,6 +174,8 @@ class Reading:
     def __init__(self, gate: Gate, mean: TokenMean) -> None:
         self.gate = gate
         self.mean = mean
+        self.retire: Callable[[], None] = lambda: None
+        """Takes the gate module out of the model, once no part reads it any more."""
 
     def take(self, hidden: Tensor) -> None:
         """Computes the gates from `hidden` (batch, tokens, width)."""

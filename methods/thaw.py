@@ -37,9 +37,7 @@ def _owner(name: str) -> str:
     return name[: name.index(marker) + len(marker) - 1]
 
 
-def _part(
-    model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pretrained: Mapping[str, Tensor]
-) -> Part:
+def _part(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pretrained: Mapping[str, Tensor]) -> Part:
     def remove() -> Restore:
         trained = {name: parameter.data for name, parameter in group.items()}
         for name, parameter in group.items():

@@ -1,0 +1,56 @@
+"""Importing a Python file that somebody names on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+
+def load_file(path: Path) -> ModuleType:
+    """Imports a file, once for each content.
+
+    Raises:
+        ValueError: there is no such file, or it does not import; the line says which and where.
+    """
+    if path.suffix != ".py":
+        raise ValueError(f"{path}: not a Python file")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    name = f"tunebench_file_{path.stem}_{file_digest(path)[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ValueError(f"{path} does not import: {said(error)}{place(error, path)}") from error
+    return module
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def said(error: BaseException) -> str:
+    """An exception as one line: its type and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def place(error: BaseException, path: Path) -> str:
+    """` (line 12)`: the innermost line of the file `path` that an exception passed through; empty if none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():
+        lines.append(error.lineno)
+    return f" (line {lines[-1]})" if lines else ""
