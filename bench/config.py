@@ -41,6 +41,8 @@ class Protocol(Frozen):
     """AdamW's, for head and body."""
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
     """Norm that the gradient is clipped to; None: never."""
+    evaluations: PositiveInt | None = None
+    """Looks at the dev rows, spread evenly over the epochs, the last one always; None: after every epoch."""
     patience: PositiveInt | None = None
     """Evaluations without a better dev score after which training stops; None: never."""
     head_learning_rate: Annotated[float, Gt(0)] | None = 5e-3
@@ -71,7 +73,7 @@ class Measures(Frozen):
     """What is measured besides scores and time. None of it changes a run, so none of it is in its digest."""
 
     costs: bool = True
-    """FLOPs, live tensors and bytes to store."""
+    """FLOPs, live tensors and bytes to store, at the first seed of each method and task."""
     energy: bool = True
     """Energy of the phases, measured where there is a counter and estimated elsewhere."""
     effective: bool = True
@@ -86,6 +88,8 @@ class Measures(Frozen):
     """Padded length of the profile's batches, in tokens."""
     profile_rounds: PositiveInt = 30
     """Rounds of the profile, in each of which every method takes its turn."""
+    resident: bool = True
+    """The resident peak, in a child of its own, with the costs."""
     weights: Literal["none", "small", "all"] = "small"
     """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
 
@@ -221,7 +225,7 @@ class Job(Frozen):
 
     run: RunSpec
     measures: Measures = Measures()
-    resident: bool = False
-    """Measure the resident peak too, in a child of its own."""
+    first: bool = True
+    """Whether it is the first seed of its method and task: costs that hardly differ by seed are measured there."""
     command: str | None = None
     """What the user typed, for the record."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.meters.flops import Shaped, UncountedAttentionError, count_flops
+from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
 from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.parameters import safetensors_bytes
 from bench.meters.resident import ResidentMemory, ResidentPeak
@@ -29,15 +29,29 @@ if TYPE_CHECKING:
 COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
 
 
+COUNTED = (
+    "train_flops",
+    "train_flops_per_example",
+    "infer_flops",
+    "infer_flops_per_example",
+    "train_live_bytes",
+    "infer_live_bytes",
+    "resident_peak_bytes",
+)
+"""What is measured at the first seed of each method and task: it differs by seed only as batches are padded."""
+
+
 class CostSheet:
     """Collects a run's costs: `after_training`, then eject, then `after_inference`.
 
     Args:
         setting: the run's; its classifier is trained.
         shapes: how many training batches there were of each (rows, padded length).
+        counted: whether FLOPs and memory are measured; else they are absent with the reason.
     """
 
-    def __init__(self, setting: Setting, shapes: Mapping[Shape, int]) -> None:
+    def __init__(self, setting: Setting, shapes: Mapping[Shape, int], *, counted: bool = True) -> None:
+        self._counted = counted
         self._setting = setting
         self._train_shapes = Counter(shapes)
         self._shapes: dict[str, Mapping[Shape, int]] = {"train": self._train_shapes, "infer": {}}
@@ -46,11 +60,25 @@ class CostSheet:
 
     def after_training(self) -> None:
         """Counts FLOPs and live bytes of training steps, before the method drops what training needs."""
+        if not self._counted:
+            self._absent |= dict.fromkeys(COUNTED, "measured at the first seed of a comparison only")
+            return
         if not self._train_shapes:
             self._absent |= dict.fromkeys(
                 ("train_flops", "train_flops_per_example", "train_live_bytes"), "nothing is trained"
             )
             return
+        try:
+            self._train_costs()
+        except Exception as error:  # what a method does to a meter costs the figure, not the run
+            names = [name for name in COUNTED if name.startswith("train")]
+            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {error}")
+
+    def note_absent(self, name: str, reason: str) -> None:
+        """Says why a figure is missing."""
+        self._absent[name] = reason
+
+    def _train_costs(self) -> None:
         self._count("train", self._train_shapes)
         live = live_training(self._setting, max(self._train_shapes, key=_tokens))
         self._figures |= {
@@ -68,19 +96,24 @@ class CostSheet:
             rows, length = batch.inputs["input_ids"].shape
             shapes[rows, length] += 1
         self._shapes["infer"] = shapes
-        self._count("infer", shapes)
-        live = live_inference(self._setting, max(shapes, key=_tokens))
-        self._figures |= {
-            "infer_live_bytes": live.peak_bytes,
-            "stored_bytes": safetensors_bytes(self._setting.stored_state()),
-        }
+        self._figures["stored_bytes"] = safetensors_bytes(self._setting.stored_state())
+        if not self._counted:
+            return
+        try:
+            self._count("infer", shapes)
+            live = live_inference(self._setting, max(shapes, key=_tokens))
+            self._figures["infer_live_bytes"] = live.peak_bytes
+        except Exception as error:  # as above
+            names = [name for name in COUNTED if name.startswith("infer")]
+            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {error}")
 
     def finish(self, phases: Phases, *, train_examples: int) -> Costs:
         """The sheet, with what the phases' meters saw."""
         for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
             self._throughput(name, phases.seconds(name), examples, self._shapes[name])
             self._energy(name, phases)
-        self._absent["resident_peak_bytes"] = "measured at the first seed of a comparison only"
+        if self._counted:  # until the child that measures it has
+            self._absent["resident_peak_bytes"] = "not measured: it was not asked for, or was interrupted"
         if "train" in phases.cuda:
             cuda = phases.cuda["train"]
             self._note("cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
@@ -106,7 +139,7 @@ class CostSheet:
                 self._figures["unsupported_operators"] = list(checked.unsupported_operators)
                 if not checked.checked and checked.reason:
                     self._absent["flops_check"] = checked.reason
-        except UncountedAttentionError as error:
+        except (UncountedAttentionError, CountMismatchError) as error:
             self._absent |= {f"{phase}_flops": str(error), f"{phase}_flops_per_example": str(error)}
             return
         self._figures[f"{phase}_flops"] = total.flops

@@ -53,7 +53,9 @@ class LocalExecutor:
         began, started_at = time.perf_counter(), datetime.now(timezone.utc)
         spec = job.run
         path = record_path(out, spec.digest)
-        path.unlink(missing_ok=True)  # of an earlier attempt that failed
+        earlier = path.with_suffix(".earlier")  # kept until this attempt has come to its end
+        if path.exists():
+            path.replace(earlier)
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=worker.child, args=(job.model_dump_json(), str(out), sender), daemon=True
@@ -67,7 +69,10 @@ class LocalExecutor:
             except BaseException:
                 _end(process)
                 clear_temporary(out)
+                if earlier.exists():
+                    earlier.replace(path)
                 raise
+        earlier.unlink(missing_ok=True)
         if path.exists():
             return self._with_resident(read_record(path), job, out)
         clear_temporary(out)
@@ -88,7 +93,7 @@ class LocalExecutor:
         is no business of the run that is timed.
         """
         costs = None if record.result is None else record.result.costs
-        if record.result is None or costs is None or not job.resident:
+        if record.result is None or costs is None or not (job.first and job.measures.costs and job.measures.resident):
             return record
         receiver, sender = self._context.Pipe(duplex=False)
         shape = (record.result.train_shape or (1, 1), record.result.test_shape or (1, 1))

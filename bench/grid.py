@@ -17,7 +17,7 @@ from pydantic import Field
 from bench.config import Frozen, Job, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
 from bench.errors import UserError
 from bench.progress import display
-from bench.store import Record, finished, read_profiles, write_record
+from bench.store import Record, finished, read_profiles, read_records, runs_folder, write_record
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -176,6 +176,7 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
     Raises:
         UserError: the folder holds a damaged record.
     """
+    refuse_other_meanings(todo, out)
     done = finished(out, todo.measures)
     runs = [run for run in todo.runs if run.digest not in done]
     with display(len(runs)) as show:
@@ -191,12 +192,9 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
 
 
 def job_of(spec: RunSpec, todo: Plan) -> Job:
-    """A run as a worker is given it; the resident peak is measured at the first seed of its method and task."""
-    seeds = [
-        (run.data_seed, run.model_seed) for run in todo.runs if run.method == spec.method and run.task == spec.task
-    ]
-    resident = todo.measures.costs and (spec.data_seed, spec.model_seed) == seeds[0]
-    return Job(run=spec, measures=todo.measures, resident=resident, command=typed())
+    """A run as a worker is given it; costs are measured at the first seed of its method, task and K."""
+    alike = [run for run in todo.runs if (run.method, run.task, run.k) == (spec.method, spec.task, spec.k)]
+    return Job(run=spec, measures=todo.measures, first=spec.digest == alike[0].digest, command=typed())
 
 
 def typed() -> str:
@@ -205,11 +203,16 @@ def typed() -> str:
 
 
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
-    """The profile that this comparison still lacks; None where there is one of these methods, or none is asked for."""
+    """The profile that this folder still lacks, over every method that has a finished run on the model.
+
+    None where there is one of these methods at this shape, none is asked for, or no run has finished.
+    """
     if not todo.measures.profile or not todo.runs:
         return None
     first = todo.runs[0]
-    methods = {run.method.label: run.method for run in todo.runs if run.digest not in todo.unsupported}
+    here = read_records(out) if any(runs_folder(out).glob("*.json")) else []
+    done = [record for record in here if record.result is not None and record.asked.model == first.model]
+    methods = {record.asked.method.label: record.asked.method for record in done}
     shape = ProfileShape(
         model=first.model.name,
         batch=first.protocol.batch_size,
@@ -217,16 +220,28 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
         rounds=todo.measures.profile_rounds,
         head=first.protocol.head,
     )
-    for done in read_profiles(out):
-        same = (done.model, done.batch, done.tokens, done.rounds) == (
-            shape.model,
-            shape.batch,
-            shape.tokens,
-            shape.rounds,
-        )
-        if same and set(methods) <= set(done.rows):
+    for known in read_profiles(out):
+        same = (known.model, known.batch, known.tokens) == (shape.model, shape.batch, shape.tokens)
+        if same and known.rounds >= shape.rounds and set(methods) <= set(known.rows):
             return None
-    return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol)
+    return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol) if methods else None
+
+
+def refuse_other_meanings(todo: Plan, out: Path) -> None:
+    """Refuses a folder in which a task or method of this comparison's labels meant something else.
+
+    Raises:
+        UserError: such a label, and the remedy.
+    """
+    if not any(runs_folder(out).glob("*.json")):
+        return
+    for record in read_records(out):
+        for run in todo.runs:
+            for what, old, new in (("task", record.asked.task, run.task), ("method", record.asked.method, run.method)):
+                if old.label == new.label and (old.name, old.source) != (new.name, new.source):
+                    raise UserError(f"{out} holds runs of another {what} called {new.label!r}; use a new --out")
+            if record.asked.task.label == run.task.label and record.asked.task.revision != run.task.revision:
+                raise UserError(f"{out} holds runs on other rows of task {run.task.label}; use a new --out")
 
 
 def refuse(spec: RunSpec, reason: str) -> Record:

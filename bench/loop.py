@@ -134,6 +134,8 @@ def train(
                 mean_loss = torch.stack(losses).mean().item()
                 if not math.isfinite(mean_loss):
                     raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")
+                if not looks_after(epoch + 1, math.ceil(total / steps_per_epoch), protocol.evaluations):
+                    continue
                 scores, gates = ({}, {}) if evaluate is None else evaluate()
                 point = Point(epoch + 1, result.steps, mean_loss, scores, gates)
                 result.curve.append(point)
@@ -151,6 +153,12 @@ def train(
     if checkpoint:
         overwrite(trainable, checkpoint)
     return result
+
+
+def looks_after(epoch: int, epochs: int, evaluations: int | None) -> bool:
+    """Whether the dev rows are looked at after this epoch, counted from 1; after the last one always."""
+    looks = epochs if evaluations is None else min(evaluations, epochs)
+    return epoch * looks // epochs > (epoch - 1) * looks // epochs
 
 
 def make_optimizer(classifier: Classifier, method: Method, protocol: Protocol) -> torch.optim.Optimizer:

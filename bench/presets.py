@@ -15,7 +15,9 @@ PRESETS: dict[str, Preset] = {
         model="minilm-l6",
         ks=(100,),
         seeds=2,
-        protocol=Protocol(dev="k", epochs=10, batch_size=16, max_length=128),
+        protocol=Protocol(dev="k", epochs=5, evaluations=2, batch_size=8, max_length=128),
+        # What fits into minutes: --effective, --resident and more --rounds give the rest.
+        measures=Measures(effective=False, resident=False, profile_tokens=16, profile_rounds=10),
     ),
     "smoke": Preset(
         title="does everything run? a tiny random model and a made-up task, seconds, no network",

@@ -50,6 +50,7 @@ def execute(
     *,
     measures: Measures | None = None,
     clock: Clock | None = None,
+    first: bool = True,
     command: str | None = None,
     report: Report = lambda progress: None,
 ) -> Outcome:
@@ -59,6 +60,7 @@ def execute(
         spec: what is asked.
         measures: what is measured besides scores and time.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
+        first: whether it is the first seed of its method and task, at which FLOPs and memory are measured.
         command: what the user typed, for the record.
         report: is told how far the run is.
 
@@ -74,21 +76,21 @@ def execute(
     clock = clock or Clock(synchronize=synchronizer(setting.device))
     phases = Phases(clock, device=setting.device, energy=measures.energy, country=measures.country)
     training = run_training(setting, phases=phases, report=report)
-    costs = CostSheet(setting, training.shapes)
-    if measures.costs:
-        costs.after_training()
+    costs = CostSheet(setting, training.shapes, counted=measures.costs and first)
+    costs.after_training()
     setting.method.eject(setting.classifier.backbone)
     with phases.phase("infer"):
         logits = setting.logits(setting.test)
-    if measures.costs:
-        costs.after_inference()
+    costs.after_inference()
     result = _result(setting, training, logits, phases)
     sites = all_sites(setting)
     gates = gate_frame(setting, sites) if sites else None
     if measures.effective:
-        stored = result.stored_parameters
-        effective = measure(setting, stored=stored, epsilon=measures.epsilon, gates=gates)
-        result = result.model_copy(update={"effective": effective})
+        try:
+            effective = measure(setting, stored=result.stored_parameters, epsilon=measures.epsilon, gates=gates)
+            result = result.model_copy(update={"effective": effective})
+        except Exception as error:  # a method's own parts may fail; its scores stand all the same
+            costs.note_absent("effective", f"{type(error).__name__}: {error}")
     if measures.costs:
         sheet = costs.finish(phases, train_examples=training.examples)
         result = result.model_copy(update={"costs": sheet})

@@ -171,16 +171,21 @@ def finished(out: Path, measures: Measures | None = None) -> set[str]:
         UserError: a record is damaged.
     """
     records = map(read_record, sorted(runs_folder(out).glob("*.json")))
-    return {record.digest for record in records if record.result is not None and _holds(record.result, measures)}
+    return {record.digest for record in records if _holds(out, record, measures)}
 
 
-def _holds(result: Result, measures: Measures | None) -> bool:
-    """Whether a run measured what is asked for now."""
-    if measures is None:
-        return True
-    lacks_costs = measures.costs and result.costs is None
-    lacks_effective = measures.effective and result.effective is None
-    return not (lacks_costs or lacks_effective)
+def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
+    """Whether a run measured and kept what is asked for now."""
+    result = record.result
+    if result is None or measures is None:
+        return result is not None
+    if measures.costs and result.costs is None:
+        return False
+    kept = weights_path(out, record.digest).exists()
+    if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:
+        return False
+    found = result.effective
+    return not measures.effective or (found is not None and found.verified_epsilon in (None, measures.epsilon))
 
 
 def profile_path(out: Path, model: str) -> Path:

@@ -31,7 +31,7 @@ def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Reco
     spec = job.run
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     try:
-        outcome = execute(spec, measures=job.measures, command=job.command, report=report)
+        outcome = execute(spec, measures=job.measures, first=job.first, command=job.command, report=report)
     except Exception as error:
         record = failed(
             spec,

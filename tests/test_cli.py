@@ -228,6 +228,7 @@ def test_measures_of_the_preset_and_of_the_options(
         weights="all",
         profile_rounds=5,
         profile_tokens=PRESETS["quick"].measures.profile_tokens,
+        resident=PRESETS["quick"].measures.resident,
     )
 
 

@@ -10,7 +10,18 @@ from bench.config import Job, Measures, Protocol
 from bench.errors import UserError
 from bench.grid import Plan, Request, plan, profile_job, run_grid
 from bench.progress import Progress, Report, display, summary
-from bench.store import Costs, Effective, Profile, ProfileRow, Record, Result, read_records, write_profile, write_record
+from bench.store import (
+    Costs,
+    Effective,
+    Profile,
+    ProfileRow,
+    Record,
+    Result,
+    read_records,
+    weights_path,
+    write_profile,
+    write_record,
+)
 from tests.conftest import MakeSpec
 
 
@@ -59,6 +70,8 @@ class FakeExecutor:
             environment={}, started_at="2026-01-01T00:00:00+00:00", wall_time_s=1.0,
         )  # fmt: skip
         write_record(out, record)
+        if record.result is not None:
+            weights_path(out, record.digest).touch()
         return record
 
 
@@ -131,15 +144,31 @@ def test_a_run_that_lacks_what_is_measured_now_is_done_again(tmp_path: Path, mis
     assert executor.measures == [Measures()]
     assert go(whole, tmp_path, FakeExecutor()) == []
     assert go(without, tmp_path, FakeExecutor()) == [], "more than is asked for does no harm"
+    weights_path(tmp_path, whole.runs[0].digest).unlink()
+    assert len(go(whole, tmp_path, FakeExecutor())) == 1, "weights that are gone are made again"
+
+
+def test_a_folder_means_one_thing_by_a_name(tmp_path: Path) -> None:
+    todo = plan(request(methods=("head",), data_seeds=(0,), model_seeds=(0,)))
+    go(todo, tmp_path, FakeExecutor())
+    run = todo.runs[0]
+    other = run.model_copy(update={"task": run.task.model_copy(update={"name": "elsewhere/synthetic"})})
+    with pytest.raises(UserError, match="another task called 'synthetic'"):
+        go(Plan([other], {}), tmp_path, FakeExecutor())
+    changed = run.model_copy(update={"task": run.task.model_copy(update={"revision": "2"})})
+    with pytest.raises(UserError, match="other rows of task synthetic"):
+        go(Plan([changed], {}), tmp_path, FakeExecutor())
 
 
 def test_one_profile_a_comparison(tmp_path: Path) -> None:
     measures = Measures(profile_tokens=64, profile_rounds=7)
     todo = plan(request(methods=("head", "lora", "full"), measures=measures, protocol={"batch_size": 4}))
     refused = Plan(todo.runs, {run.digest: "no" for run in todo.runs if run.method.label == "full"}, measures)
+    assert profile_job(refused, tmp_path) is None, "without a finished run there is nothing to profile"
+    go(refused, tmp_path, FakeExecutor())
     job = profile_job(refused, tmp_path)
     assert job is not None
-    assert [spec.label for spec in job.methods] == ["head", "lora"], "each method once, without the unsupported"
+    assert sorted(spec.label for spec in job.methods) == ["head", "lora"], "each method once, without the unsupported"
     # no longer than the texts are cut to
     assert (job.shape.model, job.shape.batch, job.shape.tokens, job.shape.rounds) == ("tiny", 4, 32, 7)
     assert job.protocol == todo.runs[0].protocol
@@ -154,8 +183,10 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
     assert profile_job(refused, tmp_path) is None
     done("head")
     assert profile_job(refused, tmp_path) == job
-    done("head", "lora", rounds=8)
+    done("head", "lora", rounds=6)
     assert profile_job(refused, tmp_path) == job
+    done("head", "lora", rounds=8)
+    assert profile_job(refused, tmp_path) is None, "more rounds than asked for will do"
     off = Plan(todo.runs, {}, measures.model_copy(update={"profile": False}))
     assert profile_job(off, tmp_path) is None
 

@@ -64,6 +64,7 @@ def compare(
     epsilon: Annotated[float | None, typer.Option(help="How far the dev score may fall in `verified`.")] = None,
     energy: Annotated[bool | None, typer.Option(help="Meter energy.")] = None,
     country: Annotated[str | None, typer.Option(help="Three-letter code of the grid's country, for CO2e.")] = None,
+    resident: Annotated[bool | None, typer.Option(help="Measure the resident peak too.")] = None,
     weights: Annotated[str | None, typer.Option(help="Keep what is stored: none, small or all.")] = None,
     profile: Annotated[bool | None, typer.Option(help="Time the methods against each other.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the profile.")] = None,
@@ -113,6 +114,7 @@ def compare(
             epsilon=epsilon,
             energy=energy,
             country=country,
+            resident=resident,
             weights=weights,
             profile=profile,
             profile_rounds=rounds,
@@ -206,7 +208,10 @@ def _compare(request: Request, out: Path, baseline: str | None) -> None:
                 pass  # each record is on disk and has been shown
             if (job := profile_job(todo, out)) is not None:
                 print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
-                executor.profile(job, out)
+                try:
+                    executor.profile(job, out)
+                except UserError as error:  # the runs are worth their report without it
+                    print(f"bench: {error}", file=sys.stderr)
             write_report([out], baseline=baseline)
     except KeyboardInterrupt as interrupt:
         print("bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
