@@ -10,6 +10,7 @@ import argparse
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -93,8 +94,7 @@ class Peers:
                 return classifier
             prefix = peft.PrefixTuningConfig(num_virtual_tokens=10, task_type="FEATURE_EXTRACTION")
             wrapped = peft.get_peft_model(classifier.backbone, prefix)
-        found = Pooled(wrapped, outputs=2, pooling="mean", seed=0)
-        return found
+        return Pooled(cast(Any, wrapped), outputs=2, pooling="mean", seed=0)
 
     def train_step(self, classifier: Classifier, shape: tuple[int, int]) -> Step:
         """A training step with AdamW."""
