@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,10 +60,10 @@ class LocalExecutor:
             target=worker.child, args=(job.model_dump_json(), str(out), sender), daemon=True
         )
         with receiver, sender:
-            with _without_interrupts():
-                process.start()
-            sender.close()
             try:
+                with _without_interrupts():
+                    process.start()
+                sender.close()
                 _listen(receiver, process, report)
             except BaseException:
                 _end(process)
@@ -101,10 +100,10 @@ class LocalExecutor:
             target=worker_resident, args=(job.run.model_dump_json(), shape, sender), daemon=True
         )
         with receiver, sender:
-            with _without_interrupts():
-                process.start()
-            sender.close()
             try:
+                with _without_interrupts():
+                    process.start()
+                sender.close()
                 peak, reason = receiver.recv()
             except EOFError:
                 peak, reason = None, "the child that measures it died"
@@ -131,9 +130,9 @@ class LocalExecutor:
         process = self._context.Process(
             target=worker.profile_child, args=(job.model_dump_json(), str(out)), daemon=True
         )
-        with _without_interrupts():
-            process.start()
         try:
+            with _without_interrupts():
+                process.start()
             process.join()
         except BaseException:
             _end(process)
@@ -181,6 +180,8 @@ def _listen(receiver: Connection, process: ForkServerProcess | SpawnProcess, rep
 
 
 def _end(process: ForkServerProcess | SpawnProcess) -> None:
+    if process.pid is None:  # never started
+        return
     process.terminate()
     process.join(_GRACE_S)
     if process.is_alive():
@@ -190,15 +191,19 @@ def _end(process: ForkServerProcess | SpawnProcess) -> None:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Processes started in the block leave Ctrl-C, which the terminal sends to all, to this one."""
-    if threading.current_thread() is not threading.main_thread():
+    """Processes started in the block leave Ctrl-C, which the terminal sends to all, to this one.
+
+    Blocked, not ignored: one that comes inside the block is delivered at its end, and the children inherit
+    the mask.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -27,8 +27,12 @@ def profile(
     """Times training steps and inference of methods against each other, in interleaved rounds."""
     from typing import get_args
 
+    from pydantic import ValidationError
+
     from bench.config import HeadKind, ProfileShape, Protocol
     from bench.errors import UserError
+    from bench.grid import check_length, check_protocol
+    from bench.inspection import config_of
     from bench.profile import profile as measure
     from bench.registry import resolve_method
     from bench.store import write_profile
@@ -37,7 +41,14 @@ def profile(
     if head is not None and head not in get_args(HeadKind):
         raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
     settings = {"device": device, "precision": precision, "threads": threads}
-    protocol = Protocol.model_validate({name: value for name, value in settings.items() if value is not None})
+    known = {name: value for name, value in settings.items() if value is not None}
+    try:
+        protocol = Protocol.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from error
+    check_protocol(protocol)
+    check_length(protocol.model_copy(update={"max_length": tokens}), config_of(model)[0], model)
     quiet()
     shape = ProfileShape(model=model, batch=batch, tokens=tokens, rounds=rounds, head=head)  # type: ignore[arg-type]
     found = measure([resolve_method(text).spec for text in methods], shape, protocol)

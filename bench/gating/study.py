@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.encoding import Batch, batches
+from bench.encoding import Batch, Encoded, batches
 from bench.errors import UserError
 from bench.gating.effective import contributions, removal_effects
 from bench.gating.gates import GateSite, recording, removed, replaced
@@ -90,7 +90,7 @@ class GateStudy:
         """(rows, outputs) in the rows' order; `pad_to` pads every batch to that length."""
         found = []
         for batch in self._batches:
-            inputs = batch.inputs if pad_to is None else _padded(batch.inputs, pad_to)
+            inputs = batch.inputs if pad_to is None else _padded(batch.inputs, pad_to, self._setting.test)
             found.append(self._setting.classifier(**inputs))
         return self._sorted(torch.cat(found).float().cpu())
 
@@ -231,9 +231,17 @@ class _FirstRows:
         return len(self.labels)
 
 
-def _padded(inputs: Mapping[str, Tensor], length: int) -> dict[str, Tensor]:
-    """Inputs padded on the right to `length` tokens; the mask says so."""
-    return {name: functional.pad(tensor, (0, length - tensor.shape[1])) for name, tensor in inputs.items()}
+def _padded(inputs: Mapping[str, Tensor], length: int, part: Encoded) -> dict[str, Tensor]:
+    """Inputs padded to `length` tokens as the tokenizer pads; the mask says so."""
+    fill = {"input_ids": part.padding[0], "token_type_ids": part.padding[1]}
+    return {
+        name: functional.pad(
+            tensor,
+            (length - tensor.shape[1], 0) if part.pad_left else (0, length - tensor.shape[1]),
+            value=fill.get(name, 0),
+        )
+        for name, tensor in inputs.items()
+    }
 
 
 @contextmanager

@@ -53,10 +53,13 @@ class Study:
 
     def ablations(self) -> dict[str, list[Record]]:
         """Runs of the same method with other settings, by label; retrained, on the same tasks and seeds."""
-        name = self.own[0].asked.method.name
+        first = self.own[0].asked
+        alike = (first.k, first.model, first.protocol)
         found: dict[str, list[Record]] = {}
         for record in self.records:
-            if record.result is not None and record.asked.method.name == name:
+            asked = record.asked
+            same = asked.method.name == first.method.name and (asked.k, asked.model, asked.protocol) == alike
+            if record.result is not None and same:
                 found.setdefault(record.asked.method.label, []).append(record)
         return found
 

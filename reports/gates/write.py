@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,11 @@ class GateFigure:
     says: str
     draw: Callable[[Axes], object]
     height: float = 2.2
+
+    @property
+    def file(self) -> str:
+        """Its file's name without suffix: task labels hold slashes and spaces."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
 
 
 def write_gates(out: Path, records: Sequence[Record], method: str, *, examples: int) -> list[Path]:
@@ -99,10 +105,10 @@ def _draw(folder: Path, item: GateFigure) -> list[Path]:
         item.draw(ax)
         paths = []
         for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
-            path = folder / f"{item.name}{suffix}"
+            path = folder / f"{item.file}{suffix}"
             drawn.savefig(path, bbox_inches="tight", **settings)
             paths.append(path)
-    text = folder / f"{item.name}.txt"
+    text = folder / f"{item.file}.txt"
     text.write_text(f"{item.says}\n", "utf-8")
     return [*paths, text]
 
@@ -118,7 +124,7 @@ def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure], ex
     for table in tables:
         lines += ["", f"## {table.name.replace('_', ' ')}", "", table.says, "", *_rows(table)]
     lines += ["", "## Figures", ""]
-    lines += [f"![{item.says}]({item.name}.svg)\n\n{item.says}\n" for item in drawn]
+    lines += [f"![{item.says}]({item.file}.svg)\n\n{item.says}\n" for item in drawn]
     return "\n".join(lines) + "\n"
 
 
