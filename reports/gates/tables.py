@@ -258,9 +258,12 @@ def effective_counts(study: Study) -> GateTable | None:
             )  # fmt: skip
     if not rows:
         return None
+    results = [record.result for runs in study.ablations().values() for record in runs if record.result is not None]
+    known = {r.effective.verified_epsilon for r in results if r.effective is not None}
+    within = " or ".join(str(epsilon) for epsilon in sorted(e for e in known if e is not None)) or "epsilon"
     says = (
         "Stored parameters beside four counts of what does something (docs/definitions.md); means over seeds. verified is "
-        "what was left after parts were really removed within 0.01 of the dev score; its change is that of the test score."
+        f"what was left after parts were really removed within {within} of the dev score; its change is that of the test score."
     )
     frame = pd.DataFrame(rows).drop(columns="seed").groupby(["method", "task"]).mean(numeric_only=True)
     return GateTable("effective", says, frame.reset_index())
