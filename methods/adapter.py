@@ -45,9 +45,9 @@ class Bottleneck(nn.Module):
         if gate is None:
             output = flat + bias
         else:
-            gate = gate.to(inner.dtype).view(-1, 1, 1)
-            inner = inner * gate  # before W_up, where it is narrow
-            output = torch.addcmul(flat, gate.expand(-1, base.shape[1], 1).reshape(-1, 1), bias)
+            gate = gate.to(inner.dtype)
+            inner = inner * gate.view(-1, 1, 1)  # before W_up, where it is narrow
+            output = torch.addr(flat, gate.repeat_interleave(base.shape[1]), bias)
         # Adds onto the output in place: no second tensor of its size.
         output.addmm_(inner.flatten(0, -2).to(output.dtype), up.to(output.dtype))
         return output.view_as(base)

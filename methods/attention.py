@@ -27,8 +27,9 @@ class LayerPrefix(nn.Module):
     """Keys and values put in front of one layer's own; lives on the attention module as `prefix`.
 
     Attributes:
-        states: (2, heads, length, head width), keys and values: a parameter, or set before each forward
-            pass by a prefix network.
+        states: (2, length, heads, head width), keys and values: a parameter, or set before each forward
+            pass by a prefix network. In the memory order of the projections' outputs, so that they are
+            joined by copying whole rows.
         gate: reads the gate's values (batch,); None if ungated.
         log_gate: the gate is not multiplied with keys and values (as published) but its logarithm added
             to the prefix's attention scores, so that zero is exact removal.
@@ -50,15 +51,18 @@ class LayerPrefix(nn.Module):
     @property
     def length(self) -> int:
         """How many positions it adds."""
-        return self.states.shape[2]
+        return self.states.shape[1]
 
     def extend(self, key: Tensor, value: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
         """Puts the prefix, times `gate` (batch,), before keys and values (batch, heads, tokens, width)."""
-        states = self.states.to(key.dtype).unsqueeze(1)  # (2, 1, heads, length, head width)
+        states = self.states.to(key.dtype).unsqueeze(1)  # (2, 1, length, heads, head width)
         if gate is not None and not self.log_gate:
             states = states * gate.to(key.dtype).view(1, -1, 1, 1, 1)
-        states = states.expand(-1, len(key), -1, -1, -1)
-        return torch.cat((states[0], key), dim=2), torch.cat((states[1], value), dim=2)
+        keys, values = states.expand(-1, len(key), -1, -1, -1)
+        return (
+            torch.cat((keys, key.transpose(1, 2)), dim=1).transpose(1, 2),
+            torch.cat((values, value.transpose(1, 2)), dim=1).transpose(1, 2),
+        )
 
     def extend_mask(self, mask: Tensor | None, query: Tensor, gate: Tensor | None, *, causal: bool) -> Tensor | None:
         """The mask over prefix and tokens: (batch, 1, queries, length + tokens), or None for no limit."""

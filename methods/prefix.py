@@ -66,7 +66,7 @@ def insert_prefix(
         for prefix, shape in zip(prefixes, shapes, strict=True):
             prefix.own(torch.empty(shape).normal_(std=0.02))
         return
-    outputs = sum(shape[0] * shape[1] * shape[3] for shape in shapes)
+    outputs = sum(shape[0] * shape[2] * shape[3] for shape in shapes)
     network = PrefixNetwork(length=length, width=model.config.hidden_size, hidden=hidden, outputs=outputs)
     model.add_module("prefix_network", network)
 
@@ -78,18 +78,18 @@ def insert_prefix(
 
 
 def _shape(model: PreTrainedModel, length: int) -> tuple[int, int, int, int]:
-    """Shape of one layer's states: (2, key-value heads, length, head width)."""
+    """Shape of one layer's states: (2, length, key-value heads, head width)."""
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2, getattr(config, "num_key_value_heads", None) or config.num_attention_heads, length, width
+    return 2, length, getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width
 
 
 def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tensor]:
     """Cuts the network's output (length, outputs) into each layer's states."""
-    pieces = output.split([shape[0] * shape[1] * shape[3] for shape in shapes], dim=1)
+    pieces = output.split([shape[0] * shape[2] * shape[3] for shape in shapes], dim=1)
     return [
-        piece.view(length, two, heads, width).permute(1, 2, 0, 3)
-        for piece, (two, heads, length, width) in zip(pieces, shapes, strict=True)
+        piece.view(length, two, heads, width).transpose(0, 1)
+        for piece, (two, length, heads, width) in zip(pieces, shapes, strict=True)
     ]
 
 

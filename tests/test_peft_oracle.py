@@ -78,7 +78,7 @@ def test_plain_prefix_agrees_with_peft() -> None:
     ours = model()
     freeze(ours)
     Prefix(length=LENGTH, hidden=0).adapt(ours.bert)
-    states = embedding.detach().view(LENGTH, 3, 2, 4, 8).permute(1, 2, 3, 0, 4)
+    states = embedding.detach().view(LENGTH, 3, 2, 4, 8).permute(1, 2, 0, 3, 4)
     prefixes = [layer_prefix(layer) for layer in layers(ours.bert)]
     for prefix, state in zip(prefixes, states, strict=True):
         prefix.states.data.copy_(state)
@@ -92,6 +92,6 @@ def test_plain_prefix_agrees_with_peft() -> None:
     loss(a).backward()
     loss(b).backward()
     assert embedding.grad is not None
-    expected = embedding.grad.view(LENGTH, 3, 2, 4, 8).permute(1, 2, 3, 0, 4)
+    expected = embedding.grad.view(LENGTH, 3, 2, 4, 8).permute(1, 2, 0, 3, 4)
     for prefix, gradient in zip(prefixes, expected, strict=True):
         torch.testing.assert_close(prefix.states.grad, gradient, atol=1e-5, rtol=1e-4)
