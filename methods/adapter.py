@@ -41,15 +41,15 @@ class Bottleneck(nn.Module):
         """Adds the output for `hidden`, times `gate` (batch,), to `base`; both (batch, tokens, width)."""
         inner = self.activation(functional.linear(hidden, self.down_weight, self.down_bias))
         flat = base.flatten(0, -2)  # (tokens, width)
-        bias, up = self.up_bias.to(inner.dtype), self.up_weight.t()
+        bias = self.up_bias.to(flat.dtype)
         if gate is None:
             output = flat + bias
         else:
-            gate = gate.to(inner.dtype)
             inner = inner * gate.view(-1, 1, 1)  # before W_up, where it is narrow
-            output = torch.addr(flat, gate.repeat_interleave(base.shape[1]), bias)
+            of_token = gate.to(flat.dtype).view(-1, 1).expand(-1, base.shape[1]).reshape(-1)
+            output = torch.addr(flat, of_token, bias)
         # Adds onto the output in place: no second tensor of its size.
-        output.addmm_(inner.flatten(0, -2).to(output.dtype), up.to(output.dtype))
+        output.addmm_(inner.flatten(0, -2).to(output.dtype), self.up_weight.t().to(output.dtype))
         return output.view_as(base)
 
     def own_parameters(self) -> tuple[nn.Parameter, ...]:

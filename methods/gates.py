@@ -169,7 +169,7 @@ def form(name: str) -> type[Gate]:
 class Reading:
     """The values of one gate module in the current forward pass."""
 
-    values: Tensor  # (batch, count)
+    values: tuple[Tensor, ...]  # of each gate, (batch,)
 
     def __init__(self, gate: Gate, mean: TokenMean) -> None:
         self.gate = gate
@@ -179,7 +179,7 @@ class Reading:
 
     def take(self, hidden: Tensor) -> None:
         """Computes the gates from `hidden` (batch, tokens, width)."""
-        self.values = self.gate(hidden, self.mean.weights)
+        self.values = self.gate(hidden, self.mean.weights).unbind(1)
 
     def reader(self, index: int) -> GateReader:
         """What a part reads its gate by."""
@@ -200,7 +200,7 @@ class GateReader:
 
     def __call__(self) -> Tensor:
         """The values, (batch,)."""
-        return self.reading.values[:, self.index]
+        return self.reading.values[self.index]
 
 
 def where_open(

@@ -73,7 +73,7 @@ class LoRALinear(nn.Linear):
         low = functional.dropout(input, self.dropout, self.training) if self.dropout else input
         low = functional.linear(low, self.lora_A)  # (batch, tokens, r)
         if gate is not None:
-            low = low * gate.to(low.dtype).view(-1, 1, 1)  # where it is narrow, the gate costs nothing
+            low = low * gate.view(-1, 1, 1)  # where it is narrow, the gate costs nothing
         # One product that adds onto the output in place: no second tensor of the output's size.
         up = self.lora_B.t().to(output.dtype)
         output.addmm_(low.flatten(0, -2).to(output.dtype), up, alpha=self.scaling)
