@@ -29,11 +29,7 @@ _HEADS = (
         numeric=False,
     ),
     Head("its cost", "Mean over runs; times are ratios from the model's profile.", numeric=False),
-    Head(
-        "its score less the best",
-        "Difference of the means over the same seeds and tasks, with that interval.",
-        numeric=False,
-    ),
+    Head("its score less the best", "Difference of the means over the same seeds and tasks, with that interval."),
     Head(
         "no other is both better and cheaper",
         "The Pareto front, cheapest first: no other method has a higher mean score at no higher mean cost. "
