@@ -225,8 +225,8 @@ def read_profiles(out: Path) -> list[Profile]:
 
 def clear_temporary(out: Path) -> None:
     """Removes what an interrupted child left half-written."""
-    for left in runs_folder(out).glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+    for leftover in runs_folder(out).glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reports.cells import NOTHING, Cell, Head, Table
+from reports.frame import FOLDER_MARK
 from reports.notes import joined
 from reports.numerals import significant
 from reports.panels import Panel
@@ -28,7 +29,8 @@ def budget_sentence(panel: Panel) -> str:
 
 def trials(panel: Panel) -> dict[str, int]:
     """By a method's bare name, in how many settings of its hyper-parameters it was run."""
-    named = panel.runs.groupby("method_name", sort=True)["method"].nunique()
+    settings = panel.runs["method"].str.partition(FOLDER_MARK)[0]  # the same one in two folders is one
+    named = settings.groupby(panel.runs["method_name"], sort=True).nunique()
     return {str(name): int(count) for name, count in named.items()}
 
 

@@ -17,7 +17,7 @@ REASONS_SHOWN = 20
 
 
 FEW_SEEDS = 4
-"""Below it a t interval of one task is more than three standard errors either side."""
+"""Below it a t interval of one task is more than four standard errors either side."""
 
 
 def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:

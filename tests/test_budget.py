@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.records import profile, records
 from reports.budget import budget, budget_sentence, trials
 from reports.frame import frame
+from reports.gather import side_by_side
 from reports.panels import Panel, panels
 
 
@@ -43,3 +44,10 @@ def test_settings_of_one_method_are_its_trials() -> None:
     (one,) = panels(frame(found))
     assert trials(one) == {"full": 1, "lora": 2}
     assert "one a method, but for lora (2)" in budget_sentence(one)
+
+
+def test_one_setting_in_two_folders_is_one_trial() -> None:
+    found = records(methods=["full", "lora"], tasks=["trec"], seeds=2)
+    (one,) = panels(frame(side_by_side({"a": found, "b": found})))
+    assert set(one.methods) == {"full @a", "full @b", "lora @a", "lora @b"}
+    assert trials(one) == {"full": 1, "lora": 1}
