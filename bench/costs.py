@@ -167,8 +167,9 @@ class CostSheet:
             self._absent |= {f"{phase}_{name}": why for name in names}
             return
         reason = figures.reason
-        self._note(f"{phase}_energy_measured_joules", figures.measured_joules, reason or "no counter here")
-        self._note(f"{phase}_energy_estimated_joules", figures.estimated_joules, reason)
+        lost = figures.measured_joules is None and figures.estimated_joules is None  # else the reason is the CO2e's
+        self._note(f"{phase}_energy_measured_joules", figures.measured_joules, (lost and reason) or "no counter here")
+        self._note(f"{phase}_energy_estimated_joules", figures.estimated_joules, reason if lost else None)
         self._note(f"{phase}_co2e_kg", figures.co2e_kg, reason)
         self._figures.setdefault("energy_detail", {})[phase] = {
             name: {"joules": part.energy_joules, "source": part.source, "how": part.detail}

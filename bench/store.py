@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["SCHEMA", "UPGRADES", "Costs", "Effective", "Evaluation", "Profile", "ProfileRow", "Record", "Result"]
-__all__ += ["Status", "Stored", "Timing"]
+__all__ += ["Status", "Stored", "Timing", "collector_paused"]
 
 
 def runs_folder(out: Path) -> Path:
@@ -137,13 +137,19 @@ def read_records(out: Path) -> list[Record]:
     paths = sorted(runs_folder(out).glob("*.json"))
     if not paths:
         raise UserError(f"{out} holds no records; run bench compare --out {out} first")
-    collecting = gc.isenabled()
-    gc.disable()  # thousands of records make the collector look at millions of objects that all stay
-    try:
+    with collector_paused():
         return [read_record(path) for path in paths]
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keeps the garbage collector from searching thousands of records, millions of objects that all stay."""
+    resume = gc.enable if gc.isenabled() else gc.disable
+    gc.disable()
+    try:
+        yield
     finally:
-        if collecting:
-            gc.enable()
+        resume()
 
 
 def read_outputs(out: Path, digest: str) -> dict[str, np.ndarray]:

@@ -30,13 +30,13 @@ def estimate_of(array: NDArray[np.float64]) -> Estimate | None:
 
 def by_column(cube: NDArray[np.float64]) -> list[list[Estimate]]:
     """`estimate_of` for each method and column alone, in one sweep: the t interval of a single sample."""
-    from scipy import stats
+    from scipy import special
 
     count = (~np.isnan(cube)).sum(axis=1)
     centre = np.nansum(cube, axis=1) / np.maximum(count, 1)
     squares = np.nansum((cube - centre[:, None]) ** 2, axis=1)
     std = np.sqrt(squares / np.maximum(count - 1, 1))
-    half = stats.t.ppf((1 + LEVEL) / 2, np.maximum(count - 1, 1)) * std / np.sqrt(np.maximum(count, 1))
+    half = special.stdtrit(np.maximum(count - 1, 1), (1 + LEVEL) / 2) * std / np.sqrt(np.maximum(count, 1))
     return [
         [
             Estimate(centre_, n, spread, Interval(centre_ - width, centre_ + width)) if n > 1 else Estimate(centre_, n)

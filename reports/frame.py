@@ -78,6 +78,7 @@ def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
+        "method_name": asked.method.name,
         "task": asked.task.label,
         "model": asked.model.name,
         "k": "all" if asked.k is None else str(asked.k),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from reports.stats import LEVEL, Interval, as_scores, seeds_per_task
 
@@ -32,7 +32,7 @@ def improvement_interval(scores: ArrayLike, baseline: ArrayLike, *, level: float
     ours, theirs = seeds_per_task(scores), seeds_per_task(baseline)
     if estimate is None or min(ours.min(), theirs.min()) < 2:
         return None
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
 
     def excess(p: float) -> float:
         """How far p lies from the estimate beyond z standard errors."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from reports.columns import BY_KEY, Column
 from reports.published import (
+    PPT_TRAINED_PARAMETERS,
     PSCP_BETA,
     PSCP_EXTRA_INFERENCE_FLOPS,
     PSCP_PEAK_TRAINING_BYTES,
@@ -34,8 +35,29 @@ PSCP = Column(
 )
 
 
-KNOWN: dict[str, Column] = BY_KEY | {PSCP.key: PSCP}
+PPT = Column(
+    key="ppt",
+    label="PPT",
+    group="index",
+    better=None,
+    says="Performance-parameter trade-off: the score, discounted for trained parameters alone; no ranking.",
+    formula=f"score exp(-log10(P/{PPT_TRAINED_PARAMETERS:.0e} + 1)), P the trained parameters without the head",
+    meter="computed from the record (V-PETL Bench, Xin et al., NeurIPS 2024 Datasets and Benchmarks)",
+    error="blind to every other cost; its constant was chosen for vision models",
+)
+
+
+KNOWN: dict[str, Column] = BY_KEY | {PSCP.key: PSCP, PPT.key: PPT}
 """Every figure that a table may show."""
+
+
+def ppt_of(runs: pd.DataFrame) -> pd.Series[float]:
+    """PPT of each run of a frame; missing where one of its terms is."""
+    import numpy as np
+
+    penalty = np.exp(-np.log10(runs["trained_parameters"].astype(float) / PPT_TRAINED_PARAMETERS + 1))
+    found: pd.Series[float] = (runs["score"].astype(float) * penalty).rename(PPT.key)
+    return found
 
 
 def pscp_of(runs: pd.DataFrame) -> pd.Series[float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from reports.indices import KNOWN
-from reports.numerals import p_value, significant
+from reports.numerals import p_value
 from reports.panels import OVERALL, Panel
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 REASONS_SHOWN = 20
 """Failed runs that a table's notes name one by one; the rest are counted."""
+
+
+FEW_SEEDS = 4
+"""Below it a t interval of one task is more than four standard errors either side."""
 
 
 def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
@@ -37,9 +41,11 @@ def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
 def _seed_words(panel: Panel) -> str:
     if panel.seeds < 2:
         return "one seed: no spread, no interval, no test; no difference here is more than an anecdote."
+    few = " At so few seeds intervals are wide and may reach beyond the scores that are possible."
     return (
         f"mean ± standard deviation over {panel.seeds} seeds (n where fewer), in brackets the 95% interval "
         "of the mean where shown. Bold: the highest mean of a column, which alone is no claim."
+        f"{few if panel.seeds < FEW_SEEDS else ''}"
     )
 
 
@@ -116,11 +122,33 @@ def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
     for method, absent in zip(panel.ok["method"], panel.ok["absent"], strict=True):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
             if key in KNOWN and KNOWN[key].group in groups:
-                found.setdefault((KNOWN[key].label, reason), {})[method] = None
+                found.setdefault((key, reason), {})[method] = None
     return [
-        f"Absent: {label}: {reason}" + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
-        for (label, reason), who in found.items()
+        f"{_absent(key, panel)}: {KNOWN[key].label}: {reason}"
+        + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
+        for (key, reason), who in found.items()
     ]
+
+
+def _absent(key: str, panel: Panel) -> str:
+    return "Absent from some runs" if key in panel.figures else "Absent"
+
+
+def absence_sentences(panel: Panel) -> list[str]:
+    """The figures that no run has, and those that only some have, with the reasons that runs recorded."""
+    reasons: dict[str, dict[str, None]] = {}
+    for absent in panel.ok.get("absent", ()):
+        for key, reason in absent.items() if isinstance(absent, dict) else ():
+            if key in KNOWN and not key.endswith("energy_measured_joules"):  # `energy_notes` says that
+                reasons.setdefault(key, {})[reason] = None
+    words = []
+    for start, present in (("Not measured", False), ("Measured in some runs only", True)):
+        found: dict[str, list[str]] = {}
+        for key in (key for key in KNOWN if key in reasons and (key in panel.figures) is present):
+            found.setdefault(" / ".join(reasons[key]), []).append(KNOWN[key].label)
+        if found:
+            words.append(f"{start}: {'; '.join(f'{joined(names)} ({why})' for why, names in found.items())}.")
+    return words
 
 
 def energy_notes(panel: Panel) -> list[str]:
@@ -136,19 +164,6 @@ def energy_notes(panel: Panel) -> list[str]:
     if estimated:
         notes.append("~ marks an estimate (wall time times an assumed power): it is in no ranking, front or sum.")
     return notes
-
-
-def budget_notes(panel: Panel) -> list[str]:
-    """What the comparison cost in all, failed runs included (Schwartz et al., Green AI, 2020)."""
-    counts = panel.runs["status"].value_counts()
-    words = [f"{count} {status}" for status, count in counts.items()]
-    note = f"Spent in all: {len(panel.runs)} runs ({', '.join(words)})"
-    wall = panel.runs["wall_time_s"].dropna()
-    if len(wall):
-        note += f", {significant(wall.sum())} s from start to end of each, loading and evaluation included"
-        failed = panel.runs[panel.runs["status"] != "ok"]["wall_time_s"].dropna().sum()
-        note += f", {significant(failed)} s of them in runs without a result" if failed else ""
-    return [f"{note}. Tuning before these runs is in no record and not counted."]
 
 
 def joined(words: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.store import Record, read_records
+from bench.store import Record, collector_paused, read_records
 from reports.frame import BYS, By
 from reports.gather import check_one, read_profiles, side_by_side
 from reports.indices import KNOWN
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.cells import Table
+    from reports.figures.draw import Drawn
     from reports.panels import Panel
     from reports.sections import Section
 
@@ -97,7 +98,8 @@ def write(
     """
     _check_formats(formats)
     check_one(records, out)
-    return _write(records, [out], out, baseline=baseline, by=by, columns=columns, formats=formats, command=command)
+    with collector_paused():
+        return _write(records, [out], out, baseline=baseline, by=by, columns=columns, formats=formats, command=command)
 
 
 def write_many(
@@ -124,7 +126,8 @@ def write_many(
     into.mkdir(parents=True, exist_ok=True)
     if not quiet:
         _show(records, outs, baseline=baseline, by=by, columns=columns)
-    return _write(records, outs, into, baseline=baseline, by=by, columns=columns, formats=formats, command=None)
+    with collector_paused():
+        return _write(records, outs, into, baseline=baseline, by=by, columns=columns, formats=formats, command=None)
 
 
 def _names(outs: Sequence[Path]) -> list[str]:
@@ -145,7 +148,7 @@ def _panels(
     columns: Sequence[str] | None,
 ) -> tuple[list[Panel], pd.DataFrame]:
     from reports.frame import frame
-    from reports.indices import PSCP, pscp_of
+    from reports.indices import PPT, PSCP, ppt_of, pscp_of
     from reports.panels import panels
 
     if by not in BYS:
@@ -154,6 +157,8 @@ def _panels(
     runs = frame(records, read_profiles(outs))
     if columns and PSCP.key in columns:
         runs[PSCP.key] = pscp_of(runs)
+    if columns and PPT.key in columns and "score" in runs:
+        runs[PPT.key] = ppt_of(runs)
     return panels(runs, by=by, baseline=baseline), runs
 
 
@@ -197,7 +202,7 @@ def _write(
     files = _csv_files(found, runs) if {"csv", "html"} & set(formats) else {}
     if "csv" in formats:
         paths += [_text(into / name, text) for name, text in files.items()]
-    figures: list[tuple[Path, str]] = []
+    figures: list[Drawn] = []
     if {"svg", "pdf", "png"} & set(formats):
         from reports.figures.draw import draw_all
 
@@ -205,10 +210,10 @@ def _write(
     if "html" in formats:
         from reports.page import page
 
-        shown = [(path, says) for path, says in figures if path.suffix == ".svg"]
+        shown = [figure for figure in figures if figure.path.suffix == ".svg"]
         text = page(found, parts, records, outs=outs, published=beside, files=files, figures=shown, command=command)
         paths.append(_text(into / "report.html", text))
-    return [*paths, *(path for path, _ in figures)]
+    return [*paths, *(figure.path for figure in figures)]
 
 
 def _csv_files(found: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
@@ -223,7 +228,7 @@ def _csv_files(found: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
 
 def _write_tables(parts: list[Section], beside: Table | None, into: Path, formats: Sequence[str]) -> list[Path]:
     """`report.md` and `report.tex`."""
-    from reports.render import latex, markdown, plain_markdown
+    from reports.render import LATEX_NEEDS, latex, markdown, plain_markdown
 
     paths, extra = [], [] if beside is None else [beside]
     if "markdown" in formats:
@@ -235,7 +240,7 @@ def _write_tables(parts: list[Section], beside: Table | None, into: Path, format
         paths.append(_text(into / "report.md", "\n".join([*lines, *map(markdown, extra)])))
     if "latex" in formats:
         every = [table for part in parts for table in (part.answers, *part.tables)] + extra
-        paths.append(_text(into / "report.tex", "\n".join(map(latex, every))))
+        paths.append(_text(into / "report.tex", "\n".join([LATEX_NEEDS, *map(latex, every)])))
     return paths
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.store import Record
 from reports.cells import Table
@@ -18,6 +18,9 @@ from reports.estimates import Estimate
 from reports.indices import KNOWN
 from reports.panels import OVERALL, Panel
 from reports.sections import Section
+
+if TYPE_CHECKING:
+    from reports.figures.draw import Drawn
 
 LIMIT_BYTES = 6_000_000
 ROWS_SHOWN = 400
@@ -34,7 +37,7 @@ def page(
     outs: Sequence[Path],
     files: Mapping[str, str],
     published: Table | None = None,
-    figures: Sequence[tuple[Path, str]] = (),
+    figures: Sequence[Drawn] = (),
     command: str | None = None,
 ) -> str:
     """The whole page as HTML, at most 6 MB: what has no room is left out and named.
@@ -46,7 +49,7 @@ def page(
         files: CSV files by name, offered as downloads.
         outs: its folders; `gates/` in them is shown.
         published: measured beside published scores.
-        figures: SVG files to embed, each with what it says.
+        figures: SVG files to embed, each with what it says and the panel that it is shown with.
         command: that redoes it; None: put together from the records.
     """
     from reports.environment import commands, environments
@@ -62,7 +65,7 @@ def page(
         "commands": [command] if command else commands(records),
         "data": plot_data(panels, records),
         "downloads": [_download(name, text) for name, text in files.items()],
-        "figures": [_figure(path, says) for path, says in figures],
+        "figures": [_figure(*figure) for figure in figures],
         "gate_figures": [gate for out in outs for gate in gate_figures(out)],
         "gate_tables": [_shortened(table) for out in outs for table in gate_tables(out)],
         "left_out": [],
@@ -122,9 +125,9 @@ def _download(name: str, text: str) -> dict[str, str]:
     return {"name": name, "link": link, "size": f"{len(raw) / 1000:,.0f} kB"}
 
 
-def _figure(path: Path, says: str) -> dict[str, str]:
+def _figure(path: Path, says: str, setting: int | None = None) -> dict[str, Any]:
     data = base64.b64encode(path.read_bytes()).decode()
-    return {"link": f"data:image/svg+xml;base64,{data}", "says": says, "name": path.stem}
+    return {"link": f"data:image/svg+xml;base64,{data}", "says": says, "name": path.stem, "setting": setting}
 
 
 def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:

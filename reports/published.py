@@ -36,6 +36,7 @@ PSCP_TRAINED_PARAMETERS = 5e8
 PSCP_EXTRA_INFERENCE_FLOPS = 10e12
 PSCP_PEAK_TRAINING_BYTES = 94e9
 PSCP_BETA = 1.0
+PPT_TRAINED_PARAMETERS = 1e7  # PPT's constant C (V-PETL Bench, Xin et al. 2024)
 
 
 def published_scores() -> pd.DataFrame:

@@ -46,6 +46,10 @@ _LATEX = {
 } | {mark: f"\\{mark}" for mark in "&%$#_{}"}
 
 
+LATEX_NEEDS = r"% \usepackage{booktabs,graphicx} in the preamble; then \input this file"
+"""What a document must load for `latex`'s tables."""
+
+
 def latex(table: Table) -> str:
     """A table with booktabs' rules, its notes below in small type; needs booktabs and graphicx."""
     layout = "".join("r" if head.numeric else "l" for head in table.header)

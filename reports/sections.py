@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.answers import answers
 from reports.cells import Table
 from reports.panels import Panel
 from reports.tables import tables
-from reports.words import answers, sentences
+from reports.words import sentences
 
 
 @dataclass(frozen=True)

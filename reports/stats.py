@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 Scores = NDArray[np.float64]
 Statistic = Callable[[Scores], NDArray[np.float64]]
@@ -113,7 +113,7 @@ def mean_interval(scores: ArrayLike, *, level: float = LEVEL) -> Interval | None
     if error is None:
         return None
     centre = float(_task_mean(as_scores(scores)))
-    half = float(stats.t.ppf((1 + level) / 2, error[1])) * error[0]
+    half = float(special.stdtrit(error[1], (1 + level) / 2)) * error[0]
     return Interval(centre - half, centre + half)
 
 
@@ -168,9 +168,9 @@ def bootstrap_interval(
     if kind == "percentile":
         low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         return Interval(float(low), float(high))
-    centre, seeds = float(statistic(array)), float(stats.hmean(seeds_per_task(array)))
+    centre, seeds = float(statistic(array)), float(1 / np.mean(1 / seeds_per_task(array)))
     spread = float(drawn.std(ddof=1)) * np.sqrt(seeds / (seeds - 1))
-    half = float(stats.t.ppf((1 + level) / 2, error[1]) * spread)
+    half = float(special.stdtrit(error[1], (1 + level) / 2) * spread)
     return Interval(centre - half, centre + half)
 
 
@@ -190,6 +190,8 @@ def average_rank(scores: ArrayLike) -> NDArray[np.float64] | None:
     Returns:
         (methods,); None if no seed and task has a score of every method.
     """
+    import pandas as pd
+
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 3:
         raise ValueError(f"scores have shape {array.shape}: expected (methods, seeds, tasks)")
@@ -197,7 +199,7 @@ def average_rank(scores: ArrayLike) -> NDArray[np.float64] | None:
     cells = cells[:, ~np.isnan(cells).any(axis=0)]
     if cells.size == 0:
         return None
-    averages: NDArray[np.float64] = stats.rankdata(-cells, axis=0).mean(axis=1)
+    averages: NDArray[np.float64] = pd.DataFrame(-cells).rank().mean(axis=1).to_numpy()
     return averages
 
 

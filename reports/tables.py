@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from reports.budget import budget
 from reports.cells import (
     NOTHING,
     SHORT_HEADS,
@@ -21,7 +22,6 @@ from reports.columns import Group
 from reports.indices import KNOWN
 from reports.notes import (
     absence_notes,
-    budget_notes,
     difference_notes,
     energy_notes,
     loss_notes,
@@ -53,7 +53,7 @@ _METHOD = Head("method", "The method and the hyper-parameters that are not at th
 
 def tables(panel: Panel, columns: Sequence[str] | None = None) -> list[Table]:
     """All tables of a panel: combined, scores, differences, and what was measured of costs."""
-    found = [main(panel, columns), accuracy(panel), differences(panel), *costs(panel)]
+    found = [main(panel, columns), accuracy(panel), differences(panel), *costs(panel), budget(panel)]
     return [table for table in found if table.rows]
 
 
@@ -98,7 +98,7 @@ def differences(panel: Panel) -> Table:
         Head(panel.by, "Where the two were compared.", numeric=False),
         _METHOD,
         Head(f"difference to {panel.baseline}", "Mean of the paired differences over the same seeds."),
-        Head("95% interval", "Of the difference; Student's t over seeds, tasks being fixed.", numeric=False),
+        Head("95% interval", "Of the difference; Student's t over seeds, tasks being fixed."),
         Head("p", "Two-sided sign-flip test of no difference."),
         Head("p (Holm)", "The same, corrected for the number of methods compared in this place."),
         Head(
@@ -148,14 +148,15 @@ def costs(panel: Panel) -> list[Table]:
         rows = [[Cell(method, method), *([Cell(place, place)] if several else [])] for method, place in pairs]
         figures = [name for name in panel.figures if KNOWN[name].group in groups]
         for name in figures:
-            _add_figure(panel, name, header, rows, interval=True, pairs=pairs)
+            # A count that only the task decides has no meaningful mean over tasks: its range is shown.
+            whole = panel.sums_up and KNOWN[name].group == "parameters"
+            _add_figure(panel, name, header, rows, interval=True, pairs=None if whole else pairs, each=whole)
         if figures:
             notes = [
                 _cost_note(panel),
                 *_footnotes(figures),
                 *(energy_notes(panel) if key == "energy" else []),
             ]
-            notes += budget_notes(panel) if key == "time" else []
             notes += absence_notes(panel, groups)
             found.append(_table(key, f"{_CAPTIONS[key]}, {panel.title}", header, rows, notes))
     return found
@@ -163,7 +164,10 @@ def costs(panel: Panel) -> list[Table]:
 
 def _cost_note(panel: Panel) -> str:
     over = "seeds and tasks" if panel.sums_up else "seeds"
-    return f"Means over {over}; in brackets the 95% interval where the figure varies. {ABSENT}: not measured."
+    return (
+        f"Means over {over} (counts that differ by task: from least to greatest); in brackets the 95% interval "
+        f"where the figure varies. {ABSENT}: not measured."
+    )
 
 
 def _footnotes(keys: Iterable[str]) -> list[str]:
@@ -183,13 +187,17 @@ def _add_figure(
     *,
     interval: bool,
     pairs: Sequence[tuple[str, str]] | None = None,
+    each: bool = False,
 ) -> None:
-    """Appends one figure's heading and cells; without pairs, a cell covers all of its method's columns."""
+    """Appends one figure's heading and cells.
+
+    Without pairs, a cell covers all of its method's columns: by their mean, or with `each` by their range.
+    """
     column = KNOWN[key]
     if pairs is not None:
         found = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
     else:
-        places = (OVERALL,) if panel.sums_up else panel.columns
+        places = (OVERALL,) if panel.sums_up and not each else panel.columns
         found = [[panel.costs.get((method, place), {}).get(key) for place in places] for method in panel.methods]
     known = [[estimate for estimate in some if estimate] for some in found]
     scale = scale_of(column, (estimate.mean for some in known for estimate in some))

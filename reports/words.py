@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from reports.cells import Cell, Head, Table
+from reports.budget import budget_sentence
 from reports.columns import GROUPS
 from reports.comparisons import ALPHA, paired_differences
-from reports.figures.pareto import front_keys, front_members
 from reports.indices import KNOWN
-from reports.notes import energy_notes, joined
-from reports.numerals import scale_of, written
+from reports.notes import absence_sentences, energy_notes, joined
 from reports.panels import Panel
-from reports.stats import mean_interval
-
-QUESTIONS = {
-    "stored_bytes": "per byte stored",
-    "stored_parameters": "per parameter stored",
-    "train_flops_per_example": "per FLOP of training",
-    "train_live_bytes": "per byte of training memory",
-    "train_step_ratio": "per second of training (interleaved)",
-    "infer_ratio": "per second of inference (interleaved)",
-    "train_energy_measured_joules": "per joule of training",
-}
-"""Costs that the summary answers for, each in the words of its question."""
+from reports.stats import Interval, mean, mean_interval
 
 EXPECTED = ("flops", "memory", "time", "energy", "effective")
 
@@ -35,13 +23,18 @@ class Leader:
     """The method of the highest mean, and those that the seeds cannot tell from it.
 
     Attributes:
-        close: methods whose difference to it has an interval that holds 0; the leader is not among them.
+        gaps: the other methods' mean scores less its own, with intervals at 95% for all together.
         untested: methods without enough common runs for an interval.
     """
 
     method: str
-    close: tuple[str, ...]
+    gaps: Mapping[str, tuple[float, Interval]]
     untested: tuple[str, ...]
+
+    @property
+    def close(self) -> tuple[str, ...]:
+        """Methods whose difference to it has an interval that holds 0; the leader is not among them."""
+        return tuple(method for method, (_, interval) in self.gaps.items() if interval.high >= 0)
 
 
 def leader(panel: Panel) -> Leader | None:
@@ -54,21 +47,42 @@ def leader(panel: Panel) -> Leader | None:
     if not ranked or panel.seeds < 2:
         return None
     best, others = ranked[0][1], [method for _, method in ranked[1:]]
-    close, untested = [], []
+    found: dict[str, tuple[float, Interval]] = {}
     for method in others:
-        gaps = paired_differences(panel.arrays[best], panel.arrays[method])
+        gaps = paired_differences(panel.arrays[method], panel.arrays[best])
         gaps = gaps if panel.sums_up else gaps[:, :1]
         interval = mean_interval(gaps, level=1 - ALPHA / len(others)) if np.isfinite(gaps).any() else None
-        if interval is None:
-            untested.append(method)
-        elif interval.low <= 0:
-            close.append(method)
-    return Leader(best, tuple(close), tuple(untested))
+        centre = mean(gaps)
+        if interval is not None and centre is not None:
+            found[method] = (centre, interval)
+    return Leader(best, found, tuple(method for method in others if method not in found))
 
 
 def sentences(panel: Panel) -> list[str]:
     """The panel in words, caveats included."""
-    return [_runs(panel), *_score_words(panel), *_missing(panel), *energy_notes(panel)]
+    return [
+        _runs(panel),
+        *_setting(panel),
+        *_score_words(panel),
+        *_missing(panel),
+        *absence_sentences(panel),
+        *energy_notes(panel),
+        budget_sentence(panel),
+    ]
+
+
+def _setting(panel: Panel) -> list[str]:
+    """What a run is, for who has not read the documentation."""
+    if panel.by != "task":
+        return []
+    kinds = (("data_seed", "the rows drawn"), ("model_seed", "the initial weights"))
+    differ = [words for key, words in kinds if panel.runs[key].nunique() > 1]
+    seeds = f" Seeds differ in {joined(differ)}." if differ else ""
+    rows = "all training rows" if panel.fixed["k"] == "all" else f"{panel.fixed['k']} training rows (K)"
+    return [
+        f"A run adapts the pretrained model {panel.fixed['model']} to one task with one method on {rows}; its score "
+        f"is of held-out test rows, higher is better.{seeds}"
+    ]
 
 
 def _runs(panel: Panel) -> str:
@@ -105,6 +119,14 @@ def _score_words(panel: Panel) -> list[str]:
     clear = [m for m in scored if m != found.method and m not in (*found.close, *found.untested)]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all these differences together).")
+    else:
+        words.append(f"So {panel.seeds} seeds tell no method from the best one: more of them are needed.")
+    sizes = [gap.detectable for gap in panel.contrasts[place].values() if gap.detectable is not None]
+    if sizes:
+        words.append(
+            f"A true difference to {panel.baseline} of {min(sizes):.3f} to {max(sizes):.3f}, by method, is what "
+            "so many seeds would find four times in five; smaller ones mostly stay hidden."
+        )
     if found.untested:
         words.append(f"Too few common runs to compare it with {joined(found.untested)}.")
     return words
@@ -118,47 +140,3 @@ def _missing(panel: Panel) -> list[str]:
     if "train_step_ratio" not in panel.figures:
         words.append("No fair time ratios here: run bench profile for them; train s alone compares nothing.")
     return words
-
-
-def answers(panel: Panel) -> Table:
-    """For each cost: the front, and the cheapest method that the seeds cannot tell from the best."""
-    heads = (
-        Head("best score ...", "The cost that a score is set against.", numeric=False),
-        Head(
-            "on the front, cheapest first",
-            "No other method has a higher mean score at no higher mean cost. Means alone: see the intervals.",
-            numeric=False,
-        ),
-        Head(
-            "cheapest whose gap to the best may be noise",
-            "Of the methods whose difference to the highest mean score has an interval that holds 0 "
-            "(95% for all methods together), the one of least cost.",
-            numeric=False,
-        ),
-        Head("its cost", "Mean over runs.", numeric=False),
-    )
-    place, found = panel.places[0], leader(panel)
-    rows: list[tuple[Cell, ...]] = []
-    for key, question in QUESTIONS.items():
-        if key == "stored_parameters" and "stored_bytes" in panel.figures:
-            continue
-        if key == "stored_bytes" and "stored_bytes" not in panel.figures:
-            continue
-        members = front_members(panel, key, place) if key in front_keys(panel) else []
-        if not members:
-            rows.append((Cell(question), Cell("not measured"), Cell("-"), Cell("-")))
-            continue
-        row = [Cell(question), Cell(", ".join(members))]
-        candidates = [found.method, *found.close] if found else []
-        costs = {m: panel.costs[m, place][key].mean for m in candidates if key in panel.costs.get((m, place), {})}
-        if costs:
-            cheapest = min(costs, key=lambda method: costs[method])
-            column, scale = KNOWN[key], scale_of(KNOWN[key], costs.values())
-            row += [
-                Cell(cheapest),
-                Cell(f"{written(column, costs[cheapest], scale)} {scale.unit or f'({column.label})'}"),
-            ]
-        else:
-            row += [Cell("no claim at one seed" if found is None else "-"), Cell("-")]
-        rows.append(tuple(row))
-    return Table("answers", f"What buys most, {panel.title}", heads, tuple(rows))

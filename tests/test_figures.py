@@ -134,5 +134,5 @@ def test_all_drawings_in_every_format(tmp_path: Path, panel: Panel) -> None:
 def test_markup_and_formulas_in_names_are_drawn_as_text(tmp_path: Path) -> None:
     found = records(methods=["full", r"a$\frac$<script>_b"], tasks=["x^$<"], seeds=2)
     runs = frame(found)
-    for path, _ in draw_all(found, panels(runs), runs, tmp_path, ["svg"]):
+    for path, *_ in draw_all(found, panels(runs), runs, tmp_path, ["svg"]):
         assert b"<script>" not in path.read_bytes()

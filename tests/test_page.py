@@ -98,8 +98,8 @@ def test_it_says_what_a_reader_must_know(plain: str) -> None:
         "of which 1 failed",
         "loss is not finite",
         "No energy was measured here",
-        "per byte stored",
-        "per joule of training",
+        "bytes stored",
+        "joules of training",
         "not measured",
         "bench compare",
         "made-up processor",
@@ -141,3 +141,11 @@ def test_figures_are_embedded(tmp_path: Path) -> None:
     images = [attributes for tag, attributes in Elements(text).tags if tag == "img"]
     assert len(images) == len(list((tmp_path / "figures").glob("*.svg")))
     assert all(image["alt"] for image in images)
+
+
+def test_each_setting_has_its_own_figures(tmp_path: Path) -> None:
+    write(records(methods=["full", "lora"], ks=[100, 500], seeds=2), tmp_path, formats=["html", "svg"])
+    found = Elements((tmp_path / "report.html").read_text())
+    settings = [attributes.get("data-setting") for tag, attributes in found.tags if tag == "figure"]
+    assert {"0", "1", None} == set(settings)  # score against K is of no single setting
+    assert settings.count("0") == settings.count("1")

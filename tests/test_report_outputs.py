@@ -20,7 +20,7 @@ from reports.cells import Table
 from reports.environment import commands
 from reports.frame import frame
 from reports.gather import check_one, read_profiles, side_by_side
-from reports.indices import PSCP, pscp_of
+from reports.indices import PPT, PSCP, ppt_of, pscp_of
 from reports.outputs import FORMATS, write, write_many
 from reports.panels import Panel, panels
 
@@ -42,7 +42,7 @@ def score(record: Record) -> float:
 
 def test_all_formats_are_written(tmp_path: Path) -> None:
     found = records(methods=["full", "lora"], tasks=["trec"], seeds=2)
-    paths = write(found, tmp_path, formats=FORMATS, columns=["train_flops", "pscp"])
+    paths = write(found, tmp_path, formats=FORMATS, columns=["train_flops", "pscp", "ppt"])
     names = {path.name for path in paths}
     assert {"report.md", "report.tex", "table.csv", "runs.csv", "report.json", "report.html"} <= names
     assert {"pareto-stored-bytes.svg", "pareto-stored-bytes.pdf", "pareto-stored-bytes.png"} <= names
@@ -170,6 +170,15 @@ def test_pscp_by_hand() -> None:
     assert by_method["full"] == pytest.approx(expected)  # the fewest FLOPs: no penalty for them
     assert by_method["lora"] < runs[runs["method"] == "lora"].iloc[0]["score"]
     assert PSCP.better is None
+
+
+def test_ppt_by_hand() -> None:
+    runs = frame(records(methods=["full", "head"], tasks=["trec"], seeds=1)).set_index("method")
+    found = ppt_of(runs)
+    assert found["head"] == runs["score"]["head"]  # trains nothing outside the head: no penalty
+    # full trains 22,565,376: exp(-log10(3.2565376)) = exp(-0.512756)
+    assert found["full"] == pytest.approx(runs["score"]["full"] * 0.598842, rel=1e-5)
+    assert PPT.better is None
 
 
 def test_the_command_to_redo_it() -> None:

@@ -13,6 +13,7 @@ from bench.config import Protocol
 from bench.errors import UserError
 from bench.store import Record
 from benchmarks.records import profile, records
+from reports.answers import answers
 from reports.cells import Table
 from reports.columns import BY_KEY
 from reports.estimates import by_column, estimate_of
@@ -22,7 +23,7 @@ from reports.outputs import show
 from reports.panels import OVERALL, Panel, panels
 from reports.render import latex, markdown
 from reports.tables import accuracy, costs, differences, main, tables
-from reports.words import answers, leader, sentences
+from reports.words import leader, sentences
 
 
 def panel(**settings: object) -> Panel:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from reports.figures.bars import (
     KEPT,
@@ -64,6 +64,14 @@ class Drawing:
     says: str
     draw: Callable[[Axes], Axes]
     height: float = 2.6
+
+
+class Drawn(NamedTuple):
+    """A figure's file, what it says, and the setting that it is of, by its place among the panels."""
+
+    path: Path
+    says: str
+    setting: int | None = None
 
 
 def drawings(panel: Panel, curves: pd.DataFrame) -> Iterator[Drawing]:
@@ -124,18 +132,18 @@ def slug(text: str) -> str:
 
 def draw_all(
     records: Sequence[Record], found: list[Panel], runs: pd.DataFrame, folder: Path, formats: Sequence[str]
-) -> list[tuple[Path, str]]:
-    """The figures of the first settings, each path with what the figure says."""
+) -> list[Drawn]:
+    """The figures of the first settings, and those over K, which are of no single one."""
     kinds: list[Format] = [kind for kind in ("svg", "pdf", "png") if kind in formats]
     seen = curves_of(records)
-    paths = []
-    for panel in found[:DRAWN_PANELS]:
+    drawn: list[Drawn] = []
+    for number, panel in enumerate(found[:DRAWN_PANELS]):
         own = folder / slug(panel.title) if len(found) > 1 else folder
         for drawing in drawings(panel, seen):
             says = f"{panel.title}: {drawing.says}" if len(found) > 1 else drawing.says
-            paths += [(path, says) for path in draw(drawing, own, kinds)]
+            drawn += [Drawn(path, says, number) for path in draw(drawing, own, kinds)]
     for panel in [panel for panel in panels(runs, by="k") if len(panel.columns) > 1][:DRAWN_PANELS]:
         drawing = size_drawing(panel)
         own = folder / slug(panel.title)
-        paths += [(path, drawing.says) for path in draw(drawing, own, kinds)]
-    return paths
+        drawn += [Drawn(path, drawing.says) for path in draw(drawing, own, kinds)]
+    return drawn

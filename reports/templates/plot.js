@@ -29,6 +29,7 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
   };
   const axisName = (key) => {
     const { label, unit } = data.figures[key];
+    if (key === "score") return `score: ${place().name}`;
     return !unit || label.split(" ").includes(unit) || unit === "1/s" ? label : `${label} (${unit})`;
   };
   const options = (select, pairs) => {

@@ -1,0 +1,1 @@
+"""The figures that tables and figures show, by subject; `reports.columns` puts them together."""
