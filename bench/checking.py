@@ -143,7 +143,7 @@ def _crash(bench: Workbench) -> str | None:
         bench.train(bench.adapted())
     except Exception as error:
         return (
-            f"it cannot be trained: {_described(error)}. No figure can be measured. If this architecture is "
+            f"it cannot be trained: {described(error)}. No figure can be measured. If this architecture is "
             "beyond the method, say why in unsupported(config); then its runs are refused with that reason"
         )
     return None
@@ -157,14 +157,14 @@ def _finding(promise: Callable[[Workbench], None], bench: Workbench, architectur
     except BrokenPromiseError as error:
         return Finding(architecture, promise.__name__, "broken", str(error))
     except Exception as error:  # an author's code may raise anything, and the line says what and where
-        return Finding(architecture, promise.__name__, "broken", f"it crashed: {_described(error)}")
+        return Finding(architecture, promise.__name__, "broken", f"it crashed: {described(error)}")
     return Finding(architecture, promise.__name__, "kept")
 
 
 _OURS = Path(__file__).resolve().parent
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """The exception in one line, and the innermost line of the author's own code that it passed through."""
     from methods.loading import said
 

@@ -95,10 +95,11 @@ class PeftMethod(Method):
             model = AutoModel.from_config(config)
             try:
                 self.adapt(model)
-            except ValueError as error:
-                return str(error).strip().splitlines()[0]
-            except (NotImplementedError, RuntimeError):
-                return None  # what looks at values cannot be tried without weights
+            except (ValueError, TypeError, RuntimeError) as error:
+                reason = str(error).strip().splitlines()[0]
+                # What looks at values cannot be tried without weights.
+                looks = isinstance(error, RuntimeError) and "meta" in reason
+                return None if looks else reason
         return None
 
     def adapt(self, model: PreTrainedModel) -> None:
@@ -111,6 +112,8 @@ class PeftMethod(Method):
             warnings.simplefilter("ignore")  # hints for users of peft itself
             tuner(model, config, adapter_name="default")
         nn.Module.to(model, home)
+        if not any(p.requires_grad and p.numel() for p in model.parameters()):
+            raise ValueError(f"{self.name} trains nothing as it is configured")
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
         """A part for each layer of peft, without what it shares with others; and the thawed biases."""
@@ -317,6 +320,8 @@ def _listed(value: Any, hint: Any) -> Any:
     """The reverse: `query+value` is a list of modules; any other text (a regular expression) stays."""
     if isinstance(value, tuple):
         return list(value)
+    if value is None and get_origin(hint) is list:
+        return []
     lists = list[str] in (hint, *get_args(hint))
     if lists and isinstance(value, str) and re.fullmatch(r"[\w.]+(\+[\w.]+)*", value):
         return value.split("+")
