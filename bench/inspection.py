@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from bench.checking import described
 from bench.classifier import shaped_classifier
 from bench.config import Frozen, HeadKind
-from bench.errors import UserError
+from bench.errors import UserError, described
 from bench.loop import loss_of
 from bench.meters.flops import Batch, CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
 from bench.meters.parameters import count_parameters, safetensors_bytes
@@ -77,7 +76,7 @@ def inspect(
         raise UserError(f"--tokens {tokens} is more than the {most} positions of {model}")
     rows = []
     for method in methods:
-        row = _inspect(method.method, _Asked(config, head or usual, outputs, (batch, tokens)))
+        row = _inspect(method, _Asked(config, head or usual, outputs, (batch, tokens)))
         rows.append(Inspection(method=method.spec.label, **row))
     return rows
 
@@ -92,9 +91,9 @@ class _Asked:
     shape: Shape
 
 
-def _inspect(method: Method, asked: _Asked) -> dict[str, Any]:
+def _inspect(resolved: ResolvedMethod, asked: _Asked) -> dict[str, Any]:
     """The figures of one method; from shapes if they are enough, else from a model of random weights."""
-    reason = method.unsupported(asked.config)
+    reason, method = resolved.refusal(asked.config), resolved.method
     if reason is not None:
         return {"reason": reason}
     found, error = _counted(method, asked, "meta")
