@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.config import HeadKind
+from bench.errors import described
 
 if TYPE_CHECKING:
     from bench.workbench import Workbench
@@ -62,6 +61,11 @@ ARCHITECTURES: dict[str, Bench] = {
     "qwen3": Bench({"head_dim": 8, **_GROUPED}, "last"),
 }
 """transformers' `model_type` -> what it is checked on."""
+
+
+CRASHED_REFUSAL = (
+    "unsupported() raised, and every comparison asks it before its runs: return the reason as a text, or None."
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,11 @@ def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) ->
     from bench.contract import CHECKS
 
     for architecture in architectures:
-        reason = method.unsupported(small_config(architecture))
+        try:
+            reason = method.unsupported(small_config(architecture))
+        except Exception as error:  # an author's code may raise anything, and the line says what and where
+            yield Finding(architecture, "unsupported", "broken", f"{CRASHED_REFUSAL} {described(error)}")
+            continue
         if reason is not None:
             yield Finding(architecture, "adapt", "refused", reason)
             continue
@@ -143,7 +151,7 @@ def _crash(bench: Workbench) -> str | None:
         bench.train(bench.adapted())
     except Exception as error:
         return (
-            f"it cannot be trained: {_described(error)}. No figure can be measured. If this architecture is "
+            f"it cannot be trained: {described(error)}. No figure can be measured. If this architecture is "
             "beyond the method, say why in unsupported(config); then its runs are refused with that reason"
         )
     return None
@@ -157,22 +165,8 @@ def _finding(promise: Callable[[Workbench], None], bench: Workbench, architectur
     except BrokenPromiseError as error:
         return Finding(architecture, promise.__name__, "broken", str(error))
     except Exception as error:  # an author's code may raise anything, and the line says what and where
-        return Finding(architecture, promise.__name__, "broken", f"it crashed: {_described(error)}")
+        return Finding(architecture, promise.__name__, "broken", f"it crashed: {described(error)}")
     return Finding(architecture, promise.__name__, "kept")
-
-
-_OURS = Path(__file__).resolve().parent
-
-
-def _described(error: BaseException) -> str:
-    """The exception in one line, and the innermost line of the author's own code that it passed through."""
-    from methods.loading import said
-
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame for frame in frames if "site-packages" not in frame.filename and _OURS not in Path(frame.filename).parents
-    ]
-    return f"{said(error)} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said(error)
 
 
 def broken_promises(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -126,12 +126,14 @@ def load_classifier(backbone: Backbone, *, outputs: int, head: HeadKind, seed: i
     return Pooled(model, outputs=outputs, pooling=head, seed=seed, missing=missing)
 
 
-def shaped_classifier(config: PretrainedConfig, *, outputs: int, head: HeadKind) -> Classifier:
-    """A classifier of shapes alone, on `meta`: for counting without weights."""
+def shaped_classifier(
+    config: PretrainedConfig, *, outputs: int, head: HeadKind, device: Literal["meta", "cpu"] = "meta"
+) -> Classifier:
+    """A classifier for counting: of shapes alone on `meta`, of random weights on the CPU."""
     from transformers import AutoModel, AutoModelForSequenceClassification
 
     auto: Any = AutoModelForSequenceClassification if head == "native" else AutoModel
-    with torch.device("meta"):
+    with torch.device(device):
         try:
             cls = auto._model_mapping[type(config)]
         except KeyError as error:

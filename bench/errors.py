@@ -1,5 +1,24 @@
-"""Errors that end the command with one line for the user."""
+"""Errors that end the command with one line for the user, and errors of others as one line."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
 
 
 class UserError(Exception):
     """One line that names the culprit and the remedy; the command line prints it and exits with 2."""
+
+
+_OURS = Path(__file__).resolve().parent
+
+
+def described(error: BaseException) -> str:
+    """The exception in one line, and the innermost line of the author's own code that it passed through."""
+    from methods.loading import said
+
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if "site-packages" not in frame.filename and _OURS not in Path(frame.filename).parents
+    ]
+    return f"{said(error)} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said(error)

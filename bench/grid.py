@@ -104,7 +104,7 @@ def plan(request: Request) -> Plan:
             zip(request.data_seeds, request.model_seeds, strict=True), request.ks, tasks, unique(methods)
         )
     ]
-    reasons = {method.spec.label: method.method.unsupported(config) for method in methods}
+    reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
     return Plan(runs, refused, request.measures)
 

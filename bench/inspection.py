@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from bench.classifier import shaped_classifier
 from bench.config import Frozen, HeadKind
-from bench.errors import UserError
+from bench.errors import UserError, described
 from bench.loop import loss_of
-from bench.meters.flops import Batch, CountMismatchError, UncountedAttentionError, count_flops
+from bench.meters.flops import Batch, CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
 from bench.meters.parameters import count_parameters, safetensors_bytes
-from bench.meters.run_flops import token_batch
+from bench.meters.run_flops import Shape, token_batch
 from bench.models import SHIPPED, find
 from bench.reach import hub_in_reach
 from bench.registry import ResolvedMethod
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from methods.base import Classifier, Method
+
+MISCOUNTED = (UncountedAttentionError, CountMismatchError)
+"""What running for real would not mend."""
 
 
 class Inspection(Frozen):
@@ -70,53 +76,93 @@ def inspect(
         raise UserError(f"--tokens {tokens} is more than the {most} positions of {model}")
     rows = []
     for method in methods:
-        inputs = token_batch((batch, tokens), device="meta")
-        row = _inspect(method.method, config, head or usual, outputs, inputs)
+        row = _inspect(method, _Asked(config, head or usual, outputs, (batch, tokens)))
         rows.append(Inspection(method=method.spec.label, **row))
     return rows
 
 
-def _inspect(method: Method, config: PretrainedConfig, head: HeadKind, outputs: int, batch: Batch) -> dict[str, Any]:
-    reason = method.unsupported(config)
+@dataclass(frozen=True)
+class _Asked:
+    """What methods are counted on: the model, and the batch's shape."""
+
+    config: PretrainedConfig
+    head: HeadKind
+    outputs: int
+    shape: Shape
+
+
+def _inspect(resolved: ResolvedMethod, asked: _Asked) -> dict[str, Any]:
+    """The figures of one method; from shapes if they are enough, else from a model of random weights."""
+    reason, method = resolved.refusal(asked.config), resolved.method
     if reason is not None:
         return {"reason": reason}
-    fresh = shaped_classifier(config, outputs=outputs, head=head)
-    before = count_parameters(fresh, head=fresh.head_parameters().values())
-    labels = torch.zeros(2, dtype=torch.long) if outputs > 1 else torch.zeros(2)
-    with torch.device("meta"):
-        classifier = adapt(fresh, method, labels=labels, seed=0)
-    trained = count_parameters(classifier, head=classifier.head_parameters().values())
-    targets = torch.zeros(len(next(iter(batch.values()))), dtype=labels.dtype)
+    found, error = _counted(method, asked, "meta")
+    if error is None or isinstance(error, MISCOUNTED):
+        return found
+    most = _half_of_memory()
+    size = 4 * found["backbone_parameters"]
+    if size > most:
+        room = f"{size / 1e9:.1f} GB of weights are more than half of this machine's memory"
+        return {**found, "reason": f"it cannot be counted from shapes ({described(error)}), and {room}"}
+    return _counted(method, asked, "cpu")[0]
+
+
+def _counted(method: Method, asked: _Asked, device: Literal["meta", "cpu"]) -> tuple[dict[str, Any], Exception | None]:
+    """The figures that can be had on a device, with the reason for those that cannot, and what went wrong."""
+    fresh = shaped_classifier(asked.config, outputs=asked.outputs, head=asked.head, device=device)
     found: dict[str, Any] = {
-        "trained_parameters": trained.trained_parameters,
-        "head_parameters": trained.trained_head_parameters,
-        "backbone_parameters": before.backbone_parameters,
+        "backbone_parameters": count_parameters(fresh, head=fresh.head_parameters().values()).backbone_parameters
     }
-    operators: set[str] = set()
+    labels = torch.zeros(2, dtype=torch.long) if asked.outputs > 1 else torch.zeros(2)
+    targets = torch.zeros(asked.shape[0], dtype=labels.dtype)
+    batch = token_batch(asked.shape, device=device)
     try:
-        step = count_flops(classifier, batch, loss_fn=lambda logits: loss_of(logits, targets))
-        _eject(method, classifier)
-        forward = count_flops(classifier.eval(), batch, loss_fn=None)
-        operators = {*step.unsupported_operators, *forward.unsupported_operators}
-        found |= {"train_step_flops": step.train_step_flops, "forward_flops": forward.forward_flops}
-        if step.train_step_flops is None:
-            found["reason"] = step.reason
-    except (UncountedAttentionError, CountMismatchError) as error:
-        found["reason"] = str(error)
-        _eject(method, classifier)
+        with torch.device(device):
+            classifier = adapt(fresh, method, labels=labels, seed=0)
+        found |= _trained(classifier)
+        step = _flops(classifier, batch, lambda logits: loss_of(logits, targets))
+        with torch.device(device):
+            method.eject(classifier.backbone)
+        found |= _stored(classifier)
+        forward = _flops(classifier.eval(), batch, None)
+    except Exception as error:  # an author's code may raise anything, and the reason says what and where
+        return {**found, "reason": f"it cannot be counted: {described(error)}"}, error
+    failed = next((count for count in (step, forward) if isinstance(count, Exception)), None)
+    if not isinstance(step, Exception):
+        found |= {"train_step_flops": step.train_step_flops, "reason": step.reason}
+    if not isinstance(forward, Exception):
+        found["forward_flops"] = forward.forward_flops
+    operators = [count.unsupported_operators for count in (step, forward) if not isinstance(count, Exception)]
+    found["unsupported_operators"] = tuple(sorted({name for names in operators for name in names}))
+    if failed is not None:
+        found["reason"] = f"FLOPs: {described(failed)}"
+    return found, failed
+
+
+def _trained(classifier: Classifier) -> dict[str, int]:
+    counts = count_parameters(classifier, head=classifier.head_parameters().values())
+    return {"trained_parameters": counts.trained_parameters, "head_parameters": counts.trained_head_parameters}
+
+
+def _stored(classifier: Classifier) -> dict[str, int]:
     stored = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
-    head_names = set(classifier.head_parameters())
-    found |= {
-        "unsupported_operators": tuple(sorted(operators)),
-        "stored_parameters": sum(p.numel() for name, p in stored.items() if name not in head_names),
-        "stored_bytes": safetensors_bytes(stored),
-    }
-    return found
+    head = classifier.head_parameters()
+    own = sum(p.numel() for name, p in stored.items() if name not in head)
+    return {"stored_parameters": own, "stored_bytes": safetensors_bytes(stored)}
 
 
-def _eject(method: Method, classifier: Classifier) -> None:
-    with torch.device("meta"):
-        method.eject(classifier.backbone)
+def _flops(classifier: Classifier, batch: Batch, loss_fn: LossFn | None) -> Flops | Exception:
+    try:
+        return count_flops(classifier, batch, loss_fn=loss_fn)
+    except Exception as error:  # the counts of parameters are worth having without it
+        return error
+
+
+def _half_of_memory() -> float:
+    """Half of this machine's physical memory, in bytes; infinite where the system does not tell."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
 def config_of(model: str) -> tuple[PretrainedConfig, HeadKind]:

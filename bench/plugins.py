@@ -76,7 +76,8 @@ def from_peft(name: str) -> tuple[type[Method], str]:
     Raises:
         UserError: peft is not installed, has no such type, or cannot inject it.
     """
-    from methods.peft_bridge import PREFIX, kinds, method_class
+    from methods.peft_bridge import method_class
+    from methods.peft_types import PREFIX, kinds
 
     kind = name.removeprefix(PREFIX)
     try:
@@ -97,7 +98,7 @@ def from_peft_file(name: str) -> tuple[str, dict[str, Any]]:
     Raises:
         UserError: it is no configuration of peft, or sets what cannot be set here.
     """
-    from methods.peft_bridge import PREFIX, read_config
+    from methods.peft_types import PREFIX, read_config
 
     try:
         kind, values = read_config(Path(name).expanduser())

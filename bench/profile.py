@@ -56,7 +56,10 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
         **bench.inference(supported, 1, ("infer_single",)),
     }
     rows = {
-        label: ProfileRow(**{name: found[label] for name, found in timings.items() if label in found})
+        label: ProfileRow(
+            **{name: found[label] for name, found in timings.items() if label in found},
+            unmerged=bench.unmerged.get(label),
+        )
         for label in supported
     }
     return Profile(
@@ -89,6 +92,8 @@ class Workbench:
         self._backbone, self._shape, self._protocol, self._device = backbone, shape, protocol, device
         self._head: HeadKind = shape.head or backbone.head
         self.bare = self._fresh().to(device).eval()
+        self.unmerged: dict[str, str] = {}
+        """Method -> why it could not be merged, once inference was asked for merged."""
         self._shared = dict(self.bare.named_parameters())
 
     def training(self, methods: dict[str, Method]) -> tuple[dict[str, Step], str]:
@@ -149,7 +154,10 @@ class Workbench:
                 classifier = self._adapted(method)
                 method.eject(classifier.backbone)
                 if merged:
-                    method.merge(classifier.backbone)
+                    stays = method.merge(classifier.backbone)
+                    if stays is not None:
+                        self.unmerged[label] = stays
+                        continue
                 steps[f"{name} {label}"] = self._pass(classifier, rows)
         timed = _timed(steps, BARE, self._shape, self._device)
         return {

@@ -213,6 +213,8 @@ class ProfileRow(Stored):
     infer: Timing | None = None
     infer_merged: Timing | None = None
     infer_single: Timing | None = None
+    unmerged: str | None = None
+    """What merge() should have folded and could not, and why; then `infer_merged` is absent."""
 
 
 class Profile(Stored):

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bench import plugins
 from bench.config import MethodSpec
-from bench.errors import UserError
+from bench.errors import UserError, described
 from methods import BUILT_IN, VARIANTS
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from methods.base import Method
 
 GROUP = "tunebench.methods"
@@ -28,6 +30,18 @@ class ResolvedMethod:
 
     method: Method
     spec: MethodSpec
+
+    def refusal(self, config: PretrainedConfig) -> str | None:
+        """Why a model of this configuration cannot be adapted; None if it can.
+
+        Raises:
+            UserError: the method's own code raised in place of telling.
+        """
+        try:
+            return self.method.unsupported(config)
+        except Exception as error:
+            line = f"{self.spec.label}: unsupported() raised {described(error)}"
+            raise UserError(f"{line}; it is to return the reason as a text, or None") from error
 
 
 def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None = None) -> ResolvedMethod:
@@ -71,6 +85,8 @@ def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{cls.name}: {error}") from error
+    except Exception as error:  # an author's own checks may raise anything
+        raise UserError(f"{cls.name} cannot be made: {described(error)}") from error
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:

@@ -138,8 +138,13 @@ class Method(ABC):
     def eject(self, model: PreTrainedModel) -> None:  # noqa: B027 - an optional hook
         """Drops what training alone needed. The logits do not change."""
 
-    def merge(self, model: PreTrainedModel) -> None:  # noqa: B027 - an optional hook
-        """Folds what can be folded into the backbone's own weights. The logits do not change."""
+    def merge(self, model: PreTrainedModel) -> str | None:
+        """Folds what can be folded into the backbone's own weights. The logits do not change.
+
+        Returns:
+            What should have been folded and could not be, and why; None if there is no such thing.
+        """
+        return None
 
     def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:
         """Runs once before training; returns the classifier to train, by default the one given.

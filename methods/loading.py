@@ -44,7 +44,8 @@ def file_digest(path: Path) -> str:
 
 def said(error: BaseException) -> str:
     """An exception as one line: its type and the first line of what it says."""
-    lines = str(error).strip().splitlines()
+    words = error.msg if isinstance(error, SyntaxError) else str(error)  # the rest of it is the place
+    lines = words.strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -44,7 +44,7 @@ class Architecture:
 
 
 _PRE_NORM = "its layers have their norms before the blocks, so none reads the feed-forward block's output"
-_FUSED = "query, key and value are one fused projection (peft:lora adapts it as a whole)"
+_FUSED = "query, key and value are one fused projection (peft:lora with target_modules adapts it as a whole)"
 _CONV1D = "its projections are of transformers' class Conv1D, not linear layers (peft:lora handles them)"
 _SHARED = "all layers are one, run again and again, so a gate would take several values in one forward pass"
 _RELATIVE = "its projections of query and key serve the relative positions too, which belong to no example"

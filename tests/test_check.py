@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.checking import ARCHITECTURES, broken_promises, check
+from bench.checking import ARCHITECTURES, broken_promises, check, small_config
 from bench.contract import CHECKS
 from bench.errors import UserError
 from bench.registry import resolve_method
@@ -78,7 +78,12 @@ WRONG_AT_THE_DOOR = {
         r"wrong\.py does not import: ZeroDivisionError: division by zero \(line ",
     ),
     "exits on import": ("raise SystemExit('bye')", r"wrong\.py does not import: SystemExit: bye \(line 1\)"),
-    "no Python": ("def x(:", r"wrong\.py does not import: SyntaxError.*\(line 1\)"),
+    "no Python": ("def x(:", r"wrong\.py does not import: SyntaxError: invalid syntax \(line 1\)"),
+    "a constructor that raises": (
+        ADAPT.replace("    def adapt", "    def __post_init__(self):\n        raise KeyError('rank')\n    def adapt")
+        + "pass",
+        r"wrong cannot be made: KeyError: 'rank' \(wrong\.py, line 28\)",
+    ),
     "built-in name": (ADAPT.replace('"wrong"', '"lora"') + "pass", "'lora', which is built in"),
     "a variant's name": (ADAPT.replace('"wrong"', '"unipelt-ap"') + "pass", "'unipelt-ap', which is built in"),
     "name with a bracket": (ADAPT.replace('"wrong"', '"wr[ong]"') + "pass", "cannot be written on the command line"),
@@ -108,6 +113,16 @@ def test_what_is_no_method_does_not_get_in(kind: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says) as caught:
         resolve_method(written(tmp_path, source))
     assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_that_raises_breaks_the_method_and_stops_nothing_else(tmp_path: Path) -> None:
+    source = ADAPT + "pass\n    def unsupported(self, config):\n        return config.no_such_field"
+    resolved = resolve_method(written(tmp_path, source))
+    (finding,) = check(resolved.method, {"bert": ARCHITECTURES["bert"]})
+    assert (finding.check, finding.status) == ("unsupported", "broken")
+    assert "has no attribute 'no_such_field' (wrong.py, line 30)" in finding.says
+    with pytest.raises(UserError, match=r"wrong: unsupported\(\) raised AttributeError: .* \(wrong\.py, line 30\)"):
+        resolved.refusal(small_config("bert"))
 
 
 def test_a_good_method_keeps_every_promise() -> None:

@@ -138,6 +138,18 @@ def test_what_a_method_cannot_do_is_left_out(tmp_path: Path) -> None:
     assert list(made("head", f"{path}:Odd").rows) == ["head"]
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft's
+def test_what_cannot_be_merged_has_no_merged_figure_and_says_why() -> None:
+    rows = made("head", "peft:lily[r=2]").rows
+    assert rows["head"].infer_merged is not None
+    assert rows["head"].unmerged is None
+    row = rows["peft:lily[r=2]"]
+    assert row.infer is not None
+    assert row.infer_merged is None
+    assert row.unmerged is not None
+    assert row.unmerged.startswith("peft cannot merge encoder.layer.0.attention.self.query and ")
+
+
 def test_the_command_and_the_child_write_the_same_form(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

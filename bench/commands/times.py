@@ -81,6 +81,9 @@ def _show(profile: Profile) -> None:
         table.add_row(Text(label), *map(Text, cells))
     console = Console()
     console.print(table)
+    for row in profile.rows.values():
+        if row.unmerged:
+            console.print(Text(f"Not merged: {row.unmerged}."))
     console.print(
         Text(
             f"Ratios: median over rounds, in brackets the 95% bootstrap interval. Training: over "

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -32,6 +33,9 @@ Batch = Mapping[str, Any]
 LossFn = Callable[[Any], Tensor]
 
 aten = torch.ops.aten
+
+LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
+"""What tensors without values raise where a model reads values."""
 
 TOLERANCE = 1e-3  # the two forward counts may differ by this share
 
@@ -86,19 +90,26 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
 
     Args:
         model: on any device, `meta` included; neither it nor its gradients change.
-        batch: keyword arguments of the model; tensors' values are not read.
+        batch: keyword arguments of the model, on its device.
         loss_fn: turns the model's output into a scalar; None counts the forward pass alone.
+
+    Values are not read, unless the model itself looks at them while it computes: then it really runs.
 
     Raises:
         UncountedAttentionError: attention ran in an operator without a formula.
         CountMismatchError: fvcore's forward count is another than FlopCounterMode's.
-        torch._subclasses.fake_tensor.DataDependentOutputException: the model looks at values to
-            decide what to compute, so that its FLOPs are not a function of shapes.
+        RuntimeError: it looks at values and has none (`meta`).
     """
-    shaped = Shaped(model)
-    forward, seen = shaped.forward(batch)
+    stand_ins = True
+    try:
+        shaped = Shaped(model)
+        forward, seen = shaped.forward(batch)
+    except LOOKS_AT_VALUES:
+        stand_ins = False
+        shaped = Shaped(model, stand_ins=False)
+        forward, seen = shaped.forward(batch)
     reasons = []
-    traced = _traced(model, batch)
+    traced = _traced(model, batch, stand_ins=stand_ins)
     if isinstance(traced, str):
         reasons.append(traced)
         uncounted = seen
@@ -191,17 +202,18 @@ class _Seen(TorchDispatchMode):
         return _without_attention(arithmetic(self._names))
 
 
-def _traced(model: nn.Module, batch: Batch) -> tuple[int, tuple[str, ...]] | str:
+def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> tuple[int, tuple[str, ...]] | str:
     """Gives fvcore's multiply-adds and left-out operators, or says why there are none."""
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     others = {name: value for name, value in batch.items() if name not in tensors}
     by_order = _ByOrder(model, tuple(tensors), others)
-    inputs = tuple(on_meta(tensor) for tensor in tensors.values())
+    inputs = tuple(on_meta(tensor) if stand_ins else tensor for tensor in tensors.values())
+    apart = Swap(model, on_meta).swapped() if stand_ins else untouched(model)
     try:
-        with Swap(model, on_meta).swapped(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        with apart, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             multiplied, uncounted = multiply_adds(by_order, inputs)
     except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
-        line = (str(error).strip().splitlines() or [""])[0]
+        line = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
         return f"fvcore could not trace the forward pass: {type(error).__name__}: {line}"
     opaque = [name for name in uncounted if name.startswith("python:")]
     if opaque:
