@@ -9,8 +9,9 @@ import torch
 
 from bench.config import Job, Measures
 from bench.errors import UserError
-from bench.gating.compaction import compact, load, make_plan, record_of
-from bench.gating.study import trained_setting
+from bench.gating.compaction import compact, record_of
+from bench.gating.deployment import load, make_plan
+from bench.gating.trained import trained_setting
 from bench.store import Record, record_path, weights_path
 from bench.worker import work
 from tests.conftest import tiny_spec

@@ -124,7 +124,7 @@ def ablation_bars(rows: pd.DataFrame, place: str, ax: Axes) -> Axes:
 def active_curves(study: Study, ax: Axes) -> Axes:
     """active(tau) over the stored parameters, mean over seeds with their range, by variant and task."""
     styles = ("-", "--", ":", "-.")
-    for number, (label, runs) in enumerate(sorted(study.ablations().items())):
+    for number, (label, runs) in enumerate(sorted(study.variants().items())):
         for style, task in zip(styles, study.tasks, strict=False):
             curves = [
                 [(tau, count / record.result.stored_parameters) for tau, count in record.result.effective.active_curve]
