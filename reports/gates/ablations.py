@@ -26,7 +26,8 @@ def interventions(study: Study) -> GateTable | None:
         "Score of the trained model with other gate values in place of the learned ones, without retraining, on the drawn "
         "test rows, paired with learned over seeds and tasks (its interval takes the rows as given); and the change of the "
         "loss, paired over examples and seeds (its interval takes both as samples). A model is trained together with its "
-        "gates, so a fall shows that they are relied on, not that gating was worth training."
+        "gates, so a fall shows that they are relied on, not that gating was worth training. p_adjusted is Holm's over "
+        "sign-flip tests of the score: over n pairs none is below 2 / 2^n, so few seeds on one task can show nothing by it."
     )
     table = _compared(study, "interventions", says, _by_name(scores), LEARNED)
     if table is None:

@@ -52,7 +52,7 @@ def effective_counts(study: Study) -> GateTable | None:
         "head: means over seeds with 95% t intervals, cut to what is possible. verified is what was left after parts "
         f"were really removed within {within} of the dev score; that other sets of parts would do is not ruled out."
     )
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).astype({"runs": "Int64"})
     return GateTable("effective", _at(study, says), frame[frame["mean"].notna()])
 
 
@@ -61,7 +61,8 @@ def idle_figures(study: Study) -> GateTable | None:
     import pandas as pd
 
     rows = [
-        {"method": label, "task": task, "figure": name} | _estimate([one.idle.get(name) for one in effective])
+        {"method": label, "task": task, "figure": name}
+        | _estimate([one.idle.get(name) for one in effective], low=0, high=1 if name.endswith("_share") else np.inf)
         for label, task, _, effective in _groups(study)
         for name in sorted(set().union(*(one.idle for one in effective)))
     ]

@@ -62,11 +62,11 @@ class Study:
         """Which runs these are, in one sentence."""
         asked = self.runs[0].asked
         size = "all" if asked.k is None else asked.k
-        return f"{self.method}, {asked.model.name}, K={size}, {', '.join(self.tasks)}; {self._varied()}."
+        return f"Runs: {self.method}, {asked.model.name}, K={size}, {', '.join(self.tasks)}; {self._varied()}."
 
     def _varied(self) -> str:
         if self.seeds == 1:
-            return "one seed: no interval and no verdict"
+            return "one seed"
         names = {(r.asked.data_seed, r.asked.model_seed) for r in self.runs}
         data, model = (len(set(column)) for column in zip(*names, strict=True))
         if data == 1:

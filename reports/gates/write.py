@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.figures.style import figure, paper
+from reports.figures.style import COLUMN_INCHES, figure, paper
 from reports.gates import figures
 from reports.gates.frames import Study
 from reports.gates.table import GateTable
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PNG_DPI = 300
+PAGE_INCHES = 6.9
+"""Width of a figure across both columns."""
 WRITTEN = ".written"
 """Lists the files of the last study."""
 
 
 @dataclass(frozen=True)
 class GateFigure:
-    """A figure: its file's name, what it shows and does not show, what draws it, its height in inches."""
+    """A figure: its file's name, what it shows and does not show, what draws it, its size in inches."""
 
     name: str
     says: str
     draw: Callable[[Axes], object]
     height: float = 2.2
+    width: float = COLUMN_INCHES
 
     @property
     def file(self) -> str:
@@ -94,7 +97,11 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
     yield GateFigure("distributions", says, partial(figures.distributions, study))
     if "variance" in tables:
         rows = tables["variance"].rows
-        yield GateFigure("variance_bars", tables["variance"].says, partial(figures.variance_bars, rows), 2.9)
+        says = (
+            f"{tables['variance'].says} Segments under {figures.LABELLED_SHARE} carry no interval here, variance.md has all; "
+            "a bar longer than 1 means that length hid differences."
+        )
+        yield GateFigure("variance_bars", says, partial(figures.variance_bars, rows), 2.9, PAGE_INCHES)
     for name in ("interventions", "retrained"):
         if name not in tables:
             continue
@@ -114,6 +121,7 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
             "active_curves",
             f"{says} It rests on the gates' arbitrary scale.",
             partial(figures.active_curves, study),
+            3.0,
         )
     for effect in ("contribution", "loss_change"):
         for task in study.tasks:
@@ -127,7 +135,7 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
 def _draw(folder: Path, item: GateFigure, study: Study) -> list[Path]:
     """One figure in both formats, and its sentence beside it."""
     with paper():
-        drawn, ax = figure(height=item.height)
+        drawn, ax = figure(height=item.height, width=item.width)
         item.draw(ax)
         paths = []
         for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
@@ -142,7 +150,7 @@ def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure]) ->
     lines = [
         f"# Gates of {study.method}",
         "",
-        study.about[0].upper() + study.about[1:],
+        study.about,
         f"{len(study.runs)} runs; at most {study.examples} test rows of each, drawn with seed 0, the same in all runs of "
         "a task.",
     ]
@@ -171,8 +179,12 @@ def _rows(table: GateTable, *, most: int = MOST_ROWS) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    import pandas as pd
+
+    if pd.isna(value):
         return ""
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
     return str(value).replace("|", "\\|")
