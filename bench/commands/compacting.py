@@ -39,9 +39,9 @@ def compact(
     for name, old, new, form in rows:
         cells = ["-" if value is None else form.format(value) for value in (old, new)]
         print(f"  {name:<18} {cells[0]:>16} -> {cells[1]}")
-    old, new = found.before_time, found.after_time
-    print(f"  {f'ms of 1 x {tokens}':<18} {old.p50_ms:>16.2f} -> {new.p50_ms:.2f}")
-    wide = " (wide: measure again on a quieter machine)" if new.wide else ""
-    print(f"  time after / before {new.ratio:.3f} [{new.low:.3f}, {new.high:.3f}]{wide}")
+    time = found.after_time
+    print(f"  {f'ms of 1 x {tokens}':<18} {found.before_time.p50_ms:>16.2f} -> {time.p50_ms:.2f}")
+    wide = " (wide: measure again on a quieter machine)" if time.wide else ""
+    print(f"  time after / before {time.ratio:.3f} [{time.low:.3f}, {time.high:.3f}]{wide}")
     print(f"  largest change of a dev logit {found.largest_change:.2e}")
     print(f"written: {folder}; load it with bench.gating.deployment.load")

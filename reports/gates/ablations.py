@@ -53,7 +53,8 @@ def loss_changes(study: Study) -> pd.DataFrame:
             rows.append(
                 {"task": task, "gates": name, "loss_change": float(change.mean()), "loss_low": low, "loss_high": high}
             )
-    return pd.DataFrame(rows)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
 
 
 def retrained(study: Study) -> GateTable | None:
