@@ -14,8 +14,9 @@ def paired_interval(differences: NDArray[np.float64], *, level: float = LEVEL) -
 
     The variance of the mean is that of the runs' means over their number, plus that of the examples' means
     over theirs (two-way crossed, Cornfield and Tukey, Annals of Mathematical Statistics 27, 1956); degrees of
-    freedom by Satterthwaite. What runs and examples do together counts twice, so that it is wide rather than
-    narrow: with planted runs, examples and noise, 95% intervals covered 95 to 99% at 2, 3 and 5 runs.
+    freedom by Satterthwaite. What runs and examples do together counts twice. Measured with planted runs,
+    60 examples and noise, four mixtures of them, 3000 draws each: 95% intervals cover 92 to 98% at 2 runs, 93 to
+    98% at 3, 94 to 98% at 5.
 
     Args:
         differences: (runs, examples), with less without.
