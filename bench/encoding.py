@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def only(self, rows: np.ndarray) -> Encoded:
+        """The examples of these rows, (rows,), in their order."""
+        return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
 
 
 class Batch(NamedTuple):

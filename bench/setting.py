@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from typing import Protocol as TypingProtocol
+from typing import Any
 
 import torch
 
@@ -23,24 +22,6 @@ from bench.registry import method_of
 from bench.task_registry import resolve_task
 from methods.base import Classifier, Method, freeze
 from tasks import Task, score
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-class Labelled(TypingProtocol):
-    """Rows with labels and lengths: encoded ones, or some of them."""
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """(rows,)."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(rows,), in tokens."""
-
-    def __len__(self) -> int:
-        """How many rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +62,7 @@ class Setting:
         """The batches of one epoch, shuffled."""
         return on_device(batches(self.train, size=self.protocol.batch_size, order=order), self.device)
 
-    def scores(self, part: Labelled, logits: torch.Tensor) -> Scores:
+    def scores(self, part: Encoded, logits: torch.Tensor) -> Scores:
         """The scores that the task names, or all; logits as `logits(part)` gives them."""
         found = score(self.examples.kind, part.labels.numpy(), logits.numpy())
         return {name: v for name, v in found.items() if not self.task.scores or name in self.task.scores}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,13 @@ import torch
 
 from bench.config import Job, Measures
 from bench.errors import UserError
-from bench.gating.compaction import compact, load, make_plan, record_of
-from bench.gating.study import trained_setting
+from bench.gating.compaction import compact, record_of
+from bench.gating.deployment import load, make_plan
+from bench.gating.trained import trained_setting
+from bench.setting import Setting
 from bench.store import Record, record_path, weights_path
 from bench.worker import work
+from methods.base import Classifier
 from tests.conftest import tiny_spec
 
 QUICK = Measures(costs=False, energy=False, effective=False)
@@ -29,6 +34,11 @@ def logits(classifier: torch.nn.Module) -> torch.Tensor:
     with torch.inference_mode():
         found: torch.Tensor = classifier(input_ids=ids, attention_mask=torch.ones_like(ids))
     return found.clone()
+
+
+def setting_logits(classifier: Classifier, setting: Setting) -> torch.Tensor:
+    """Another classifier's logits on the setting's dev rows."""
+    return replace(setting, classifier=classifier).logits(setting.dev)
 
 
 def test_a_run_comes_back_as_it_was_scored(tmp_path: Path) -> None:
@@ -60,11 +70,35 @@ def test_folded_gates_keep_the_logits_within_the_bound(tmp_path: Path, method: s
     assert kept == set(found.plan.folded)
     again = load(tmp_path / "c")
     assert not any("gates" in name for name, _ in again.named_parameters()), "all gates were folded"
-    if "constant" in method and not found.plan.dropped:
-        assert found.largest_change < 1e-5, "a constant gate folds exactly"
-        torch.testing.assert_close(
-            logits(again), logits(trained_setting(tmp_path, record).classifier), atol=1e-5, rtol=1e-5
-        )
+    whole = trained_setting(tmp_path, record)
+    parts = {part.name: part for part in whole.method.parts_of(whole.classifier.backbone, {})}
+    stated = float((setting_logits(again, whole) - whole.logits(whole.dev)).abs().max())
+    assert stated == pytest.approx(found.largest_change, abs=1e-5), "the loaded model keeps the stated bound"
+    for name in found.plan.dropped:
+        parts[name].remove()
+    if "constant" in method:  # folds exactly
+        torch.testing.assert_close(logits(again), logits(whole.classifier), atol=1e-5, rtol=1e-5)
+
+
+def test_latency_is_waited_for_in_the_runs_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an accelerator calls return before the work is done: both forward passes run inside autocast, then wait."""
+    from bench.gating import compaction
+
+    events: list[str] = []
+
+    class Autocast:
+        def __enter__(self) -> None:
+            events.append("autocast")
+
+        def __exit__(self, *_: object) -> None:
+            events.append("done")
+
+    monkeypatch.setattr(compaction, "autocasting", lambda protocol: Autocast)
+    monkeypatch.setattr(compaction, "synchronizer", lambda device: lambda: events.append("wait"))
+    found = compact(tmp_path, finished(tmp_path), tmp_path / "c", epsilon=0.5, tolerance=0.0, rounds=4)
+    assert events == ["wait", "autocast", "done", "wait"] * 2 * (3 + 4), "3 warm-ups and 4 rounds of two"
+    assert found.before_time.p50_ms > 0
+    assert json.loads((tmp_path / "c" / "measured.json").read_text())["after_time"]["ratio"] == found.after_time.ratio
 
 
 def test_a_run_without_weights_or_parts_is_refused(tmp_path: Path) -> None:
@@ -77,4 +111,8 @@ def test_a_run_without_weights_or_parts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no record"):
         record_of(tmp_path / "x.json")
     with pytest.raises(UserError, match="no compact model"):
+        load(tmp_path)
+    (tmp_path / "compact.json").write_text("{")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="damaged model .* run bench compact again"):
         load(tmp_path)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.gating.effective import (
     active_parameters,
@@ -64,6 +68,33 @@ def test_recording_keeps_order_and_leaves_nothing_behind() -> None:
     assert not any(module._forward_hooks for module in model.modules())
     with pytest.raises(ValueError, match="no forward pass"), recording(sites) as empty:
         empty.values()
+
+
+@pytest.mark.parametrize("was_recorded", [False, True])
+def test_where_nobody_records_nothing_is_copied_to_the_host(was_recorded: bool) -> None:
+    """No value of a gate becomes a Python number: on an accelerator that would wait for the device."""
+    model, parts = adapted()
+    if was_recorded:
+        with recording(gate_sites(parts)):
+            output(model, batch())
+    with Operators() as of_bare:
+        output(backbone(), batch())
+    with Operators() as seen:
+        output(model, batch())
+    assert seen.count["sigmoid"] == 2 * 2, "the gates ran: two modules in each of two layers"
+    assert seen.count["_local_scalar_dense"] == of_bare.count["_local_scalar_dense"], "transformers reads its mask once"
+
+
+class Operators(TorchDispatchMode):
+    """Counts the operators that run inside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
 
 
 def test_recording_sees_what_acts() -> None:

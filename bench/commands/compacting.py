@@ -39,7 +39,9 @@ def compact(
     for name, old, new, form in rows:
         cells = ["-" if value is None else form.format(value) for value in (old, new)]
         print(f"  {name:<18} {cells[0]:>16} -> {cells[1]}")
-    ratio, low, high = found.latency_ratio
-    print(f"  latency of 1 x {tokens}   after / before {ratio:.3f} [{low:.3f}, {high:.3f}]")
+    time = found.after_time
+    print(f"  {f'ms of 1 x {tokens}':<18} {found.before_time.p50_ms:>16.2f} -> {time.p50_ms:.2f}")
+    wide = " (wide: measure again on a quieter machine)" if time.wide else ""
+    print(f"  time after / before {time.ratio:.3f} [{time.low:.3f}, {time.high:.3f}]{wide}")
     print(f"  largest change of a dev logit {found.largest_change:.2e}")
-    print(f"written: {folder}; load it with bench.gating.compaction.load")
+    print(f"written: {folder}; load it with bench.gating.deployment.load")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,31 +14,35 @@ from bench.errors import UserError
 def gates(
     out: Annotated[Path, typer.Argument(help="Folder of a comparison with a gated method.")],
     method: Annotated[str | None, typer.Option(help="Which gated method; else the one with most runs.")] = None,
-    examples: Annotated[int, typer.Option(min=2, help="Test rows looked at in each run.")] = 300,
+    k: Annotated[str | None, typer.Option("--k", help="Runs of which K, or all; if the folder has several.")] = None,
+    seed: Annotated[
+        list[str] | None, typer.Option(help="Runs of which seed, such as 0, or 0/1 (data/model). Repeatable.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=2, help="Test rows looked at in each run, drawn with seed 0.")] = 300,
 ) -> None:
     """Decomposes, correlates and intervenes on the gates of finished runs; writes OUT/gates."""
-    from bench.gating.study import study
-    from bench.store import claimed, gates_path, read_records, weights_path
+    from bench.commands.compare import parse_sizes
+    from bench.gating.selection import select
+    from bench.gating.studies import study
+    from bench.store import claimed, read_records
     from bench.worker import quiet
+    from reports.gates.frames import load
     from reports.gates.write import write_gates
 
+    sizes = None if k is None else parse_sizes([k])
+    if sizes is not None and len(sizes) > 1:
+        raise UserError(f"--k {k}: one size, or all; gates at several K are several studies")
     records = read_records(out)
-    gated = [r for r in records if r.status == "ok" and gates_path(out, r.digest).exists()]
-    if not gated:
-        raise UserError(f"{out} holds no run of a gated method; try bench compare --preset gates --out {out}")
-    labels = [record.asked.method.label for record in gated]
-    chosen = method or max(sorted(set(labels)), key=labels.count)
-    runs = [record for record in gated if record.asked.method.label == chosen]
-    if not runs:
-        raise UserError(f"--method {method}: the gated methods in {out} are {', '.join(sorted(set(labels)))}")
-    lost = [record for record in runs if not weights_path(out, record.digest).exists()]
-    if lost:
-        raise UserError(f"{lost[0].asked.title} kept no weights; run the comparison with --weights all")
-    if len({(r.asked.k, r.asked.model.name, r.asked.protocol.model_dump_json()) for r in runs}) > 1:
-        raise UserError(f"{out} holds runs of {chosen} at several K, models or protocols; study one folder each")
+    chosen = select(out, records, method=method, ks=sizes, seeds=seed or ())
+    for line in chosen.left_out:
+        print(f"left out: {line}", file=sys.stderr)
     quiet()
+    files = {}
     with claimed(out):
-        for number, (record, now) in enumerate(study(out, runs, examples=examples), start=1):
-            print(f"[{number}/{len(runs)}] {record.asked.title}: {'studied' if now else 'was there'}", flush=True)
-        paths = write_gates(out, records, chosen, examples=examples)
+        for number, done in enumerate(study(out, chosen.runs, examples=examples), start=1):
+            said = "studied" if done.now else "was there"
+            print(f"[{number}/{len(chosen.runs)}] {done.record.asked.title}: {said}", flush=True)
+            files[done.record.digest] = done.files
+        found = load(chosen.runs, records, files, examples=examples, left_out=chosen.left_out)
+        paths = write_gates(out, found)
     print(f"written: {len(paths)} files in {out / 'gates'}, to be read from {out / 'gates' / 'gates.md'}")

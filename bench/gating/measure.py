@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bench.encoding import Encoded, batches
+from bench.encoding import Batch, Encoded, batches
 from bench.gating import effective as counts
 from bench.gating.gates import GateLog, GateSite, gate_sites, recording
-from bench.setting import Labelled, Setting, on_device
+from bench.loop import predict
+from bench.setting import Setting, on_device
 from bench.store import Effective
 from methods.base import Part
 
@@ -24,7 +25,7 @@ TAU, RHO = 0.1, 0.01
 """Where the curves active(tau) and contributing(rho) are read off for the tables."""
 
 
-def losses(setting: Setting, part: Labelled, logits: torch.Tensor) -> np.ndarray:
+def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
     """The loss of each example, (examples,)."""
     if setting.examples.kind == "regression":
         found = functional.mse_loss(logits.squeeze(-1), part.labels, reduction="none")
@@ -42,12 +43,14 @@ def gate_values(setting: Setting, part: Encoded, sites: Sequence[GateSite]) -> t
 
 def in_row_order(setting: Setting, part: Encoded, log: GateLog) -> np.ndarray:
     """What one evaluation recorded, put back into the order of the rows."""
-    size = setting.protocol.eval_batch_size
-    rows = torch.cat([batch.rows for batch in batches(part, size=size)])
-    seen = log.values()
+    return _in_row_order(setting, part, log.values()).numpy()
+
+
+def _in_row_order(setting: Setting, part: Encoded, seen: torch.Tensor) -> torch.Tensor:
+    rows = torch.cat([batch.rows for batch in batches(part, size=setting.protocol.eval_batch_size)])
     ordered = torch.empty_like(seen)
     ordered[rows] = seen
-    return ordered.numpy()
+    return ordered
 
 
 def gate_frame(setting: Setting, sites: Sequence[GateSite]) -> pd.DataFrame:
@@ -65,12 +68,21 @@ def gate_frame(setting: Setting, sites: Sequence[GateSite]) -> pd.DataFrame:
 
 
 def long_frame(
-    setting: Setting, part: Labelled, sites: Sequence[GateSite], values: np.ndarray, logits: torch.Tensor
+    setting: Setting,
+    part: Encoded,
+    sites: Sequence[GateSite],
+    values: np.ndarray,
+    logits: torch.Tensor,
+    *,
+    examples: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Values (examples, gates) as one row each: task, seed, layer, part, example, length, label, loss, correct."""
+    """Values (examples, gates) as one row each: task, seed, layer, part, example, length, label, loss, correct.
+
+    `examples` numbers the rows; None counts them from 0.
+    """
     import pandas as pd
 
-    examples = np.arange(len(part))
+    examples = np.arange(len(part)) if examples is None else examples
     loss = losses(setting, part, logits)
     labels = part.labels.numpy()
     classes = setting.examples.labels
@@ -91,14 +103,17 @@ def long_frame(
     return named_rows
 
 
-def mean_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -> np.ndarray:
-    """What each part contributes on each row of `part`, (examples, parts)."""
-    with torch.inference_mode(), counts.contributions(parts) as log:
-        setting.classifier.eval()
-        for batch in on_device(batches(part, size=setting.protocol.eval_batch_size), setting.device):
-            log.mask = batch.inputs["attention_mask"]
-            setting.classifier(**batch.inputs)
-    return log.values()
+def part_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -> np.ndarray:
+    """What each part contributes on each row of `part`, in the rows' order, (examples, parts)."""
+    with counts.contributions(parts) as log:
+
+        def masking() -> Iterator[Batch]:
+            for batch in on_device(batches(part, size=setting.protocol.eval_batch_size), setting.device):
+                log.mask = batch.inputs["attention_mask"]
+                yield batch
+
+        predict(setting.classifier, masking(), protocol=setting.protocol)
+    return _in_row_order(setting, part, torch.from_numpy(log.values())).numpy()
 
 
 def measure(setting: Setting, *, stored: int, epsilon: float, gates: pd.DataFrame | None = None) -> Effective:
@@ -123,7 +138,7 @@ def measure(setting: Setting, *, stored: int, epsilon: float, gates: pd.DataFram
     elif not len(setting.dev):
         absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), "there are no dev rows")
     else:
-        contributed = mean_contributions(setting, parts, setting.dev)
+        contributed = part_contributions(setting, parts, setting.dev)
         means = contributed.mean(axis=0)
         found["contributions"] = {part.name: float(mean) for part, mean in zip(parts, means, strict=True)}
         curve = [(rho, other + counts.contributing_parameters(contributed, sizes, rho)) for rho in counts.RHOS]

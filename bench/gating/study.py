@@ -1,15 +1,10 @@
-"""What a finished run's gates do: values under both means, contributions, removals, interventions.
-
-Works on the weights that the run kept; nothing is trained. One folder of tables a run, so that an
-interrupted study goes on where it stopped.
-"""
+"""What one trained model's gates do: values under both means, contributions, removals, interventions."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,47 +13,30 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.encoding import Batch, Encoded, batches
-from bench.errors import UserError
-from bench.gating.effective import contributions, removal_effects
+from bench.gating.effective import removal_effects
 from bench.gating.gates import GateSite, recording, removed, replaced
 from bench.gating.interventions import Recorded, tables
-from bench.gating.measure import all_sites, long_frame, losses
-from bench.setting import Setting, on_device, prepare
-from bench.store import Record, gates_path, weights_path
+from bench.gating.measure import all_sites, gate_values, in_row_order, long_frame, losses, part_contributions
+from bench.loop import predict
+from bench.setting import Setting, on_device
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REMOVED = "removed"
 """The intervention that takes every gated part out instead of setting gates."""
+ROWS_SEED = 0
+"""Of the draw of test rows: the same rows in every run of a task."""
 
 
-def trained_setting(out: Path, record: Record) -> Setting:
-    """The run's classifier as it was scored: adapted, ejected, with the weights that the run kept.
-
-    Raises:
-        UserError: the run kept no weights.
-    """
-    from safetensors.torch import load_file
-
-    path = weights_path(out, record.digest)
-    if not path.exists():
-        raise UserError(f"{path} is not there: {record.asked.title} kept no weights; run it with --weights all")
-    setting = prepare(record.asked)
-    setting.method.eject(setting.classifier.backbone)
-    state = load_file(path, device=str(setting.device))
-    own = dict(setting.classifier.named_parameters())
-    if set(state) - set(own):
-        raise UserError(f"{path} holds other parameters than the method has now; run the comparison anew")
-    with torch.no_grad():
-        for name, value in state.items():
-            own[name].copy_(value)
-    setting.classifier.eval()
-    return setting
+def drawn_rows(rows: int, examples: int) -> np.ndarray:
+    """Which of so many test rows are looked at, in rising order; all where there are no more than `examples`."""
+    order = np.argsort(np.random.PCG64(ROWS_SEED).random_raw(rows), kind="stable")
+    return np.sort(order[:examples])
 
 
 class GateStudy:
-    """Measures one trained classifier on its first test rows.
+    """Measures one trained classifier on a sample of its test rows.
 
     Args:
         setting: as `trained_setting` gives it.
@@ -67,80 +45,53 @@ class GateStudy:
 
     def __init__(self, setting: Setting, examples: int) -> None:
         self._setting = setting
-        self._rows = min(examples, len(setting.test))
+        self.rows = drawn_rows(len(setting.test), examples)
+        self.part = setting.test.only(self.rows)
         self.sites = all_sites(setting)
-        self._batches = list(self._made())
-
-    def _made(self) -> Iterator[Batch]:
-        """The batches of the chosen rows, longest first."""
-        size = self._setting.protocol.eval_batch_size
-        for batch in on_device(batches(self._setting.test, size=size), self._setting.device):
-            keep = batch.rows < self._rows
-            if keep.any():
-                inputs = {name: tensor[keep] for name, tensor in batch.inputs.items()}
-                yield Batch(inputs, batch.labels[keep], batch.rows[keep])
-
-    @property
-    def order(self) -> Tensor:
-        """(rows,), the row of each example in the order in which they run."""
-        return torch.cat([batch.rows for batch in self._batches])
-
-    @torch.inference_mode()
-    def logits(self, *, pad_to: int | None = None) -> Tensor:
-        """(rows, outputs) in the rows' order; `pad_to` pads every batch to that length."""
-        found = []
-        for batch in self._batches:
-            inputs = batch.inputs if pad_to is None else _padded(batch.inputs, pad_to, self._setting.test)
-            found.append(self._setting.classifier(**inputs))
-        return self._sorted(torch.cat(found).float().cpu())
-
-    def _sorted(self, values: Tensor) -> Tensor:
-        ordered = torch.empty_like(values)
-        ordered[self.order] = values
-        return ordered
 
     def losses(self) -> np.ndarray:
         """The loss of each example with the model as it is now, (rows,)."""
-        return self._losses(self.logits())
+        return self._losses(self._setting.logits(self.part))
 
     def _losses(self, logits: Tensor) -> np.ndarray:
-        return losses(self._setting, self._part, logits)
+        return losses(self._setting, self.part, logits)
 
-    @property
-    def _part(self) -> _FirstRows:
-        return _FirstRows(self._setting.test.labels[: self._rows])
+    def values(self, *, padded: bool) -> np.ndarray:
+        """The gates under the mean over tokens, (rows, gates).
 
-    def values(self, *, padded: bool = False) -> np.ndarray:
-        """The gates, (rows, gates). `padded`: the released code's mean, over rows padded to the longest length."""
-        pad_to = self._setting.protocol.max_length if padded else None
+        `padded`: under the released code's mean, over rows padded to the protocol's longest length.
+        """
+        length = self._setting.protocol.max_length
         with recording(self.sites) as log, _means(self.sites, masked=not padded):
-            self.logits(pad_to=pad_to)
-        return self._sorted(log.values()).numpy()
+            self._predict(_padded(self._batches(), length, self.part) if padded else self._batches())
+        return in_row_order(self._setting, self.part, log)
+
+    def _batches(self) -> Iterator[Batch]:
+        size = self._setting.protocol.eval_batch_size
+        return on_device(batches(self.part, size=size), self._setting.device)
+
+    def _predict(self, found: Iterator[Batch]) -> Tensor:
+        """(rows, outputs) in the rows' order, computed as the run was scored."""
+        return predict(self._setting.classifier, found, protocol=self._setting.protocol)
 
     def value_frame(self) -> pd.DataFrame:
         """A row for each gate and example, with `value` (masked mean) and `value_padded`."""
-        with recording(self.sites) as log:
-            logits = self.logits()
-        values = self._sorted(log.values()).numpy()
-        frame = long_frame(self._setting, self._head_of_test(), self.sites, values, logits)
-        padded = self.values(padded=True)
-        wide: pd.DataFrame = frame.assign(value_padded=padded.T.ravel())
+        logits = self._setting.logits(self.part)
+        values = self.values(padded=False)
+        frame = long_frame(self._setting, self.part, self.sites, values, logits, examples=self.rows)
+        wide: pd.DataFrame = frame.assign(value_padded=self.values(padded=True).T.ravel())
         return wide
-
-    def _head_of_test(self) -> _FirstRows:
-        part = self._setting.test
-        return _FirstRows(part.labels[: self._rows], part.lengths[: self._rows])
 
     def effect_frame(self) -> pd.DataFrame:
         """A row for each gate and example: the gate's value, its parts' contribution, the loss change on removal."""
         import pandas as pd
 
         whole, changes = removal_effects(self.sites, self.losses)
-        values, shares = self.values(), self._contributions()
+        values, shares = gate_values(self._setting, self.part, self.sites)[0], self._contributions()
         frames = [
             pd.DataFrame(
                 {
-                    "example": np.arange(self._rows),
+                    "example": self.rows,
                     "layer": site.layer,
                     "part": site.part,
                     "value": values[:, index],
@@ -155,21 +106,21 @@ class GateStudy:
 
     def _contributions(self) -> np.ndarray:
         """(rows, gates): the largest contribution among the parts behind a gate."""
-        parts = [part for site in self.sites for part in site.parts]
-        with torch.inference_mode(), contributions(parts) as log:
-            for batch in self._batches:
-                log.mask = batch.inputs["attention_mask"]
-                self._setting.classifier(**batch.inputs)
-        seen = self._sorted(torch.from_numpy(log.values())).numpy()
+        seen = part_contributions(self._setting, [part for site in self.sites for part in site.parts], self.part)
         owners = np.repeat(np.arange(len(self.sites)), [len(site.parts) for site in self.sites])
         return np.stack([seen[:, owners == index].max(axis=1) for index in range(len(self.sites))], axis=1)
 
     def intervention_frame(self, dev_means: np.ndarray, others: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """A row for each intervention and example: loss, and the score over all rows."""
+        """A row for each intervention and example: loss, and the score over all rows.
+
+        Args:
+            dev_means: (gates,), the gates' means on the dev rows.
+            others: task -> (gates,), the same of the run with the same method and seeds on another task.
+        """
         import pandas as pd
 
         recorded = Recorded(
-            values=self.values().astype(float),
+            values=gate_values(self._setting, self.part, self.sites)[0].astype(float),
             dev_means=dev_means,
             layers=[site.layer for site in self.sites],
             parts=[site.part for site in self.sites],
@@ -179,7 +130,7 @@ class GateStudy:
         acting = tables(recorded, np.random.default_rng(seed))
         frames = [self._scored(name, self._acted(values)) for name, values in acting.items()]
         with removed([part for site in self.sites for part in site.parts]):
-            frames.append(self._scored(REMOVED, self.logits()))
+            frames.append(self._scored(REMOVED, self._setting.logits(self.part)))
         return self._named(pd.concat(frames, ignore_index=True))
 
     def _acted(self, values: np.ndarray) -> Tensor:
@@ -188,24 +139,25 @@ class GateStudy:
         columns = {id(site): index for index, site in enumerate(self.sites)}
         now: list[Tensor] = []
 
-        def act(site: GateSite, own: Tensor) -> Tensor:
-            return table[now[-1], columns[id(site)]]
+        def following() -> Iterator[Batch]:
+            for batch in self._batches():
+                now[:] = [batch.rows.to(table.device)]
+                yield batch
 
-        found = []
-        with torch.inference_mode(), replaced(self.sites, act):
-            for batch in self._batches:
-                now.append(batch.rows)
-                found.append(self._setting.classifier(**batch.inputs))
-        return self._sorted(torch.cat(found).float().cpu())
+        def act(site: GateSite, own: Tensor) -> Tensor:
+            return table[now[0], columns[id(site)]]
+
+        with replaced(self.sites, act):
+            return self._predict(following())
 
     def _scored(self, name: str, logits: Tensor) -> pd.DataFrame:
         import pandas as pd
 
-        score = self._setting.scores(self._part, logits).get(self._setting.headline)
+        score = self._setting.scores(self.part, logits).get(self._setting.headline)
         frame: pd.DataFrame = pd.DataFrame(
             {
                 "intervention": name,
-                "example": np.arange(self._rows),
+                "example": self.rows,
                 "loss": self._losses(logits),
                 "score": np.nan if score is None else score,
             }
@@ -215,33 +167,24 @@ class GateStudy:
     def _named(self, frame: pd.DataFrame) -> pd.DataFrame:
         spec = self._setting.spec
         named: pd.DataFrame = frame.assign(
-            task=spec.task.label, method=spec.method.label, seed=spec.model_seed, headline=self._setting.headline
+            task=spec.task.label,
+            method=spec.method.label,
+            seed=spec.model_seed,
+            data_seed=spec.data_seed,
+            headline=self._setting.headline,
         )
         return named
 
 
-class _FirstRows:
-    """The labels (and lengths) of some rows, as `Encoded` has them."""
-
-    def __init__(self, labels: Tensor, lengths: np.ndarray | None = None) -> None:
-        self.labels = labels
-        self.lengths = np.zeros(len(labels), np.int64) if lengths is None else lengths
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-def _padded(inputs: Mapping[str, Tensor], length: int, part: Encoded) -> dict[str, Tensor]:
-    """Inputs padded to `length` tokens as the tokenizer pads; the mask says so."""
+def _padded(found: Iterator[Batch], length: int, part: Encoded) -> Iterator[Batch]:
+    """Batches padded to `length` tokens as the tokenizer pads; the mask says so."""
     fill = {"input_ids": part.padding[0], "token_type_ids": part.padding[1]}
-    return {
-        name: functional.pad(
-            tensor,
-            (length - tensor.shape[1], 0) if part.pad_left else (0, length - tensor.shape[1]),
-            value=fill.get(name, 0),
-        )
-        for name, tensor in inputs.items()
-    }
+    for batch in found:
+        inputs = {}
+        for name, tensor in batch.inputs.items():
+            more = length - tensor.shape[1]
+            inputs[name] = functional.pad(tensor, (more, 0) if part.pad_left else (0, more), value=fill.get(name, 0))
+        yield Batch(inputs, batch.labels, batch.rows)
 
 
 @contextmanager
@@ -254,52 +197,5 @@ def _means(sites: Sequence[GateSite], *, masked: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for mean, old in before:
-            mean.masked = old
-
-
-def study(out: Path, records: Sequence[Record], *, examples: int) -> Iterator[tuple[Record, bool]]:
-    """Studies each run, and keeps its tables under `OUT/gates/runs`.
-
-    Args:
-        out: the comparison's folder.
-        records: gated runs of one method.
-        examples: test rows looked at in each run.
-
-    Yields:
-        Each record, and whether it was studied now (else it was there).
-    """
-    import pandas as pd
-
-    folder = out / "gates" / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    means = {record.digest: _dev_means(pd.read_parquet(gates_path(out, record.digest))) for record in records}
-    for record in records:
-        paths = {name: folder / f"{record.digest}.{examples}.{name}.parquet" for name in ("values", "effects", "acts")}
-        if all(path.exists() for path in paths.values()):
-            yield record, False
-            continue
-        gates = GateStudy(trained_setting(out, record), examples)
-        order = [(site.layer, site.part) for site in gates.sites]
-        others = {
-            other.asked.task.label: means[other.digest].loc[order].to_numpy()
-            for other in records
-            if other.asked.task != record.asked.task and other.asked.model_seed == record.asked.model_seed
-        }
-        frames = {
-            "values": gates.value_frame(),
-            "effects": gates.effect_frame(),
-            "acts": gates.intervention_frame(means[record.digest].loc[order].to_numpy(), others),
-        }
-        for name, frame in frames.items():
-            temporary = paths[name].with_suffix(".tmp")
-            frame.to_parquet(temporary)
-            temporary.replace(paths[name])
-        yield record, True
-
-
-def _dev_means(gates: pd.DataFrame) -> pd.Series[float]:
-    """Each gate's mean on the dev rows (the test rows where there are none), by (layer, part)."""
-    dev = gates[gates["split"] == "dev"]
-    means: pd.Series[float] = (gates if dev.empty else dev).groupby(["layer", "part"])["value"].mean()
-    return means
+        for mean, was in before:
+            mean.masked = was

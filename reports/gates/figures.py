@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reports.figures.style import legend_below
 from reports.gates.frames import Study
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LABELLED_SHARE = 0.08
+"""The least share of the variance whose segment is wide enough for its number and interval."""
 PART_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--", "**", "OO", "||", "/.")
 
@@ -81,24 +84,24 @@ def variance_bars(rows: pd.DataFrame, ax: Axes) -> Axes:
                 edgecolor="white", linewidth=0.3, label=term if at == 0 or term == "length" else None,
             )  # fmt: skip
             low, high = own.loc[term, "low"], own.loc[term, "high"]
-            if share >= 0.15 and low == low and low is not None:
+            if share >= LABELLED_SHARE and low == low and low is not None:
                 ax.text(
                     left + share / 2,
                     at,
                     f"{share:.2f}\n[{low:.2f}, {high:.2f}]",
                     ha="center",
                     va="center",
-                    fontsize=4.6,
+                    fontsize=5,
                     bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
                 )
             left += share
     ax.set_yticks(range(len(bars)), [f"{mean} mean\n{kind}" for mean, kind in bars])
     ax.invert_yaxis()
-    ax.set_xlabel("share of the variance of gate values [95% interval]")
+    ax.set_xlabel(f"share of the variance of gate values{_at(rows)}")
     seen: dict[str, Any] = {}
     for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
         seen.setdefault(label, handle)
-    ax.legend(seen.values(), seen.keys(), ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=5.5)
+    ax.legend(seen.values(), seen.keys(), ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=5.5)
     ax.grid(visible=False)
     return ax
 
@@ -117,14 +120,19 @@ def ablation_bars(rows: pd.DataFrame, place: str, ax: Axes) -> Axes:
     )  # fmt: skip
     ax.axvline(0, color="#1b1b1b", linewidth=0.6)
     ax.set_yticks(at, [str(name) for name in own["gates"]])
-    ax.set_xlabel(f"difference of the score, {place} [95% interval]")
+    ax.set_xlabel(f"difference of the score, {place}{_at(own)}")
     return ax
+
+
+def _at(rows: pd.DataFrame) -> str:
+    """What an axis says of intervals: that there are some, or why there are none."""
+    return " [95% interval]" if rows["low"].notna().any() else " (one seed: no interval)"
 
 
 def active_curves(study: Study, ax: Axes) -> Axes:
     """active(tau) over the stored parameters, mean over seeds with their range, by variant and task."""
     styles = ("-", "--", ":", "-.")
-    for number, (label, runs) in enumerate(sorted(study.ablations().items())):
+    for number, (label, runs) in enumerate(sorted(study.variants().items())):
         for style, task in zip(styles, study.tasks, strict=False):
             curves = [
                 [(tau, count / record.result.stored_parameters) for tau, count in record.result.effective.active_curve]
@@ -142,7 +150,7 @@ def active_curves(study: Study, ax: Axes) -> Axes:
     ax.set_xlabel("tau")
     ax.set_ylabel("active(tau) / stored")
     ax.set_ylim(0, 1.05)
-    ax.legend(fontsize=5)
+    legend_below(ax, columns=2)
     return ax
 
 

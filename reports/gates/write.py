@@ -9,26 +9,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.store import Record
-from reports.figures.style import figure, paper
+from reports.figures.style import COLUMN_INCHES, figure, paper
 from reports.gates import figures
-from reports.gates.frames import Study, load
-from reports.gates.tables import GateTable, gate_tables
+from reports.gates.frames import Study
+from reports.gates.table import GateTable
+from reports.gates.tables import gate_tables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PNG_DPI = 300
+PAGE_INCHES = 6.9
+"""Width of a figure across both columns."""
+WRITTEN = ".written"
+"""Lists the files of the last study."""
 
 
 @dataclass(frozen=True)
 class GateFigure:
-    """A figure: its file's name, what it shows and does not show, what draws it, its height in inches."""
+    """A figure: its file's name, what it shows and does not show, what draws it, its size in inches."""
 
     name: str
     says: str
     draw: Callable[[Axes], object]
     height: float = 2.2
+    width: float = COLUMN_INCHES
 
     @property
     def file(self) -> str:
@@ -36,27 +41,51 @@ class GateFigure:
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
 
 
-def write_gates(out: Path, records: Sequence[Record], method: str, *, examples: int) -> list[Path]:
+def write_gates(out: Path, study: Study) -> list[Path]:
     """Writes everything that can be said of the gates of one method into `OUT/gates`.
+
+    What an earlier study of other runs wrote there, and this one does not, is removed: nothing is mixed.
 
     Returns:
         The files written.
     """
     folder = out / "gates"
-    study = load(out, records, method, examples=examples)
+    folder.mkdir(parents=True, exist_ok=True)
     tables = list(gate_tables(study))
     paths: list[Path] = []
     for table in tables:
         path = folder / f"{table.name}.csv"
         table.rows.to_csv(path, index=False, float_format="%.6g")
-        path.with_suffix(".txt").write_text(f"{table.says}\n", "utf-8")
-        paths += [path, path.with_suffix(".txt")]
+        page = path.with_suffix(".md")
+        text = "\n".join((table.says, "", study.about, "", *_rows(table, most=len(table.rows))))
+        page.write_text(f"{text}\n", "utf-8")
+        paths += [path, page, _say(path, table.says, study)]
     drawn = list(_figures(study, {table.name: table for table in tables}))
     for item in drawn:
-        paths += _draw(folder, item)
-    text = folder / "gates.md"
-    text.write_text(_markdown(study, tables, drawn, examples), "utf-8")
-    return [*paths, text]
+        paths += _draw(folder, item, study)
+    whole = folder / "gates.md"
+    whole.write_text(_markdown(study, tables, drawn), "utf-8")
+    paths.append(whole)
+    _forget_others(folder, paths)
+    return paths
+
+
+def _say(path: Path, says: str, study: Study) -> Path:
+    """Writes the sentence of a table or figure, and which runs it is of, beside it."""
+    text = path.with_suffix(".txt")
+    text.write_text(f"{says} {study.about}\n", "utf-8")
+    return text
+
+
+def _forget_others(folder: Path, paths: Sequence[Path]) -> None:
+    """Removes what the study before this one wrote and this one does not, and notes what this one wrote."""
+    listed = folder / WRITTEN
+    names = {path.name for path in paths}
+    before = listed.read_text("utf-8").splitlines() if listed.exists() else []
+    for name in set(before) - names:
+        if Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
+    listed.write_text("\n".join(sorted(names)) + "\n", "utf-8")
 
 
 def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]:
@@ -68,7 +97,11 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
     yield GateFigure("distributions", says, partial(figures.distributions, study))
     if "variance" in tables:
         rows = tables["variance"].rows
-        yield GateFigure("variance_bars", tables["variance"].says, partial(figures.variance_bars, rows), 2.9)
+        says = (
+            f"{tables['variance'].says} Segments under {figures.LABELLED_SHARE} carry no interval here, variance.md has all; "
+            "a bar longer than 1 means that length hid differences."
+        )
+        yield GateFigure("variance_bars", says, partial(figures.variance_bars, rows), 2.9, PAGE_INCHES)
     for name in ("interventions", "retrained"):
         if name not in tables:
             continue
@@ -82,12 +115,13 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
                 partial(figures.ablation_bars, rows, str(place)),
                 0.8 + 0.17 * count,
             )
-    if any(r.result and r.result.effective and r.result.effective.active_curve for r in study.own):
+    if any(r.result and r.result.effective and r.result.effective.active_curve for r in study.runs):
         says = "active(tau): share of the stored parameters behind gates above tau; mean over seeds, band: their range."
         yield GateFigure(
             "active_curves",
             f"{says} It rests on the gates' arbitrary scale.",
             partial(figures.active_curves, study),
+            3.0,
         )
     for effect in ("contribution", "loss_change"):
         for task in study.tasks:
@@ -98,29 +132,30 @@ def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]
             )  # fmt: skip
 
 
-def _draw(folder: Path, item: GateFigure) -> list[Path]:
+def _draw(folder: Path, item: GateFigure, study: Study) -> list[Path]:
     """One figure in both formats, and its sentence beside it."""
     with paper():
-        drawn, ax = figure(height=item.height)
+        drawn, ax = figure(height=item.height, width=item.width)
         item.draw(ax)
         paths = []
         for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
             path = folder / f"{item.file}{suffix}"
             drawn.savefig(path, bbox_inches="tight", **settings)
             paths.append(path)
-    text = folder / f"{item.file}.txt"
-    text.write_text(f"{item.says}\n", "utf-8")
-    return [*paths, text]
+    return [*paths, _say(paths[0], item.says, study)]
 
 
-def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure], examples: int) -> str:
+def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure]) -> str:
     """The whole as one document."""
     lines = [
         f"# Gates of {study.method}",
         "",
-        f"{len(study.own)} runs: {', '.join(study.tasks)}; {study.seeds} seeds each; the first {examples} test rows of each.",
-        "" if study.seeds > 1 else "One seed: no interval, and no verdict.",
+        study.about,
+        f"{len(study.runs)} runs; at most {study.examples} test rows of each, drawn with seed 0, the same in all runs of "
+        "a task.",
     ]
+    if study.left_out:
+        lines += ["", "Left out:", "", *(f"- {line}" for line in study.left_out)]
     for table in tables:
         lines += ["", f"## {table.name.replace('_', ' ')}", "", table.says, "", *_rows(table)]
     lines += ["", "## Figures", ""]
@@ -131,21 +166,25 @@ def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure], ex
 MOST_ROWS = 60
 
 
-def _rows(table: GateTable) -> Iterator[str]:
-    """A table in markdown; a long one is cut, its CSV is whole."""
+def _rows(table: GateTable, *, most: int = MOST_ROWS) -> Iterator[str]:
+    """A table in markdown, cut after `most` rows; its own file is whole."""
     names = [str(name) for name in table.rows.columns]
     yield f"| {' | '.join(names)} |"
     yield f"|{'---|' * len(names)}"
-    for row in table.rows.head(MOST_ROWS).itertuples(index=False):
+    for row in table.rows.head(most).itertuples(index=False):
         yield f"| {' | '.join(map(_cell, row))} |"
-    if len(table.rows) > MOST_ROWS:
+    if len(table.rows) > most:
         yield ""
-        yield f"{len(table.rows) - MOST_ROWS} more rows in {table.name}.csv."
+        yield f"{len(table.rows) - most} more rows in [{table.name}.md]({table.name}.md) and {table.name}.csv."
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    import pandas as pd
+
+    if pd.isna(value):
         return ""
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+        if abs(value) >= 1000:
+            return f"{value:,.0f}"
+        return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
     return str(value).replace("|", "\\|")

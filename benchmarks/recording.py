@@ -1,0 +1,106 @@
+"""What it costs that gates can be recorded: UniPELT's steps with and without a recorder, taking turns.
+
+    python -m benchmarks.recording --model minilm-l6 --batch 16 --tokens 24 --rounds 60
+
+`plain` has never seen a recorder and is the reference; `unrecorded` was recorded once, nobody records any more;
+`recorded` runs inside a recorder; `copied` also brings the values to the host after every step. The first pair
+should be 1.00 within its interval. `ungated` is the same method without gates. Run it alone on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from bench.classifier import load_classifier
+from bench.config import Protocol
+from bench.costs import padded_batch
+from bench.gating.gates import GateSite, gate_sites, recording
+from bench.loop import loss_of, make_optimizer
+from bench.meters.clock import synchronizer
+from bench.meters.interleave import Ratio, interleave, ratios
+from bench.models import Backbone, fetch
+from bench.registry import method_of, resolve_method
+from bench.setting import adapt, prepare_torch
+from bench.worker import quiet
+from methods.base import Classifier, Method
+
+Step = Callable[[], object]
+
+
+class Subject:
+    """A fresh classifier of one method, its gates, and its steps on one batch."""
+
+    def __init__(self, backbone: Backbone, name: str, shape: tuple[int, int], protocol: Protocol) -> None:
+        device = prepare_torch(protocol)
+        self.method: Method = method_of(resolve_method(name).spec)
+        fresh = load_classifier(backbone, outputs=2, head=backbone.head, seed=0)
+        self.batch = padded_batch(shape, device)
+        self.labels = torch.zeros(shape[0], dtype=torch.long, device=device)
+        self.classifier: Classifier = adapt(fresh, self.method, labels=self.labels.cpu(), seed=0).to(device)
+        self.sites: list[GateSite] = gate_sites(self.method.parts_of(self.classifier.backbone, {}))
+        self._optimizer = make_optimizer(self.classifier, self.method, protocol)
+
+    def train(self) -> None:
+        """A training step."""
+        self.classifier.train()
+        loss_of(self.classifier(**self.batch), self.labels).backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def infer(self) -> None:
+        """A forward pass."""
+        self.classifier.eval()
+        with torch.inference_mode():
+            self.classifier(**self.batch)
+
+    def recorded(self, step: Step, *, copied: bool) -> Step:
+        """The step inside a recorder, whose values stay where they are or are copied to the host."""
+
+        def run() -> None:
+            with recording(self.sites) as log:
+                step()
+            if copied:
+                log.values()
+
+        return run
+
+
+def measure(model: str, shape: tuple[int, int], *, phase: str, rounds: int, threads: int | None) -> dict[str, Ratio]:
+    """The ratio of each variant's time to plain UniPELT's, in the phase `train` or `infer`."""
+    protocol, backbone = Protocol(threads=threads), fetch(model)
+    names = ("plain", "unrecorded", "recorded", "copied")
+    subjects = {name: Subject(backbone, "unipelt", shape, protocol) for name in names}
+    subjects["ungated"] = Subject(backbone, "unipelt[gate=none]", shape, protocol)
+    steps: dict[str, Step] = {name: getattr(subject, phase) for name, subject in subjects.items()}
+    subjects["unrecorded"].recorded(steps["unrecorded"], copied=True)()
+    for name in ("recorded", "copied"):
+        steps[name] = subjects[name].recorded(steps[name], copied=name == "copied")
+    wait = synchronizer(subjects["plain"].labels.device)
+    seconds = interleave(steps, rounds=rounds, seed=0, synchronize=wait)
+    return ratios(seconds, list(steps), baseline="plain", generator=np.random.default_rng(0))
+
+
+def main(
+    model: str = "minilm-l6",
+    batch: int = 16,
+    tokens: int = 24,
+    rounds: int = 60,
+    threads: Annotated[int | None, typer.Option(help="Of torch; else as many as the process may use.")] = None,
+) -> None:
+    """Prints the ratios of a training step and of inference with their 95% intervals."""
+    quiet()
+    for phase, said in (("train", "training step"), ("infer", "inference")):
+        found = measure(model, (batch, tokens), phase=phase, rounds=rounds, threads=threads)
+        print(f"{said}, {model}, {batch} x {tokens}, {torch.get_num_threads()} threads, {rounds} rounds")
+        for name, ratio in found.items():
+            flag = " (wide)" if ratio.wide else ""
+            print(f"  {name:<11} {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]  {ratio.p50_ms:.2f} ms{flag}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
