@@ -39,7 +39,8 @@ PRESETS: dict[str, Preset] = {
         ks=(100,),
         seeds=3,
         protocol=Protocol(dev="k", epochs=10, batch_size=16, max_length=128),
-        measures=Measures(profile=False),
+        # The study needs no costs beside the counts; --resident and the profile belong to other questions.
+        measures=Measures(profile=False, resident=False),
     ),
     "unipelt": Preset(
         title="the UniPELT paper's grid: GLUE without WNLI, BERT-base uncased, K=100/500/1000, five seeds",
