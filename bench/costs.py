@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.footprints import live_inference, live_training
 from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
-from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.parameters import safetensors_bytes
-from bench.meters.resident import ResidentMemory, ResidentPeak
 from bench.meters.run_flops import Shape, run_flops, token_batch
-from bench.setting import Setting, prepare
+from bench.setting import Setting
 from bench.store import Costs
 
 if TYPE_CHECKING:
-    from bench.config import RunSpec
     from bench.meters.phases import Phases
 
 # Small enough to run for real in a blink; the polynomial through them is exact for every shape.
@@ -192,83 +190,3 @@ def largest(shapes: Iterable[Shape]) -> Shape | None:
 def _tokens(shape: Shape) -> tuple[int, int]:
     """What makes a batch large: its tokens, then their quadratic part."""
     return shape[0] * shape[1], shape[1]
-
-
-def live_training(setting: Setting, shape: Shape) -> LiveBytes:
-    """Live bytes at the peak of an ordinary training step on a batch of that shape, the second of two.
-
-    The first step makes the optimizer's state. Trained values are put back.
-    """
-    from bench.loop import make_optimizer, overwrite, snapshot
-
-    classifier = setting.classifier
-    trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
-    before = snapshot(trainable)
-    optimizer = make_optimizer(classifier, setting.method, setting.protocol)
-    batch = padded_batch(shape, setting.device)
-    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
-
-    training = classifier.training
-    classifier.train()
-    with torch.random.fork_rng():
-        _step(setting, optimizer, batch, labels)
-        with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
-            _step(setting, optimizer, batch, labels)
-    classifier.train(training)
-    overwrite(trainable, before)
-    return meter.figures
-
-
-def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
-    """A batch with padding in its first row, as most real ones have: then there is a mask to keep."""
-    batch = token_batch(shape, device=device)
-    if shape[1] > 1:
-        batch["attention_mask"][0, -1] = 0
-    return batch
-
-
-def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
-    """Live bytes at the peak of a forward pass on a batch of that shape."""
-    batch = padded_batch(shape, setting.device)
-    setting.classifier.eval()
-    with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
-        setting.classifier(**batch)
-    return meter.figures
-
-
-def resident_peak(run: RunSpec, train_shape: Shape, test_shape: Shape) -> ResidentMemory:
-    """Resident high-water mark of this process over training steps and a forward pass on a run's largest batches.
-
-    Call it in a process of its own whose malloc was tuned first.
-    """
-    setting = prepare(run)
-    with ResidentPeak() as meter:
-        if any(p.requires_grad for p in setting.classifier.parameters()):
-            _training_steps(setting, train_shape, steps=3)
-        setting.method.eject(setting.classifier.backbone)
-        setting.classifier.eval()
-        with torch.inference_mode():
-            setting.classifier(**padded_batch(test_shape, setting.device))
-    return meter.figures
-
-
-def _training_steps(setting: Setting, shape: Shape, *, steps: int) -> None:
-    """Ordinary training steps on a batch of that shape."""
-    from bench.loop import make_optimizer
-
-    optimizer = make_optimizer(setting.classifier, setting.method, setting.protocol)
-    batch = padded_batch(shape, setting.device)
-    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
-    setting.classifier.train()
-    for _ in range(steps):
-        _step(setting, optimizer, batch, labels)
-
-
-def _step(setting: Setting, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], labels: Tensor) -> None:
-    from bench.loop import loss_of
-
-    loss = loss_of(setting.classifier(**batch), labels)
-    penalty = setting.method.penalty(setting.classifier.backbone)
-    (loss if penalty is None else loss + penalty).backward()
-    optimizer.step()
-    optimizer.zero_grad()

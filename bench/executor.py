@@ -146,7 +146,7 @@ def worker_resident(run: str, shapes: tuple[tuple[int, int], tuple[int, int]], p
     from bench.meters.resident import tune_malloc
 
     tuned = tune_malloc()  # first of all: blocks handed out before stay as they are
-    from bench.costs import resident_peak
+    from bench.footprints import resident_peak
     from bench.worker import quiet
 
     quiet()

@@ -15,9 +15,10 @@ from bench.classifier import shaped_classifier
 from bench.config import Frozen, HeadKind
 from bench.errors import UserError, described
 from bench.loop import loss_of
-from bench.meters.flops import Batch, CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
+from bench.meters.flops import CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
 from bench.meters.parameters import count_parameters, safetensors_bytes
 from bench.meters.run_flops import Shape, token_batch
+from bench.meters.trace import Batch
 from bench.models import SHIPPED, find
 from bench.reach import hub_in_reach
 from bench.registry import ResolvedMethod

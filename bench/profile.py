@@ -15,8 +15,8 @@ import torch
 
 from bench.classifier import load_classifier
 from bench.config import HeadKind, MethodSpec, ProfileShape, Protocol
-from bench.costs import padded_batch
 from bench.environment import describe
+from bench.footprints import padded_batch
 from bench.loop import autocasting, loss_of, make_optimizer
 from bench.meters.clock import synchronizer
 from bench.meters.interleave import interleave, ratios

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.classifier import Pooled, load_classifier
 from bench.config import ProfileShape, Protocol
-from bench.costs import padded_batch
+from bench.footprints import padded_batch
 from bench.loop import loss_of
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.memory import LiveTensors

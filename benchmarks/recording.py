@@ -18,7 +18,7 @@ import typer
 
 from bench.classifier import load_classifier
 from bench.config import Protocol
-from bench.costs import padded_batch
+from bench.footprints import padded_batch
 from bench.gating.gates import GateSite, gate_sites, recording
 from bench.loop import loss_of, make_optimizer
 from bench.meters.clock import synchronizer

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from bench.inspection import Inspection
+    from reports.cells import Table
 
 
 def inspect(
@@ -38,27 +43,25 @@ def inspect(
             if row.reason:
                 print(f"{row.method}: {row.reason}", file=sys.stderr)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from reports.render import terminal
 
-    table = Table(title=f"{model}, batch {batch} x {tokens} tokens", title_justify="left")
-    names = ("method", "trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
-    for number, name in enumerate(names):
-        table.add_column(name, justify="right" if number else "left")
+    uncounted = sorted({name for row in rows for name in row.unsupported_operators})
+    remarks = [f"{row.method}: {row.reason}" for row in rows if row.reason]
+    if uncounted:
+        remarks.append(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}.")
+    terminal([_table(rows, f"{model}, batch {batch} x {tokens} tokens")], remarks)
+
+
+def _table(rows: Sequence[Inspection], title: str) -> Table:
+    from reports.cells import Cell, Head, Table
+
+    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
+    lines = []
     for row in rows:
         counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
-        flops = (row.forward_flops, row.train_step_flops)
-        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, flops)]
-        table.add_row(Text(row.method), *cells)
-    console = Console()
-    console.print(table)
-    for row in rows:
-        if row.reason:
-            console.print(Text(f"{row.method}: {row.reason}"))
-    uncounted = sorted({name for row in rows for name in row.unsupported_operators})
-    if uncounted:
-        console.print(Text(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}."))
+        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.train_step_flops))]
+        lines.append((Cell(row.method), *map(Cell, cells)))
+    return Table("inspect", title, (Head("method", numeric=False), *map(Head, names)), tuple(lines))
 
 
 def _whole(count: int | None) -> str:

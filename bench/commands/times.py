@@ -61,36 +61,27 @@ def profile(
 
 
 def _show(profile: Profile) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from reports.cells import Cell, Head, Table
+    from reports.render import terminal
 
     title = f"{profile.model}, batch {profile.batch} x {profile.tokens} tokens, {profile.threads} threads"
-    table = Table(title=f"{title}, {profile.device}, {profile.rounds} rounds", title_justify="left")
-    heads = ("train step", "inference", "merged", "batch 1")
-    table.add_column("method")
-    for name in heads:
-        table.add_column(name, justify="right")
-        table.add_column("p50 / p95 ms", justify="right")
+    heads = [Head("method", numeric=False)]
+    for name in ("train step", "inference", "merged", "batch 1"):
+        heads += [Head(name), Head("p50 / p95 ms")]
+    rows = []
     for label, row in profile.rows.items():
-        cells = [
-            cell
-            for timing in (row.train_step, row.infer, row.infer_merged, row.infer_single)
-            for cell in _cells(timing)
-        ]
-        table.add_row(Text(label), *map(Text, cells))
-    console = Console()
-    console.print(table)
-    for row in profile.rows.values():
-        if row.unmerged:
-            console.print(Text(f"Not merged: {row.unmerged}."))
-    console.print(
-        Text(
+        timings = (row.train_step, row.infer, row.infer_merged, row.infer_single)
+        rows.append((Cell(label), *(Cell(text) for timing in timings for text in _cells(timing))))
+    table = Table("profile", f"{title}, {profile.device}, {profile.rounds} rounds", tuple(heads), tuple(rows))
+    terminal(
+        [table],
+        [
+            *(f"Not merged: {row.unmerged}." for row in profile.rows.values() if row.unmerged),
             f"Ratios: median over rounds, in brackets the 95% bootstrap interval. Training: over "
             f"{profile.train_reference}. Inference: over {profile.infer_reference}. !: an interval wider than 10% "
             "of its ratio, or fewer than 10 rounds: measure again, alone on the machine. Milliseconds are this "
-            "machine's."
-        )
+            "machine's.",
+        ],
     )
 
 

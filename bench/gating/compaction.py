@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.costs import padded_batch
 from bench.errors import UserError
+from bench.footprints import padded_batch
 from bench.gating.deployment import Plan, apply, make_plan, save
 from bench.gating.trained import trained_setting
 from bench.loop import autocasting

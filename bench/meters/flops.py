@@ -12,7 +12,7 @@ handle. The optimizer's update is elementwise and not counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.meters.operators import ELEMENTWISE, arithmetic, attention_among, multiply_adds
-from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, on_meta, untouched
+from bench.meters.operators import ELEMENTWISE, UncountedAttentionError, arithmetic, without_attention
+from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
+from bench.meters.trace import Batch, traced_forward
 
-Batch = Mapping[str, Any]
+__all__ = ["CountMismatchError", "Flops", "Shaped", "UncountedAttentionError", "batch_rows", "count_flops"]
+
 LossFn = Callable[[Any], Tensor]
 
 aten = torch.ops.aten
@@ -38,10 +39,6 @@ LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What tensors without values raise where a model reads values."""
 
 TOLERANCE = 1e-3  # the two forward counts may differ by this share
-
-
-class UncountedAttentionError(RuntimeError):
-    """An operator that computes attention was not counted, so the figure would be too small."""
 
 
 class CountMismatchError(RuntimeError):
@@ -109,7 +106,7 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
         shaped = Shaped(model, stand_ins=False)
         forward, seen = shaped.forward(batch)
     reasons = []
-    traced = _traced(model, batch, stand_ins=stand_ins)
+    traced = traced_forward(model, batch, stand_ins=stand_ins)
     if isinstance(traced, str):
         reasons.append(traced)
         uncounted = seen
@@ -199,48 +196,7 @@ class _Seen(TorchDispatchMode):
         Raises:
             UncountedAttentionError: attention is among them.
         """
-        return _without_attention(arithmetic(self._names))
-
-
-def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> tuple[int, tuple[str, ...]] | str:
-    """Gives fvcore's multiply-adds and left-out operators, or says why there are none."""
-    tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-    others = {name: value for name, value in batch.items() if name not in tensors}
-    by_order = _ByOrder(model, tuple(tensors), others)
-    inputs = tuple(on_meta(tensor) if stand_ins else tensor for tensor in tensors.values())
-    apart = Swap(model, on_meta).swapped() if stand_ins else untouched(model)
-    try:
-        with apart, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-            multiplied, uncounted = multiply_adds(by_order, inputs)
-    except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
-        line = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
-        return f"fvcore could not trace the forward pass: {type(error).__name__}: {line}"
-    opaque = [name for name in uncounted if name.startswith("python:")]
-    if opaque:
-        return f"fvcore cannot look into {', '.join(opaque)}"
-    return multiplied, _without_attention(uncounted)
-
-
-class _ByOrder(nn.Module):
-    """Takes its tensors in order, as fvcore gives them, and hands them on by name."""
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...], others: dict[str, Any]) -> None:
-        super().__init__()
-        self.model = model
-        self._names = names
-        self._others = others
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        output = self.model(**dict(zip(self._names, tensors, strict=True)), **self._others)
-        leaves = tree_leaves(output.to_tuple() if hasattr(output, "to_tuple") else output)
-        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-
-
-def _without_attention(operators: tuple[str, ...]) -> tuple[str, ...]:
-    attention = attention_among(operators)
-    if attention:
-        raise UncountedAttentionError(f"attention ran uncounted, in {', '.join(attention)}")
-    return operators
+        return without_attention(arithmetic(self._names))
 
 
 def batch_rows(batch: Batch) -> int:

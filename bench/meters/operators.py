@@ -58,6 +58,10 @@ ELEMENTWISE = _names(
 )
 
 
+class UncountedAttentionError(RuntimeError):
+    """An operator that computes attention was not counted, so the figure would be too small."""
+
+
 def bare(operator: str) -> str:
     """`aten::add` or `aten.add.Tensor` as `add`; a traced Python function keeps its own name."""
     if operator.startswith("prim::PythonOp"):
@@ -75,6 +79,18 @@ def attention_among(operators: Iterable[str]) -> tuple[str, ...]:
     """The operators whose name says attention, or a fused transformer layer that holds one."""
     marks = ("attention", "multi_head", "multihead", "transformer_encoder", "sdpa")
     return tuple(sorted(name for name in operators if any(mark in name.lower() for mark in marks)))
+
+
+def without_attention(operators: tuple[str, ...]) -> tuple[str, ...]:
+    """The operators as they are.
+
+    Raises:
+        UncountedAttentionError: attention is among them.
+    """
+    attention = attention_among(operators)
+    if attention:
+        raise UncountedAttentionError(f"attention ran uncounted, in {', '.join(attention)}")
+    return operators
 
 
 def multiply_adds(model: Any, inputs: tuple[Any, ...]) -> tuple[int, tuple[str, ...]]:
