@@ -34,7 +34,6 @@ COUNTED = (
     "infer_flops_per_example",
     "train_live_bytes",
     "infer_live_bytes",
-    "resident_peak_bytes",
 )
 """What is measured at the first seed of each method and task: it differs by seed only as batches are padded."""
 
@@ -110,8 +109,8 @@ class CostSheet:
         for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
             self._throughput(name, phases.seconds(name), examples, self._shapes[name])
             self._energy(name, phases)
-        if self._counted:  # until the child that measures it has
-            self._absent["resident_peak_bytes"] = "not measured: it was not asked for, or was interrupted"
+        # Until the child that measures it has.
+        self._absent["resident_peak_bytes"] = "not asked for, interrupted, or not a comparison's first seed"
         if "train" in phases.cuda:
             cuda = phases.cuda["train"]
             self._note("cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
