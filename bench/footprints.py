@@ -11,6 +11,7 @@ from bench.loop import loss_of, make_optimizer, overwrite, snapshot
 from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.resident import ResidentMemory, ResidentPeak
 from bench.meters.run_flops import Shape, token_batch
+from bench.meters.stand_ins import untouched
 from bench.setting import Setting, prepare
 
 if TYPE_CHECKING:
@@ -29,13 +30,11 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     batch = padded_batch(shape, setting.device)
     labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
 
-    training = classifier.training
-    classifier.train()
-    with torch.random.fork_rng():
+    with untouched(classifier):
+        classifier.train()
         _step(setting, optimizer, batch, labels)
         with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
             _step(setting, optimizer, batch, labels)
-    classifier.train(training)
     overwrite(trainable, before)
     return meter.figures
 

@@ -46,8 +46,8 @@ class Bottleneck(nn.Module):
             output = flat + bias
         else:
             inner = inner * gate.view(-1, 1, 1)  # before W_up, where it is narrow
-            of_token = gate.to(flat.dtype).view(-1, 1).expand(-1, base.shape[1]).reshape(-1)
-            output = torch.addr(flat, of_token, bias)
+            of_token = gate.to(flat.dtype).view(-1, 1).expand(-1, base.shape[1]).reshape(-1, 1)
+            output = torch.addcmul(flat, of_token, bias)
         # Adds onto the output in place: no second tensor of its size.
         output.addmm_(inner.flatten(0, -2).to(output.dtype), self.up_weight.t().to(output.dtype))
         return output.view_as(base)

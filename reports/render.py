@@ -84,8 +84,8 @@ def _tex(text: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 
-def terminal(tables: Sequence[Table], remarks: Sequence[str] = ()) -> None:
-    """Prints tables with their notes, then remarks."""
+def terminal(tables: Sequence[Table], remarks: Sequence[str] = (), *, width: int = WIDTH) -> None:
+    """Prints tables with their notes, then remarks; `width` is the characters a line where no terminal says."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as Grid
@@ -93,7 +93,7 @@ def terminal(tables: Sequence[Table], remarks: Sequence[str] = ()) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = WIDTH
+        console.width = width
     for table in tables:
         console.print(Text(table.title, "bold"))
         grid = Grid(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)

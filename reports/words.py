@@ -119,13 +119,14 @@ def _score_words(panel: Panel) -> list[str]:
     clear = [m for m in scored if m != found.method and m not in (*found.close, *found.untested)]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all these differences together).")
-    else:
+    elif found.close:
         words.append(f"So {panel.seeds} seeds tell no method from the best one: more of them are needed.")
     sizes = [gap.detectable for gap in panel.contrasts[place].values() if gap.detectable is not None]
     if sizes:
         words.append(
             f"A true difference to {panel.baseline} of {min(sizes):.3f} to {max(sizes):.3f}, by method, is what "
-            "so many seeds would find four times in five; smaller ones mostly stay hidden."
+            "a t test of that pair alone would find four times in five with so many seeds, before any correction "
+            "for several methods; smaller ones mostly stay hidden."
         )
     if found.untested:
         words.append(f"Too few common runs to compare it with {joined(found.untested)}.")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from bench.meters import flops
+from bench.meters import trace
 from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
 from bench.meters.operators import ELEMENTWISE, NO_ARITHMETIC
 from bench.meters.run_flops import run_flops, token_batch
@@ -194,7 +194,7 @@ def test_attention_that_nobody_counts_is_an_error():
 
 
 def test_counts_that_differ_are_an_error(monkeypatch):
-    monkeypatch.setattr(flops, "multiply_adds", lambda model, inputs: (59, ()))
+    monkeypatch.setattr(trace, "multiply_adds", lambda model, inputs: (59, ()))
     with pytest.raises(CountMismatchError, match="118 by fvcore, 120 by FlopCounterMode"):
         count_flops(nn.Linear(4, 5, bias=False), {"input": torch.zeros(3, 4)}, loss_fn=None)
 

@@ -243,10 +243,10 @@ def test_tokens_are_trained_where_they_are_named() -> None:
     text = "peft:trainable_tokens[token_indices=7+9]"
     findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
     broken = [finding for finding in findings if finding.status == "broken"]
-    assert [(finding.check, "no gradient ever reached" in finding.says) for finding in broken] in (
-        [],
-        [("all_of_it_moves", True)],
-    )
+    # Two tokens of the vocabulary train, and the check's rows hold neither or one: what it may say is that alone.
+    assert {finding.check for finding in broken} <= {"all_of_it_moves"}
+    assert all("no gradient ever reached" in finding.says for finding in broken)
+    assert {finding.check for finding in findings if finding.status == "kept"} >= {"only_its_parameters_move"}
 
 
 def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from methods.adapter import Bottleneck
 from methods.base import freeze
 from methods.gates import Gate, HardConcreteGate, SigmoidGate
 from methods.prefix import Prefix, layer_prefix
@@ -238,3 +239,17 @@ def test_the_penalty_is_the_expected_active_share() -> None:
     penalty = method.penalty(model)
     assert penalty is not None
     assert float(penalty.detach()) == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_gated_adapter_keeps_the_precision_of_what_it_adds_to() -> None:
+    """Under autocast the products are bf16, the sum with the residual is not; a closed gate changes no bit."""
+    torch.manual_seed(0)
+    adapter = Bottleneck(16, 4, activation="relu", std=0.02)
+    torch.nn.init.normal_(adapter.up_bias)
+    hidden, base = torch.randn(3, 5, 16), torch.randn(3, 5, 16)
+    gate = torch.tensor([0.0, 0.5, 1.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        output = adapter(hidden, base, gate)
+    assert output.dtype == base.dtype
+    assert torch.equal(output[0], base[0])
+    torch.testing.assert_close(output, adapter(hidden, base, gate), atol=0.02, rtol=0.02)

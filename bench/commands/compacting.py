@@ -43,5 +43,9 @@ def compact(
     print(f"  {f'ms of 1 x {tokens}':<18} {found.before_time.p50_ms:>16.2f} -> {time.p50_ms:.2f}")
     wide = " (wide: measure again on a quieter machine)" if time.wide else ""
     print(f"  time after / before {time.ratio:.3f} [{time.low:.3f}, {time.high:.3f}]{wide}")
+    if before.dev_score is not None and after.dev_score is not None and after.dev_score < before.dev_score - epsilon:
+        print(f"  the dev score fell by more than {epsilon:g}: folding took it there; try a lower --tolerance")
+    if found.unmerged:
+        print(f"  not merged: {found.unmerged}")
     print(f"  largest change of a dev logit {found.largest_change:.2e}")
     print(f"written: {folder}; load it with bench.gating.deployment.load")

@@ -82,6 +82,7 @@ def _show(profile: Profile) -> None:
             "of its ratio, or fewer than 10 rounds: measure again, alone on the machine. Milliseconds are this "
             "machine's.",
         ],
+        width=170,  # four ratios with their intervals
     )
 
 

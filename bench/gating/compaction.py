@@ -55,6 +55,7 @@ class Compaction:
         before_time, after_time: of a forward pass, interleaved; the ratio is to the time before.
         largest_change: the most that a logit of a dev row changed.
         tokens: length that FLOPs and latency are for, one example.
+        unmerged: what the method could not merge, and why; None if nothing.
     """
 
     plan: Plan
@@ -64,6 +65,7 @@ class Compaction:
     after_time: Ratio
     largest_change: float
     tokens: int
+    unmerged: str | None = None
 
 
 def compact(
@@ -88,12 +90,12 @@ def compact(
         raise UserError(f"{record.asked.title} has no dev rows to verify on")
     plan = make_plan(setting, epsilon=epsilon, tolerance=tolerance)
     before = _figures(whole, whole.stored_state(), tokens)
-    state = apply(setting, plan)
+    state, unmerged = apply(setting, plan)
     after = _figures(setting, state, tokens)
     change = float((setting.logits(setting.dev) - whole.logits(whole.dev)).abs().max())
     before_time, after_time = _latency(whole, setting, tokens, rounds)
     save(into, plan, state)
-    found = Compaction(plan, before, after, before_time, after_time, change, tokens)
+    found = Compaction(plan, before, after, before_time, after_time, change, tokens, unmerged)
     measured = {name: value for name, value in asdict(found).items() if name != "plan"}
     (into / MEASURED).write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
     return found

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.config import Frozen, RunSpec
 from bench.errors import UserError
 from bench.gating.effective import verify
-from bench.gating.gates import gate_sites
+from bench.gating.gates import gate_sites, removed
 from bench.gating.measure import gate_values, part_contributions
 from bench.setting import Setting, prepare
 from methods.base import Classifier, Part
@@ -60,12 +60,14 @@ def make_plan(setting: Setting, *, epsilon: float, tolerance: float) -> Plan:
     )
     if found is None:
         raise UserError(f"{setting.headline} is undefined on the dev rows of {setting.spec.title}")
-    dropped = tuple(part.name for part in parts if part.name not in found.kept)
+    gone = [part for part in parts if part.name not in found.kept]
     left = [part for part in parts if part.name in found.kept]
+    with removed(gone):  # a gate reads what the layers below yield without the parts that go
+        folded = _constant_gates(setting, left, tolerance)
     return Plan(
         run=setting.spec,
-        dropped=dropped,
-        folded=_constant_gates(setting, left, tolerance),
+        dropped=tuple(part.name for part in gone),
+        folded=folded,
         classes=None if setting.examples.labels is None else tuple(setting.examples.labels),
     )
 
@@ -83,11 +85,14 @@ def _constant_gates(setting: Setting, parts: Sequence[Part], tolerance: float) -
     return folded
 
 
-def apply(setting: Setting, plan: Plan, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+def apply(
+    setting: Setting, plan: Plan, state: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], str | None]:
     """Drops and folds for good, loading `state` in between.
 
     Returns:
-        What has to be stored: the trained tensors of what is left, as they were before folding.
+        What has to be stored, the trained tensors of what is left as they were before folding; and what the
+        method could not merge, with its reason.
     """
     backbone = setting.classifier.backbone
     parts = {part.name: part for part in setting.method.parts_of(backbone, setting.pretrained())}
@@ -118,9 +123,9 @@ def apply(setting: Setting, plan: Plan, state: Mapping[str, Tensor] | None = Non
         fold = parts[name].fold
         assert fold is not None
         fold(value)
-    setting.method.merge(backbone)
+    unmerged = setting.method.merge(backbone)
     setting.classifier.eval()
-    return stored
+    return stored, unmerged
 
 
 def _parameter(setting: Setting, name: str) -> Tensor:
@@ -128,8 +133,9 @@ def _parameter(setting: Setting, name: str) -> Tensor:
 
 
 def _load(setting: Setting, kept: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    if set(kept) != set(state):
-        odd = sorted(set(kept) ^ set(state))[0]
+    shapes = [{name: tuple(tensor.shape) for name, tensor in some.items()} for some in (kept, state)]
+    if shapes[0] != shapes[1]:
+        odd = sorted(name for name in {**kept, **state} if shapes[0].get(name) != shapes[1].get(name))[0]
         raise UserError(f"the compact weights do not fit the method as it is now ({odd}); compact the run anew")
     with torch.no_grad():
         for name, tensor in state.items():

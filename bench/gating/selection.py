@@ -104,10 +104,10 @@ def _check_comparable(out: Path, label: str, asked: Sequence[RunSpec]) -> None:
             raise UserError(f"{out} holds runs on several revisions of {task}; study one folder each")
     counts = {task: len(runs) for task, runs in tasks.items()}
     if min(counts.values()) == 1 < max(counts.values()):
-        lone = ", ".join(task for task, count in counts.items() if count == 1)
-        (alone,) = {seed_of(runs[0]) for task, runs in tasks.items() if task == lone.partition(", ")[0]}
+        lone = [task for task, count in counts.items() if count == 1]
+        alone = seed_of(tasks[lone[0]][0])
         raise UserError(
-            f"{lone}: one seed of {label} where other tasks have more; run its other seeds, "
+            f"{', '.join(lone)}: one seed of {label} where other tasks have more; run its other seeds, "
             f"or look at one seed alone with --seed {alone}"
         )
     pairs = {(one.data_seed, one.model_seed) for one in asked}

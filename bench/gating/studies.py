@@ -56,7 +56,8 @@ def study(out: Path, records: Sequence[Record], *, examples: int) -> Iterator[St
     for record in records:
         others = [other for other in records if _elsewhere(other, record)]
         files = _files(folder, record, others, examples)
-        if _fresh(files, weights_path(out, record.digest)):
+        sources = [weights_path(out, record.digest), *(gates_path(out, one.digest) for one in (record, *others))]
+        if _fresh(files, sources):
             yield Studied(record, files, now=False)
             continue
         gates = GateStudy(trained_setting(out, record), examples)
@@ -87,9 +88,9 @@ def _files(folder: Path, record: Record, others: Sequence[Record], examples: int
     return {name: folder / f"{record.digest}.{key}.{name}.parquet" for name in ("values", "effects", "acts")}
 
 
-def _fresh(files: dict[str, Path], weights: Path) -> bool:
-    """Whether the tables are there and no older than the weights."""
-    made = weights.stat().st_mtime
+def _fresh(files: dict[str, Path], sources: Sequence[Path]) -> bool:
+    """Whether the tables are there and no older than what they are made from."""
+    made = max(source.stat().st_mtime for source in sources)
     return all(path.exists() and path.stat().st_mtime >= made for path in files.values())
 
 

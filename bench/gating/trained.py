@@ -30,9 +30,10 @@ def trained_setting(out: Path, record: Record) -> Setting:
     except (SafetensorError, OSError) as error:
         remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    own = dict(setting.classifier.named_parameters())
-    if {name: value.shape for name, value in state.items()} != {n: own[n].shape for n in state if n in own}:
-        raise UserError(f"{path} holds other parameters than the method has now; run the comparison anew")
+    own = setting.stored_state()
+    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in own.items()}:
+        remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
+        raise UserError(f"{path} holds other parameters than the method has now; {remedy}")
     with torch.no_grad():
         for name, value in state.items():
             own[name].copy_(value)

@@ -68,8 +68,9 @@ class Swap:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Puts modes, gradients and the random state back after a block that runs the model for real."""
+    """Puts modes, gradients, buffers and the random state back after a block that runs the model for real."""
     training = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     for parameter, _ in gradients:
         parameter.grad = None
@@ -82,6 +83,9 @@ def untouched(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter, gradient in gradients:
             parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
 
 
 def fake_mode() -> FakeTensorMode:

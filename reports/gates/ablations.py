@@ -11,7 +11,7 @@ from reports.comparisons import Comparison, compare
 from reports.gates.frames import Study, seed_name
 from reports.gates.paired import paired_interval
 from reports.gates.table import ONE_SEED, GateTable
-from reports.stats import Interval
+from reports.stats import Interval, mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,13 +108,13 @@ def _compared(study: Study, name: str, says: str, scores: Mapping[str, Any], bas
         table = {key: values for key, values in table.items() if not np.isnan(values).all()}
         if baseline not in table:
             continue
-        rows.append(_row(place, baseline, float(np.nanmean(table[baseline])), None))
+        rows.append(_row(place, baseline, mean(table[baseline]), None))
         for found in compare(table, baseline, generator=np.random.default_rng(0)):
-            rows.append(_row(place, found.method, float(np.nanmean(table[found.method])), found))
+            rows.append(_row(place, found.method, mean(table[found.method]), found))
     return GateTable(name, says if study.seeds > 1 else f"{says} {ONE_SEED}", pd.DataFrame(rows))
 
 
-def _row(place: str, name: str, score: float, found: Comparison | None) -> dict[str, Any]:
+def _row(place: str, name: str, score: float | None, found: Comparison | None) -> dict[str, Any]:
     interval: Interval | None = None if found is None else found.interval
     return {
         "task": place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def active_curves(study: Study, ax: Axes) -> Axes:
     """active(tau) over the stored parameters, mean over seeds with their range, by variant and task."""
     styles = ("-", "--", ":", "-.")
     for number, (label, runs) in enumerate(sorted(study.variants().items())):
-        for style, task in zip(styles, study.tasks, strict=False):
+        for task, style in zip(study.tasks, cycle(styles)):
             curves = [
                 [(tau, count / record.result.stored_parameters) for tau, count in record.result.effective.active_curve]
                 for record in runs
