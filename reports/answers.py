@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from reports.cells import Cell, Head, Table
+from reports.cells import Cell, Head, Table, figure_cell
 from reports.figures.pareto import front_keys, front_members
 from reports.indices import KNOWN
-from reports.numerals import scale_of, written
+from reports.numerals import scale_of
 from reports.panels import Panel
-from reports.words import Leader, leader
+from reports.words import Leader, column_words, leader
 
 QUESTIONS = {
     "stored_bytes": ("bytes stored", ""),
@@ -15,7 +15,8 @@ QUESTIONS = {
     "train_flops_per_example": ("FLOPs of training", " an example"),
     "train_live_bytes": ("memory of training", ""),
     "train_step_ratio": ("seconds of training", " of full's step"),
-    "infer_ratio": ("seconds of inference", " of the bare model's pass"),
+    "infer_ratio": ("seconds of inference, unmerged", " of the bare model's pass"),
+    "infer_merged_ratio": ("seconds of inference, merged", " of the bare model's pass"),
     "train_energy_measured_joules": ("joules of training", ""),
 }
 """Costs that the summary answers for: in words, and what a figure of it is of."""
@@ -24,11 +25,11 @@ _HEADS = (
     Head("cheapest by", "The cost that is to be least. Estimated costs are not offered.", numeric=False),
     Head(
         "method that may equal the best score",
-        "Of the method of the highest mean score and those whose difference to it has an interval that holds 0 "
-        "(95% for all methods together), the one of least cost.",
+        "Of the method of the highest mean score and those whose difference to it has an interval that does not lie "
+        "wholly below 0 (95% for all pairs of methods together), the one of least mean cost.",
         numeric=False,
     ),
-    Head("its cost", "Mean over runs; times are ratios from the model's profile.", numeric=False),
+    Head("its cost", "Mean over runs, its 95% interval if it varies; times are ratios of a profile.", numeric=False),
     Head("its score less the best", "Difference of the means over the same seeds and tasks, with that interval."),
     Head(
         "no other is both better and cheaper",
@@ -51,8 +52,10 @@ def answers(panel: Panel) -> Table:
         if members:
             rows.append((Cell(question), *_cheapest(panel, key, found), Cell(", ".join(members))))
         else:
-            rows.append((Cell(question), Cell("not measured"), Cell("-"), Cell("-"), Cell("-")))
-    return Table("answers", f"What buys most, {panel.title}", _HEADS, tuple(rows), _notes(found))
+            why = "no method has a score of every task" if key in panel.figures else "not measured"
+            rows.append((Cell(question), Cell(why), Cell("-"), Cell("-"), Cell("-")))
+    title = f"What buys most, {panel.title}" + ("" if panel.sums_up else f", {column_words(panel)}")
+    return Table("answers", title, _HEADS, tuple(rows), _notes(found))
 
 
 def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell, Cell]:
@@ -60,15 +63,16 @@ def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell,
     if found is None:
         return Cell("no claim at one seed"), Cell("-"), Cell("-")
     costs = {
-        method: panel.costs[method, panel.places[0]][key].mean
+        method: panel.costs[method, panel.places[0]][key]
         for method in (found.method, *found.close)
         if key in panel.costs.get((method, panel.places[0]), {})
     }
     if not costs:
         return Cell("not measured for these"), Cell("-"), Cell("-")
-    cheapest = min(costs, key=lambda method: costs[method])
-    scale = scale_of(KNOWN[key], [costs[cheapest]])
-    cost = f"{written(KNOWN[key], costs[cheapest], scale)} {scale.unit}".strip() + QUESTIONS[key][1]
+    cheapest = min(costs, key=lambda method: costs[method].mean)
+    scale = scale_of(KNOWN[key], [costs[cheapest].mean])
+    cost = figure_cell(KNOWN[key], [costs[cheapest]], scale, interval=True).text
+    cost = f"{cost} {scale.unit}".strip() + QUESTIONS[key][1]
     if cheapest == found.method:
         return Cell(cheapest), Cell(cost), Cell("it is the best")
     gap, (low, high) = found.gaps[cheapest]

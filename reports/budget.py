@@ -8,7 +8,10 @@ from reports.notes import joined
 from reports.numerals import significant
 from reports.panels import Panel
 
-_UNSEEN = "Tuning before these runs is in no record and not counted."
+_UNSEEN = (
+    "Tuning before these runs, attempts that a rerun replaced and the processes that measure resident memory are in "
+    "no record and not counted."
+)
 
 
 def budget_sentence(panel: Panel) -> str:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from reports.columns import Column
 from reports.estimates import Estimate
+from reports.frame import PROFILED
 from reports.indices import KNOWN
 from reports.numerals import ABSENT, Scale, rounded, written
 from reports.panels import OVERALL, Panel
+
+WIDE_SHARE = 0.1
+"""An interval of a time ratio that is wider than this share of it is marked: measure again."""
 
 SHORT_HEADS = {"stored_share": "share\n%", "train_step_ratio": "step\n/ full", "train_time_s": "train\ns"}
 
@@ -74,6 +78,8 @@ def figure_cell(column: Column, estimates: Sequence[Estimate], scale: Scale, *, 
     ends = estimates[0].interval if interval and len(estimates) == 1 else None
     if ends is not None and ends.high - ends.low > 1e-9 * abs(low):
         text += f" [{written(column, ends.low, scale)}, {written(column, ends.high, scale)}]"
+        if column.key in PROFILED and ends.high - ends.low > WIDE_SHARE * low:
+            text += " !"
     return Cell(text, low, short=rounded(low) if text == f"{low:,.0f}" else "")
 
 

@@ -84,7 +84,7 @@ def _tex(text: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in " ".join(text.split()))
 
 
-def terminal(tables: Sequence[Table], remarks: Sequence[str] = (), *, width: int = WIDTH) -> None:
+def terminal(tables: Sequence[Table], remarks: Sequence[str] = (), *, width: int | None = None) -> None:
     """Prints tables with their notes, then remarks; `width` is the characters a line where no terminal says."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -93,7 +93,7 @@ def terminal(tables: Sequence[Table], remarks: Sequence[str] = (), *, width: int
 
     console = Console()
     if not console.is_terminal:
-        console.width = width
+        console.width = width or WIDTH
     for table in tables:
         console.print(Text(table.title, "bold"))
         grid = Grid(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)

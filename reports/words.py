@@ -23,8 +23,9 @@ class Leader:
     """The method of the highest mean, and those that the seeds cannot tell from it.
 
     Attributes:
-        gaps: the other methods' mean scores less its own, with intervals at 95% for all together.
-        untested: methods without enough common runs for an interval.
+        gaps: the other methods' mean scores less its own, over common runs, with intervals at 95% for all
+            pairs of methods together: the leader is chosen by the same scores.
+        untested: methods without an interval: too few runs, or gaps that are all one and not 0.
     """
 
     method: str
@@ -33,29 +34,36 @@ class Leader:
 
     @property
     def close(self) -> tuple[str, ...]:
-        """Methods whose difference to it has an interval that holds 0; the leader is not among them."""
+        """Methods whose interval does not lie wholly below 0; the leader is not among them."""
         return tuple(method for method, (_, interval) in self.gaps.items() if interval.high >= 0)
 
 
 def leader(panel: Panel) -> Leader | None:
-    """The leader by the panel's mean score; None where no method has one, or at one seed.
+    """The leader by the panel's mean score among methods with an interval; None where there is none.
 
-    The intervals of the differences are t intervals at 95% for all of them together (Bonferroni).
+    The intervals of the differences are t intervals at 95% for all pairs of methods together (Bonferroni).
     """
     place = panel.places[0]
-    ranked = sorted((-panel.scores[m, place].mean, m) for m in panel.methods if (m, place) in panel.scores)
+    scored = [m for m in panel.methods if (m, place) in panel.scores]
+    ranked = sorted((-panel.scores[m, place].mean, m) for m in scored if panel.scores[m, place].interval is not None)
     if not ranked or panel.seeds < 2:
         return None
     best, others = ranked[0][1], [method for _, method in ranked[1:]]
+    pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
     found: dict[str, tuple[float, Interval]] = {}
     for method in others:
         gaps = paired_differences(panel.arrays[method], panel.arrays[best])
         gaps = gaps if panel.sums_up else gaps[:, :1]
-        interval = mean_interval(gaps, level=1 - ALPHA / len(others)) if np.isfinite(gaps).any() else None
+        interval = mean_interval(gaps, level=1 - ALPHA / pairs) if np.isfinite(gaps).any() else None
         centre = mean(gaps)
-        if interval is not None and centre is not None:
+        if interval is not None and centre is not None and not _spreadless(interval, centre):
             found[method] = (centre, interval)
-    return Leader(best, found, tuple(method for method in others if method not in found))
+    return Leader(best, found, tuple(method for method in scored if method != best and method not in found))
+
+
+def _spreadless(interval: Interval, centre: float) -> bool:
+    """Whether all gaps are one number other than 0: few seeds may agree by chance, and then tell no spread."""
+    return abs(centre) > 1e-9 and interval.high - interval.low < 1e-9
 
 
 def sentences(panel: Panel) -> list[str]:
@@ -109,7 +117,7 @@ def _score_words(panel: Panel) -> list[str]:
         return []
     best = scored[found.method]
     ends = f" [{best.interval.low:.3f}, {best.interval.high:.3f}]" if best.interval else ""
-    what = f"over {len(panel.columns)} tasks" if panel.sums_up else f"on {place}"
+    what = f"over {len(panel.columns)} tasks" if panel.sums_up else column_words(panel)
     words = [f"Highest mean score {what}: {found.method}, {best.mean:.3f}{ends}."]
     if found.close:
         words.append(
@@ -118,7 +126,7 @@ def _score_words(panel: Panel) -> list[str]:
         )
     clear = [m for m in scored if m != found.method and m not in (*found.close, *found.untested)]
     if clear:
-        words.append(f"More than noise: its lead over {joined(clear)} (95% for all these differences together).")
+        words.append(f"More than noise: its lead over {joined(clear)} (95% for all pairs of methods together).")
     elif found.close:
         words.append(f"So {panel.seeds} seeds tell no method from the best one: more of them are needed.")
     sizes = [gap.detectable for gap in panel.contrasts[place].values() if gap.detectable is not None]
@@ -129,8 +137,17 @@ def _score_words(panel: Panel) -> list[str]:
             "for several methods; smaller ones mostly stay hidden."
         )
     if found.untested:
-        words.append(f"Too few common runs to compare it with {joined(found.untested)}.")
+        words.append(f"Too few common runs for an interval, so no comparison with it: {joined(found.untested)}.")
     return words
+
+
+def column_words(panel: Panel) -> str:
+    """Of which column a statement is that cannot be of all: `on trec`, `at k 100, the first of 3`."""
+    place = panel.places[0]
+    if panel.by == "task":
+        return f"on {place}"
+    several = f", the first of {len(panel.columns)}" if len(panel.columns) > 1 else ""
+    return f"at {panel.by} {place}{several}"
 
 
 def _missing(panel: Panel) -> list[str]:

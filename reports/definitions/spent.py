@@ -14,7 +14,7 @@ SPENT: tuple[Column, ...] = (
         says="Time of a training step over that of full fine-tuning, in rounds in which every method takes its turn.",
         formula="median over rounds of the ratio within a round, with a bootstrap interval",
         meter="bench profile: one process, one shape, random order in each round",
-        error="holds for the shape and machine named; a wide interval is flagged",
+        error="holds for the shape and machine named; an interval wider than 10% of the ratio is marked !",
     ),
     Column(
         key="infer_ratio",
@@ -23,7 +23,7 @@ SPENT: tuple[Column, ...] = (
         says="Time of a forward pass as deployed, unmerged, over that of the bare model, at the profile's batch size.",
         formula="median over rounds of the ratio within a round, with a bootstrap interval",
         meter="bench profile",
-        error="holds for the shape and machine named; a wide interval is flagged",
+        error="holds for the shape and machine named; an interval wider than 10% of the ratio is marked !",
     ),
     Column(
         key="infer_merged_ratio",

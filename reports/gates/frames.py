@@ -132,9 +132,19 @@ def load(
 
 
 def _beside(runs: Sequence[Record], records: Sequence[Record]) -> tuple[Record, ...]:
-    """Finished runs that compare with the studied ones, run for run."""
+    """Finished runs that compare with the studied ones, run for run.
+
+    Raises:
+        UserError: two of them have one label and are not of one method, so a table could not tell them apart.
+    """
     places = {_place(run) for run in runs}
-    return tuple(record for record in records if record.result is not None and _place(record) in places)
+    found = tuple(record for record in records if record.result is not None and _place(record) in places)
+    methods: dict[str, object] = {}
+    for record in found:
+        method = record.asked.method
+        if methods.setdefault(method.label, method) != method:
+            raise UserError(f"two versions of {method.label} lie in one folder; compare each in a folder of its own")
+    return found
 
 
 def _place(record: Record) -> tuple[object, ...]:
