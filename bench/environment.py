@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,3 +85,9 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def command_line() -> str:
+    """The command line of this process, as one could type it again; `python -m bench.cli` is `bench`."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["bench" if name == "cli.py" else name, *sys.argv[1:]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from bench.config import Frozen, Job, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
+from bench.environment import command_line
 from bench.errors import UserError
 from bench.progress import display
 from bench.store import Record, finished, read_profiles, read_records, runs_folder, write_record
@@ -194,12 +193,8 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
 def job_of(spec: RunSpec, todo: Plan) -> Job:
     """A run as a worker is given it; costs are measured at the first seed of its method, task and K."""
     alike = [run for run in todo.runs if (run.method, run.task, run.k) == (spec.method, spec.task, spec.k)]
-    return Job(run=spec, measures=todo.measures, first=spec.digest == alike[0].digest, command=typed())
-
-
-def typed() -> str:
-    """The command line of this process, as one could type it again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    first = spec.digest == alike[0].digest
+    return Job(run=spec, measures=todo.measures, first=first, command=command_line())
 
 
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:

@@ -48,3 +48,9 @@ def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.M
         assert environment.commit() is None
     finally:
         environment.commit.cache_clear()
+
+
+def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("/somewhere/bin/bench", "/somewhere/bench/cli.py"):
+        monkeypatch.setattr("sys.argv", [program, "compare", "lora[r=2]"])
+        assert environment.command_line() == "bench compare 'lora[r=2]'"

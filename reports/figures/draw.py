@@ -145,5 +145,5 @@ def draw_all(
     for panel in [panel for panel in panels(runs, by="k") if len(panel.columns) > 1][:DRAWN_PANELS]:
         drawing = size_drawing(panel)
         own = folder / slug(panel.title)
-        drawn += [Drawn(path, drawing.says) for path in draw(drawing, own, kinds)]
+        drawn += [Drawn(path, f"{panel.title}: {drawing.says}") for path in draw(drawing, own, kinds)]
     return drawn
