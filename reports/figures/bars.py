@@ -72,7 +72,7 @@ def memory_bars(panel: Panel, ax: Axes) -> Axes:
 
 
 def parallel_costs(panel: Panel, ax: Axes, *, keys: Sequence[str], reference: str | None = None) -> Axes:
-    """Several costs of every method relative to one method's; logarithmic where they differ by much.
+    """Several costs of every method that has most of them, relative to one method's; logarithmic if far apart.
 
     Args:
         panel: whose methods are drawn.
@@ -87,7 +87,7 @@ def parallel_costs(panel: Panel, ax: Axes, *, keys: Sequence[str], reference: st
         shift = (number - (len(panel.methods) - 1) / 2) * 0.06  # so that equal costs do not hide each other
         points = [(at + shift, _ratio(panel, method, reference, key)) for at, key in enumerate(keys)]
         known = [(at, ratio) for at, ratio in points if ratio]
-        if not known:
+        if 2 * len(known) <= len(keys):  # one that trains nothing would squeeze all others into a corner
             continue
         look = style[method]
         ratios += [ratio for _, ratio in known]
