@@ -90,8 +90,8 @@ def drawings(panel: Panel, curves: pd.DataFrame) -> Iterator[Drawing]:
     for name, keys, what in (("kept", KEPT, "What is trained and kept"), ("spent", SPENT, "What is spent")):
         if len(comparable_keys(panel, keys, panel.baseline)) > 1:
             says = (
-                f"{what}, relative to {panel.baseline}; what is zero or was not measured has no mark, and a method with "
-                "half of these costs or fewer is left out."
+                f"{what}, relative to {panel.baseline}; what is zero or was not measured has no mark, and a method "
+                "with half of these costs or fewer is left out."
             )
             yield Drawing(f"parallel-{name}", says, partial(parallel_costs, panel, keys=keys), 2.8)
     if panel.ranks:
