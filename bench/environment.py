@@ -35,7 +35,7 @@ def describe(device: str) -> dict[str, Any]:
     found = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions(),
+        "versions": versions() | {"torch": str(torch.__version__)},  # with its build: +cpu, +cu130
         "commit": commit(),
         "device": device,
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
