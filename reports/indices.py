@@ -43,7 +43,7 @@ PPT = Column(
     says="Performance-parameter trade-off: the score, discounted for trained parameters alone; no ranking.",
     formula=f"score exp(-log10(P/{PPT_TRAINED_PARAMETERS:.0e} + 1)), P the trained parameters without the head",
     meter="computed from the record (V-PETL Bench, Xin et al., NeurIPS 2024 Datasets and Benchmarks)",
-    error="blind to every other cost; its constant was chosen for vision models",
+    error="blind to every other cost; its constant was chosen for vision models; form and constant quoted from memory",
 )
 
 
