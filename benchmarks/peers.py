@@ -63,7 +63,7 @@ class Peers:
     def fresh(self) -> Classifier:
         """The bare model with its head, frozen but for the head.
 
-        All share one copy of the pretrained weights: where in memory a copy lies costs up to 5% by itself.
+        All share one copy of the pretrained weights, so that none has memory and caches of its own.
         """
         classifier = load_classifier(self.backbone, outputs=2, head="mean", seed=0)
         freeze(classifier)

@@ -49,7 +49,7 @@ class LoRALinear(nn.Linear):
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
         self.lora_A = nn.Parameter(torch.empty(r, self.in_features, dtype=base.weight.dtype))
-        # B lies in memory column by column: the narrow products of its backward pass are three times as fast.
+        # B lies in memory column by column, which its narrow products in the backward pass read in order.
         self.lora_B = nn.Parameter(torch.zeros(r, self.out_features, dtype=base.weight.dtype).t())
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.scaling = alpha / r if gate is None else 1.0

@@ -242,11 +242,8 @@ def test_a_refusal_of_peft_is_ours(text: str, architecture: str, says: str) -> N
 def test_tokens_are_trained_where_they_are_named() -> None:
     text = "peft:trainable_tokens[token_indices=7+9]"
     findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
-    broken = [finding for finding in findings if finding.status == "broken"]
-    # Two tokens of the vocabulary train, and the check's rows hold neither or one: what it may say is that alone.
-    assert {finding.check for finding in broken} <= {"all_of_it_moves"}
-    assert all("no gradient ever reached" in finding.says for finding in broken)
-    assert {finding.check for finding in findings if finding.status == "kept"} >= {"only_its_parameters_move"}
+    assert [finding.check for finding in findings if finding.status != "kept"] == []
+    assert len(findings) > 1, "refused: nothing was checked"
 
 
 def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
