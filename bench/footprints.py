@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.loop import loss_of, make_optimizer, overwrite, snapshot
+from bench.loop import autocasting, gradient_step, make_optimizer, overwrite, snapshot
 from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.resident import ResidentMemory, ResidentPeak
 from bench.meters.run_flops import Shape, token_batch
@@ -51,7 +51,8 @@ def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     """Live bytes at the peak of a forward pass on a batch of that shape."""
     batch = padded_batch(shape, setting.device)
     setting.classifier.eval()
-    with torch.inference_mode(), LiveTensors(setting.classifier, inputs=batch) as meter:
+    forward = autocasting(setting.protocol)
+    with torch.inference_mode(), forward(), LiveTensors(setting.classifier, inputs=batch) as meter:
         setting.classifier(**batch)
     return meter.figures
 
@@ -67,7 +68,7 @@ def resident_peak(run: RunSpec, train_shape: Shape, test_shape: Shape) -> Reside
             _training_steps(setting, train_shape, steps=3)
         setting.method.eject(setting.classifier.backbone)
         setting.classifier.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocasting(setting.protocol)():
             setting.classifier(**padded_batch(test_shape, setting.device))
     return meter.figures
 
@@ -83,8 +84,5 @@ def _training_steps(setting: Setting, shape: Shape, *, steps: int) -> None:
 
 
 def _step(setting: Setting, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], labels: Tensor) -> None:
-    loss = loss_of(setting.classifier(**batch), labels)
-    penalty = setting.method.penalty(setting.classifier.backbone)
-    (loss if penalty is None else loss + penalty).backward()
-    optimizer.step()
+    gradient_step(setting.classifier, setting.method, optimizer, batch, labels, setting.protocol)
     optimizer.zero_grad()

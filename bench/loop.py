@@ -99,7 +99,6 @@ def train(
     total = protocol.steps or (protocol.epochs or 0) * steps_per_epoch
     optimizer = make_optimizer(classifier, method, protocol)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_down(total, protocol.warmup_share))
-    autocast = autocasting(protocol)
     highest, waited = -math.inf, 0
     # Without dev rows the last checkpoint is the one, and no copy is needed.
     checkpoint = {} if evaluate is None else snapshot(trainable)
@@ -109,19 +108,11 @@ def train(
             classifier.train()
             losses: list[Tensor] = []
             for batch in epoch_batches(epoch):
-                with autocast():
-                    loss = loss_of(classifier(**batch.inputs), batch.labels)
-                    penalty = method.penalty(classifier.backbone)
-                    loss = loss if penalty is None else loss + penalty
-                loss.backward()
+                losses.append(gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol))
                 if result.steps == 0:
                     result.trained_parameters = count_trained(classifier)
-                if protocol.max_gradient_norm is not None:
-                    nn.utils.clip_grad_norm_(trainable.values(), protocol.max_gradient_norm)
-                optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
-                losses.append(loss.detach())
                 result.steps += 1
                 result.examples += len(batch.labels)
                 rows, length = batch.inputs["input_ids"].shape
@@ -206,8 +197,41 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels)
 
 
+def gradient_step(
+    classifier: Classifier,
+    method: Method | None,
+    optimizer: torch.optim.Optimizer,
+    inputs: Mapping[str, Tensor],
+    labels: Tensor,
+    protocol: Protocol,
+) -> Tensor:
+    """One step of training as the protocol has it; the loop takes it and every meter measures it.
+
+    Args:
+        classifier: in training mode.
+        method: its penalty on the loss; None for none.
+        optimizer: of all that trains; its gradients are left in place.
+        inputs: of the classifier.
+        labels: (batch,).
+        protocol: precision, and the norm that the gradient is clipped to.
+
+    Returns:
+        The loss, a detached scalar.
+    """
+    with autocasting(protocol)():
+        loss = loss_of(classifier(**inputs), labels)
+        penalty = None if method is None else method.penalty(classifier.backbone)
+        loss = loss if penalty is None else loss + penalty
+    loss.backward()
+    if protocol.max_gradient_norm is not None:
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(trained, protocol.max_gradient_norm)
+    optimizer.step()
+    return loss.detach()
+
+
 def count_trained(classifier: Classifier) -> int:
-    """After a backward pass: parameters that got a gradient, without the head's."""
+    """While the gradients are there: parameters that got a gradient, without the head's."""
     of_head = {id(parameter) for parameter in classifier.head_parameters().values()}
     return sum(p.numel() for p in classifier.parameters() if p.grad is not None and id(p) not in of_head)
 

@@ -17,7 +17,7 @@ from bench.classifier import load_classifier
 from bench.config import HeadKind, MethodSpec, ProfileShape, Protocol
 from bench.environment import describe
 from bench.footprints import padded_batch
-from bench.loop import autocasting, loss_of, make_optimizer
+from bench.loop import autocasting, gradient_step, make_optimizer
 from bench.meters.clock import synchronizer
 from bench.meters.interleave import interleave, ratios
 from bench.models import Backbone, fetch
@@ -132,16 +132,10 @@ class Workbench:
         labels = torch.zeros(self._shape.batch, dtype=torch.long, device=self._device)
         if self._shape.outputs == 1:
             labels = labels.float()
-        autocast = autocasting(self._protocol)
         classifier.train()
 
         def step() -> None:
-            with autocast():
-                loss = loss_of(classifier(**batch), labels)
-                penalty = None if method is None else method.penalty(classifier.backbone)
-                loss = loss if penalty is None else loss + penalty
-            loss.backward()
-            optimizer.step()
+            gradient_step(classifier, method, optimizer, batch, labels, self._protocol)
             optimizer.zero_grad()
 
         return step

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.classifier import Pooled, load_classifier
 from bench.config import ProfileShape, Protocol
 from bench.footprints import padded_batch
-from bench.loop import loss_of
+from bench.loop import gradient_step
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.memory import LiveTensors
 from bench.models import fetch
@@ -112,8 +112,7 @@ class Peers:
         classifier.train()
 
         def step() -> torch.optim.Optimizer:
-            loss_of(classifier(**batch), labels).backward()
-            optimizer.step()
+            gradient_step(classifier, None, optimizer, batch, labels, self.protocol)
             optimizer.zero_grad()
             return optimizer
 
@@ -216,7 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
             for row in against_bare(peers, at, asked.rounds if at[0] > 1 else 5 * asked.rounds):
                 print(row.line(), flush=True)
     if asked.only in (None, "full"):
-        print(against_full(peers, (shape.batch, shape.tokens), asked.rounds).line())
+        for at in ((16, 24), (32, 64)):
+            print(against_full(peers, at, asked.rounds).line(), flush=True)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,43 @@ def _seen(mask: Tensor) -> float:
     return 1.0 if mask.dtype == torch.bool else 0.0
 
 
+def dropping(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float, scaling: float | None = None
+) -> Tensor:
+    """Attention whose weights are dropped at random, for training on a CPU.
+
+    torch's fused kernel for CPUs has no dropout: `scaled_dot_product_attention` falls back to one operator
+    after another, scales queries and keys each, looks for rows without any position, and draws every dropped
+    weight by `bernoulli_`, which takes twice as long as a uniform number and a comparison.
+
+    Args:
+        query: (batch, heads, queries, head width).
+        key: (batch, heads, positions, head width).
+        value: (batch, heads, positions, head width).
+        mask: (batch or 1, heads or 1, queries or 1, positions), True or 0 where a position takes part, False or
+            -inf where not, at least one of each row; None for no limit.
+        dropout: probability of dropping a weight, between 0 and 1.
+        scaling: of the scores; None: one over the root of the head width.
+
+    Returns:
+        (batch, queries, heads, head width).
+    """
+    batch, heads, queries, width = query.shape
+    scaling = width**-0.5 if scaling is None else scaling
+    query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)  # each (batch * heads, ...)
+    scores = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, queries, -1)
+    if mask is None:
+        scores = scores * scaling
+    else:
+        if mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+        scores = torch.add(mask, scores, alpha=scaling)
+    weights = scores.softmax(dim=3)
+    kept = torch.rand(weights.shape, device=weights.device).ge_(dropout).div_(1 - dropout).to(weights.dtype)
+    output = torch.bmm((weights * kept).flatten(0, 1), value)
+    return output.view(batch, heads, queries, -1).transpose(1, 2).contiguous()
+
+
 def _prefix_attention(
     module: nn.Module,
     query: Tensor,
@@ -119,6 +156,10 @@ def _prefix_attention(
             gate = None if gate is None else gate[rows]
         mask = prefix.extend_mask(mask, states[0], gate, causal=causal)
         keys, values = prefix.extend(states[1], states[2], gate)
+        dropout = float(kwargs.get("dropout") or 0.0)
+        # A log gate of zero may leave a row without any position, which only SDPA turns into zeros.
+        if 0 < dropout < 1 and query.device.type == "cpu" and key.shape[1] == query.shape[1] and not prefix.log_gate:
+            return dropping(states[0], keys, values, mask, dropout=dropout, scaling=kwargs.get("scaling"))
         settings = kwargs | {"is_causal": False}
         output, _ = sdpa_attention_forward(module, states[0], keys, values, mask, **settings)
         return output

@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from bench.config import Protocol
 from bench.encoding import Batch
-from bench.loop import DivergedError, Training, loss_of, make_optimizer, predict, train, warm_up_then_down
+from bench.loop import (
+    DivergedError,
+    Training,
+    gradient_step,
+    loss_of,
+    make_optimizer,
+    predict,
+    snapshot,
+    train,
+    warm_up_then_down,
+)
 from bench.meters.clock import Clock
 from bench.progress import Progress
 from methods.base import Classifier, Method
@@ -213,6 +223,19 @@ def test_the_gradient_is_clipped_to_the_norm() -> None:
             clock=Clock(),
         )
     assert norms == [pytest.approx(0.5, rel=1e-4)]
+
+
+def test_a_gradient_step_leaves_its_clipped_gradients() -> None:
+    classifier = Line()
+    batch = next(iter(batches(0)))
+    protocol = Protocol(epochs=1, max_gradient_norm=0.25)
+    optimizer = make_optimizer(classifier, Plain(), protocol)
+    before = snapshot(dict(classifier.named_parameters()))
+    loss = gradient_step(classifier, Plain(), optimizer, batch.inputs, batch.labels, protocol)
+    assert not loss.requires_grad
+    gradients = [parameter.grad for parameter in classifier.parameters() if parameter.grad is not None]
+    assert torch.cat(gradients).norm().item() == pytest.approx(0.25, rel=1e-4)
+    assert any((before[name] != parameter).any() for name, parameter in classifier.named_parameters())
 
 
 @pytest.mark.parametrize(("own", "protocol", "rate"), [(None, 5e-3, 5e-3), (1e-2, 5e-3, 1e-2), (None, None, 1e-4)])

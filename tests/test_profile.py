@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import loop
 from bench import profile as module
 from bench.config import MethodSpec, ProfileJob, ProfileShape, Protocol
 from bench.profile import BARE, WHOLE, profile
@@ -66,6 +67,15 @@ def fake_times(
     return seen
 
 
+@pytest.mark.parametrize("norm", [None, 0.5])
+def test_a_step_clips_its_gradient_where_the_protocol_does(monkeypatch: pytest.MonkeyPatch, norm: float | None) -> None:
+    fake_times(monkeypatch, lambda name: 1.0)
+    clipped: list[float] = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: clipped.append(limit))
+    profile(specs("full", "lora"), SHAPE, PROTOCOL.model_copy(update={"max_gradient_norm": norm}))
+    assert clipped == ([norm] * 2 if norm else [])
+
+
 def test_full_is_the_reference_where_it_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake_times(monkeypatch, lambda name: {"full": 4.0, "lora": 3.0, "infer lora": 0.5}.get(name, 2.0))
     found = made("lora", "full", "majority")
@@ -112,14 +122,14 @@ def test_inference_is_timed_as_deployed_unmerged_merged_and_for_one_text(monkeyp
 def test_steps_really_train(monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     seen = fake_times(monkeypatch, lambda name: 1.0)
-    real = module.loss_of
+    real = loop.loss_of
 
     def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = real(logits, labels)
         losses.append(loss.item())
         return loss
 
-    monkeypatch.setattr(module, "loss_of", loss_of)
+    monkeypatch.setattr(loop, "loss_of", loss_of)
     made("full[learning_rate=0.001]")
     (step,) = seen[0].values()
     for _ in range(20):
