@@ -205,7 +205,7 @@ def gradient_step(
     labels: Tensor,
     protocol: Protocol,
 ) -> Tensor:
-    """One step of training as the protocol has it; the loop takes it and every meter measures it.
+    """One step of training as the protocol has it; the loop takes it, and what measures time or memory does.
 
     Args:
         classifier: in training mode.

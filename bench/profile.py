@@ -37,7 +37,7 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
     Args:
         specs: the methods.
         shape: what is timed.
-        protocol: device, precision and threads.
+        protocol: device, precision, threads, and the norm that gradients are clipped to.
 
     Raises:
         StepError: a method's step raised.

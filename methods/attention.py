@@ -93,7 +93,7 @@ def _seen(mask: Tensor) -> float:
 def dropping(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float, scaling: float | None = None
 ) -> Tensor:
-    """Attention whose weights are dropped at random, for training on a CPU.
+    """Attention whose weights are dropped at random, for training on a CPU in float32.
 
     torch's fused kernel for CPUs has no dropout: `scaled_dot_product_attention` falls back to one operator
     after another, scales queries and keys each, looks for rows without any position, and draws every dropped
@@ -122,9 +122,14 @@ def dropping(
             mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
         scores = torch.add(mask, scores, alpha=scaling)
     weights = scores.softmax(dim=3)
-    kept = torch.rand(weights.shape, device=weights.device).ge_(dropout).div_(1 - dropout).to(weights.dtype)
+    kept = torch.rand(weights.shape, device=weights.device).ge_(dropout).div_(1 - dropout)
     output = torch.bmm((weights * kept).flatten(0, 1), value)
     return output.view(batch, heads, queries, -1).transpose(1, 2).contiguous()
+
+
+def _plain(query: Tensor, key: Tensor) -> bool:
+    """Whether these are what `dropping` is for: on a CPU, in float32, as many heads of keys as of queries."""
+    return query.device.type == "cpu" and query.dtype == torch.float32 and key.shape[1] == query.shape[1]
 
 
 def _prefix_attention(
@@ -158,7 +163,7 @@ def _prefix_attention(
         keys, values = prefix.extend(states[1], states[2], gate)
         dropout = float(kwargs.get("dropout") or 0.0)
         # A log gate of zero may leave a row without any position, which only SDPA turns into zeros.
-        if 0 < dropout < 1 and query.device.type == "cpu" and key.shape[1] == query.shape[1] and not prefix.log_gate:
+        if 0 < dropout < 1 and _plain(query, key) and not prefix.log_gate:
             return dropping(states[0], keys, values, mask, dropout=dropout, scaling=kwargs.get("scaling"))
         settings = kwargs | {"is_causal": False}
         output, _ = sdpa_attention_forward(module, states[0], keys, values, mask, **settings)

@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from bench.checking import small_config
 from methods import attention
 from methods.attention import dropping
+from methods.base import Method
 from methods.prefix import Prefix
 from methods.unipelt import UniPELT
 from tests.test_unipelt import backbone, batch
@@ -60,15 +62,66 @@ def test_it_is_attention_where_nothing_is_dropped(mask: str, scaling: float | No
 
 def test_weights_are_dropped_at_random_and_the_rest_scaled_up() -> None:
     torch.manual_seed(0)
-    many, positions = 200, 50
-    query, key = torch.zeros(many, 1, positions, 4), torch.zeros(many, 1, positions, 4)
-    value = torch.eye(positions).expand(many, 1, -1, -1)  # the output is the weights
-    weights = dropping(query, key, value, None, dropout=0.1)
+    many, heads, positions = 100, 2, 50
+    query, key = torch.zeros(many, heads, positions, 4), torch.zeros(many, heads, positions, 4)
+    value = torch.eye(positions).expand(many, heads, -1, -1)  # the output is the weights
+    weights = dropping(query, key, value, None, dropout=0.1)  # (many, positions, heads, positions)
     dropped = weights == 0
     assert weights[~dropped].unique() == pytest.approx(1 / positions / 0.9)
     count = dropped.numel()
     assert dropped.float().mean().item() == pytest.approx(0.1, abs=5 * (0.1 * 0.9 / count) ** 0.5)
     assert not (dropped[0] == dropped[1]).all(), "every example draws its own"
+    assert not (dropped[:, :, 0] == dropped[:, :, 1]).all(), "and so does every head"
+
+
+DROPOUT: dict[str, dict[str, Any]] = {
+    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": NEARLY_NEVER},
+    "distilbert": {"dropout": 0.0, "attention_dropout": NEARLY_NEVER},
+    "gpt2": {
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": NEARLY_NEVER,
+        "scale_attn_by_inverse_layer_idx": True,
+    },
+}
+
+
+@pytest.mark.parametrize("architecture", DROPOUT)
+def test_a_model_trains_as_with_torchs_own_attention(monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
+    """Padding, what comes later in a decoder, and the layer's own scaling are honoured while training."""
+    config = small_config(architecture)
+    config.update(DROPOUT[architecture])
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config, attn_implementation="sdpa").train()
+    Prefix(length=3, hidden=0).adapt(model)
+    prefixes = [parameter for name, parameter in model.named_parameters() if name.endswith("prefix.states")]
+    inputs = batch()
+    weights = torch.randn(*inputs["input_ids"].shape, 1) * inputs["attention_mask"].unsqueeze(-1)
+    calls = watch(monkeypatch)
+
+    def trained() -> tuple[Tensor, ...]:
+        hidden = model(**inputs).last_hidden_state * weights
+        return hidden, *torch.autograd.grad(hidden.square().sum(), prefixes)
+
+    ours = trained()
+    assert calls == [NEARLY_NEVER] * len(prefixes)
+    monkeypatch.setattr(attention, "_plain", lambda query, key: False)
+    theirs = trained()
+    assert len(calls) == len(prefixes), "the second time it was torch's"
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-4)
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The dropout of every call of `dropping` from now on."""
+    calls: list[float] = []
+
+    def watched(*args: Any, dropout: float, **kwargs: Any) -> Tensor:
+        calls.append(dropout)
+        return dropping(*args, dropout=dropout, **kwargs)
+
+    monkeypatch.setattr(attention, "dropping", watched)
+    return calls
 
 
 def grouped_llama() -> PreTrainedModel:
@@ -90,7 +143,7 @@ def grouped_llama() -> PreTrainedModel:
     ids=str,
 )
 def test_where_it_takes_sdpas_place(
-    monkeypatch: pytest.MonkeyPatch, architecture: str, method: Prefix, training: bool, dropout: float, used: bool
+    monkeypatch: pytest.MonkeyPatch, architecture: str, method: Method, training: bool, dropout: float, used: bool
 ) -> None:
     model = grouped_llama() if architecture == "llama" else backbone(architecture)
     for module in model.modules():
@@ -101,13 +154,7 @@ def test_where_it_takes_sdpas_place(
                 getattr(module, name).p = dropout
     method.adapt(model)
     model.train(training)
-    calls: list[float] = []
-
-    def watched(*args: Any, dropout: float, **kwargs: Any) -> Tensor:
-        calls.append(dropout)
-        return dropping(*args, dropout=dropout, **kwargs)
-
-    monkeypatch.setattr(attention, "dropping", watched)
+    calls = watch(monkeypatch)
     hidden = model(**batch()).last_hidden_state
     assert hidden.isfinite().all()
     assert calls == [dropout] * (model.config.num_hidden_layers if used else 0)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bench import footprints, loop
 from bench.config import Measures
 from bench.costs import CostSheet
+from bench.footprints import live_inference, live_training
 from bench.meters.clock import Clock
 from bench.meters.flops import Shaped, UncountedAttentionError
 from bench.meters.phases import Phases
@@ -130,6 +134,25 @@ def test_measuring_leaves_the_trained_model_as_it_is(method: str, make_spec: Mak
     classifier.eval()
     sheet.after_inference()
     unchanged(training=False)
+
+
+def test_memory_is_that_of_the_protocols_own_step(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It clips where the protocol does, and both phases compute in the protocol's precision."""
+    events: list[object] = []
+
+    @contextmanager
+    def autocast() -> Iterator[None]:
+        events.append("autocast")
+        yield
+
+    setting = prepare(make_spec("lora", max_gradient_norm=0.5))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: events.append(limit))
+    for module in (loop, footprints):
+        monkeypatch.setattr(module, "autocasting", lambda protocol: autocast)
+    live_training(setting, (2, 6))
+    assert events == ["autocast", 0.5] * 2
+    live_inference(setting, (2, 6))
+    assert events[4:] == ["autocast"]
 
 
 def test_scores_are_the_same_with_and_without_costs(make_spec: MakeSpec) -> None:

@@ -25,7 +25,7 @@ NO_ARITHMETIC = _names(
     arange argmax argsort as_strided bernoulli bernoulli_ bitwise_and bitwise_not bitwise_or bool
     broadcast_tensors broadcast_to cat chunk clone constant_pad_nd contiguous copy copy_ detach detach_
     device diagonal dropout embedding empty empty_like empty_strided eq equal expand expand_as
-    feature_dropout fill_ flatten flip full full_like gather ge gt hstack index index_put index_put_
+    feature_dropout fill_ flatten flip full full_like gather ge ge_ gt hstack index index_put index_put_
     index_select int isinf isnan item le lift_fresh local_scalar_dense logical_and logical_not
     logical_or lt masked_fill masked_fill_ masked_select movedim narrow native_dropout ne new_empty
     new_empty_strided new_full new_ones new_zeros nonzero numel one_hot ones ones_like pad permute rand
