@@ -7,6 +7,7 @@ own modules around the same backbone and head; BitFit, which peft lacks, is a pl
 from __future__ import annotations
 
 import argparse
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+import transformers
+from torch import Tensor, nn
 
 from bench.classifier import Pooled, load_classifier
 from bench.config import ProfileShape, Protocol
@@ -31,6 +33,21 @@ from methods.base import Classifier, Method, freeze
 Step = Callable[[], object]
 PAIRS = {"lora": "lora", "prefix[hidden=0]": "prefix", "bitfit": "biases"}
 """Ours -> theirs."""
+
+
+def take_past_key_values(backbone: nn.Module) -> None:
+    """Lets a backbone take its cache by the name that peft gives it, `past_key_values`.
+
+    From transformers 5.24 on its name is `cache`; peft 0.21.2's goes into the other keywords there, and nowhere.
+    """
+    forward = backbone.forward
+    if "past_key_values" in inspect.signature(forward).parameters:
+        return
+
+    def renamed(*args: Any, past_key_values: Any = None, **kwargs: Any) -> Any:
+        return forward(*args, cache=past_key_values, **kwargs)
+
+    backbone.forward = renamed
 
 
 @dataclass(frozen=True)
@@ -99,8 +116,20 @@ class Peers:
                 peft.inject_adapter_in_model(config, classifier.backbone)
                 return classifier
             prefix = peft.PrefixTuningConfig(num_virtual_tokens=10, task_type="FEATURE_EXTRACTION")
-            wrapped = peft.get_peft_model(classifier.backbone, prefix)
-        return Pooled(cast(Any, wrapped), outputs=2, pooling="mean", seed=0)
+            bare = self.outputs(classifier)
+            take_past_key_values(classifier.backbone)
+            wrapped = Pooled(
+                cast(Any, peft.get_peft_model(classifier.backbone, prefix)), outputs=2, pooling="mean", seed=0
+            )
+        if torch.allclose(bare, self.outputs(wrapped), atol=1e-4):
+            raise RuntimeError("peft's prefix does nothing with this transformers: nothing to compare with")
+        return wrapped
+
+    def outputs(self, classifier: Classifier) -> Tensor:
+        """Its logits on a small batch."""
+        with torch.inference_mode():
+            logits: Tensor = classifier.eval()(**padded_batch((2, 8), self.device))
+        return logits
 
     def train_step(self, classifier: Classifier, shape: tuple[int, int]) -> Step:
         """A training step with AdamW."""
@@ -205,7 +234,8 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     peers = Peers(asked.model)
     shape = ProfileShape(model=asked.model, batch=16, tokens=24)
-    print(f"{asked.model}, {torch.get_num_threads()} threads, torch {torch.__version__}, {asked.rounds} rounds")
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    print(f"{asked.model}, {torch.get_num_threads()} threads, {versions}, {asked.rounds} rounds")
     print("| what | batch x tokens | ratio [95% interval] | goal |\n|---|---|---|---|")
     if asked.only in (None, "pairs"):
         for row in pairs(peers, (shape.batch, shape.tokens), asked.rounds):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification
 
+from benchmarks.peers import take_past_key_values
 from methods.base import freeze
 from methods.lora import LoRA
 from methods.prefix import Prefix, layer_prefix
@@ -73,7 +74,9 @@ def test_lora_agrees_with_peft() -> None:
 
 def test_plain_prefix_agrees_with_peft() -> None:
     config = peft.PrefixTuningConfig(num_virtual_tokens=LENGTH, prefix_projection=False, task_type="SEQ_CLS")
-    theirs = peft.get_peft_model(model(), config).eval()
+    base = model()
+    take_past_key_values(base.bert)
+    theirs = peft.get_peft_model(base, config).eval()
     embedding = theirs.prompt_encoder["default"].embedding.weight  # (length, layers * 2 * width)
     ours = model()
     freeze(ours)
