@@ -20,7 +20,7 @@ from bench.classifier import load_classifier
 from bench.config import Protocol
 from bench.footprints import padded_batch
 from bench.gating.gates import GateSite, gate_sites, recording
-from bench.loop import loss_of, make_optimizer
+from bench.loop import gradient_step, make_optimizer
 from bench.meters.clock import synchronizer
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.models import Backbone, fetch
@@ -43,13 +43,13 @@ class Subject:
         self.labels = torch.zeros(shape[0], dtype=torch.long, device=device)
         self.classifier: Classifier = adapt(fresh, self.method, labels=self.labels.cpu(), seed=0).to(device)
         self.sites: list[GateSite] = gate_sites(self.method.parts_of(self.classifier.backbone, {}))
+        self._protocol = protocol
         self._optimizer = make_optimizer(self.classifier, self.method, protocol)
 
     def train(self) -> None:
         """A training step."""
         self.classifier.train()
-        loss_of(self.classifier(**self.batch), self.labels).backward()
-        self._optimizer.step()
+        gradient_step(self.classifier, self.method, self._optimizer, self.batch, self.labels, self._protocol)
         self._optimizer.zero_grad()
 
     def infer(self) -> None:

@@ -1,6 +1,3 @@
-from collections import Counter
-from itertools import product
-
 import pytest
 import torch
 from torch import nn
@@ -10,7 +7,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from bench.meters import trace
 from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
 from bench.meters.operators import ELEMENTWISE, NO_ARITHMETIC
-from bench.meters.run_flops import run_flops, token_batch
+from bench.meters.run_flops import token_batch
 
 HIDDEN, LAYERS, INNER = 128, 4, 512
 SMALL = {
@@ -234,85 +231,3 @@ def test_a_model_that_raises_gets_its_tensors_back():
 
 def test_the_lists_of_operators_are_disjoint():
     assert not ELEMENTWISE & NO_ARITHMETIC
-
-
-SMALL_SHAPES = [(1, 4), (2, 8), (3, 12)]
-
-
-def real_bert():
-    """With weights, and with a frozen half, as a method leaves it."""
-    torch.manual_seed(0)
-    model = BertForSequenceClassification(BertConfig(**{**SMALL, "num_hidden_layers": 2}))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("layer.1" in name or "bias" in name)
-    return model
-
-
-def test_small_shapes_that_really_run_give_what_stand_ins_give_at_any_shape():
-    model = real_bert()
-    quick, exact = Shaped(model, stand_ins=False), Shaped(model)
-    shapes = list(product((1, 5, 8), (7, 33)))
-    for count_quick, count_exact in (
-        (lambda batch: quick.train_step(batch, summed), lambda batch: exact.train_step(batch, summed)),
-        (lambda batch: quick.forward(batch)[0], lambda batch: exact.forward(batch)[0]),
-    ):
-        ran = Counter()
-
-        def count(shape, ran=ran, counted=count_quick):
-            ran[shape] += 1
-            return counted(token_batch(shape, device="cpu"))
-
-        by_shape = {shape: count_exact(token_batch(shape, device="cpu")) for shape in shapes}
-        for shape in shapes:
-            found = run_flops(count, {shape: 3}, counted_on=SMALL_SHAPES)
-            assert found.flops == 3 * by_shape[shape]
-            assert found.way == "polynomial"
-        assert max(rows * tokens for rows, tokens in ran) <= 4 * 12, "only small shapes run"
-        whole = run_flops(count, dict.fromkeys(shapes, 2), counted_on=SMALL_SHAPES)
-        assert whole.flops == 2 * sum(by_shape.values())
-
-
-def test_a_run_that_is_no_polynomial_is_counted_on_its_own_shapes():
-    def rounded_up(shape):
-        return shape[0] * -(-shape[1] // 8) * 8
-
-    found = run_flops(rounded_up, {(4, 9): 1, (4, 30): 2}, counted_on=SMALL_SHAPES)
-    assert (found.way, found.flops) == ("counted", 4 * (16 + 2 * 32))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_count_that_really_runs_leaves_the_model_alone(training):
-    model = real_bert().train(training)
-    model.bert.encoder.layer[0].train(not training)
-    modes = [module.training for module in model.modules()]
-    gradient = torch.full((2,), 0.5)
-    model.classifier.bias.grad = gradient
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    identities = [id(parameter) for parameter in model.parameters()]
-    state = torch.random.get_rng_state()
-    shaped = Shaped(model, stand_ins=False)
-    batch = token_batch((2, 8), device="cpu")
-    assert shaped.train_step(batch, summed) > shaped.forward(batch)[0] > 0
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert [module.training for module in model.modules()] == modes
-    assert [id(parameter) for parameter in model.parameters()] == identities
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert model.classifier.bias.grad is gradient
-    assert gradient.tolist() == [0.5, 0.5]
-    assert [name for name, parameter in model.named_parameters() if parameter.grad is not None] == ["classifier.bias"]
-
-
-def test_a_count_that_really_runs_puts_all_back_when_the_model_raises():
-    class Breaks(nn.Linear):
-        def forward(self, x):
-            torch.rand(1)
-            raise KeyError("own")
-
-    model = Breaks(2, 2).eval()
-    model.weight.grad = torch.ones(2, 2)
-    state = torch.random.get_rng_state()
-    with pytest.raises(KeyError, match="own"):
-        Shaped(model, stand_ins=False).train_step({"x": torch.zeros(1, 2)}, torch.sum)
-    assert not model.training
-    assert model.weight.grad.sum() == 4
-    assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,5 +1,5 @@
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -9,6 +9,8 @@ from transformers import BertConfig, BertModel
 
 from bench.meters.flops import Shaped
 from bench.meters.run_flops import fit, run_flops, token_batch
+from tests.test_meters_flops import summed
+from tests.test_meters_stand_ins import real_bert
 
 shape = st.tuples(st.integers(1, 40), st.integers(1, 200))
 coefficients = st.lists(st.integers(0, 10**9), min_size=6, max_size=6)
@@ -85,3 +87,38 @@ def test_a_token_batch_has_the_shape_on_any_device():
     batch = token_batch((2, 3), device="cpu")
     assert batch["attention_mask"].tolist() == [[1, 1, 1]] * 2
     assert token_batch((2, 3))["input_ids"].device.type == "meta"
+
+
+SMALL_SHAPES = [(1, 4), (2, 8), (3, 12)]
+
+
+def test_small_shapes_that_really_run_give_what_stand_ins_give_at_any_shape():
+    model = real_bert()
+    quick, exact = Shaped(model, stand_ins=False), Shaped(model)
+    shapes = list(product((1, 5, 8), (7, 33)))
+    for count_quick, count_exact in (
+        (lambda batch: quick.train_step(batch, summed), lambda batch: exact.train_step(batch, summed)),
+        (lambda batch: quick.forward(batch)[0], lambda batch: exact.forward(batch)[0]),
+    ):
+        ran = Counter()
+
+        def count(shape, ran=ran, counted=count_quick):
+            ran[shape] += 1
+            return counted(token_batch(shape, device="cpu"))
+
+        by_shape = {shape: count_exact(token_batch(shape, device="cpu")) for shape in shapes}
+        for shape in shapes:
+            found = run_flops(count, {shape: 3}, counted_on=SMALL_SHAPES)
+            assert found.flops == 3 * by_shape[shape]
+            assert found.way == "polynomial"
+        assert max(rows * tokens for rows, tokens in ran) <= 4 * 12, "only small shapes run"
+        whole = run_flops(count, dict.fromkeys(shapes, 2), counted_on=SMALL_SHAPES)
+        assert whole.flops == 2 * sum(by_shape.values())
+
+
+def test_a_run_that_is_no_polynomial_is_counted_on_its_own_shapes():
+    def rounded_up(shape):
+        return shape[0] * -(-shape[1] // 8) * 8
+
+    found = run_flops(rounded_up, {(4, 9): 1, (4, 30): 2}, counted_on=SMALL_SHAPES)
+    assert (found.way, found.flops) == ("counted", 4 * (16 + 2 * 32))
