@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.footprints import live_inference, live_training
-from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
+from bench.meters.flops import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
 from bench.meters.parameters import safetensors_bytes
 from bench.meters.run_flops import Shape, run_flops, token_batch
 from bench.setting import Setting
@@ -23,7 +23,7 @@ from bench.store import Costs
 if TYPE_CHECKING:
     from bench.meters.phases import Phases
 
-# Small enough to run for real in a blink; the polynomial through them is exact for every shape.
+# Small enough to run for real in a blink; the polynomial through them is tested on the run's largest batch.
 COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
 
 
@@ -120,22 +120,20 @@ class CostSheet:
     def _count(self, phase: str, shapes: Mapping[Shape, int]) -> None:
         """FLOPs of all batches of a phase."""
         classifier = self._setting.classifier
-        shaped = Shaped(classifier, stand_ins=False)
         device = next(iter(classifier.state_dict().values())).device
-
-        def count(shape: Shape) -> int:
-            batch = token_batch(shape, device=device)
-            if phase == "train":
-                return shaped.train_step(batch, self._loss) or 0
-            return shaped.forward(batch)[0]
-
+        counted = ShapeCount(classifier, device=device, loss_fn=self._loss if phase == "train" else None)
+        known: dict[Shape, int] = {}
         try:
-            total = run_flops(count, shapes, counted_on=COUNTED_SHAPES)
-            if phase == "infer":
-                checked = count_flops(classifier, token_batch((2, 8), device=device), loss_fn=None)
+            if phase == "infer":  # the largest batch is counted twice over, by fvcore too
+                most = max(shapes, key=_tokens)
+                checked = count_flops(classifier, token_batch(most, device=device), loss_fn=None)
+                known[most] = checked.forward_flops
                 self._figures["unsupported_operators"] = list(checked.unsupported_operators)
                 if not checked.checked and checked.reason:
                     self._absent["flops_check"] = checked.reason
+            total = run_flops(
+                lambda shape: known[shape] if shape in known else counted(shape), shapes, counted_on=COUNTED_SHAPES
+            )
         except (UncountedAttentionError, CountMismatchError) as error:
             self._absent |= {f"{phase}_flops": str(error), f"{phase}_flops_per_example": str(error)}
             return

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, LongformerConfig, LongformerModel
 
-from bench.meters.flops import Shaped
-from bench.meters.run_flops import fit, run_flops, token_batch
+from bench.meters.flops import ShapeCount, Shaped
+from bench.meters.run_flops import extremes, fit, run_flops, token_batch
 from tests.test_meters_flops import summed
 from tests.test_meters_stand_ins import real_bert
 
@@ -111,9 +111,9 @@ def test_small_shapes_that_really_run_give_what_stand_ins_give_at_any_shape():
             found = run_flops(count, {shape: 3}, counted_on=SMALL_SHAPES)
             assert found.flops == 3 * by_shape[shape]
             assert found.way == "polynomial"
-        assert max(rows * tokens for rows, tokens in ran) <= 4 * 12, "only small shapes run"
         whole = run_flops(count, dict.fromkeys(shapes, 2), counted_on=SMALL_SHAPES)
         assert whole.flops == 2 * sum(by_shape.values())
+        assert all(rows * tokens <= 4 * 12 for rows, tokens in set(ran) - set(shapes)), "small ones, and the tests"
 
 
 def test_a_run_that_is_no_polynomial_is_counted_on_its_own_shapes():
@@ -122,3 +122,60 @@ def test_a_run_that_is_no_polynomial_is_counted_on_its_own_shapes():
 
     found = run_flops(rounded_up, {(4, 9): 1, (4, 30): 2}, counted_on=SMALL_SHAPES)
     assert (found.way, found.flops) == ("counted", 4 * (16 + 2 * 32))
+
+
+WINDOWED_SHAPES = [(8, 40), (8, 128), (8, 256)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_pads_to_a_window_is_counted_on_the_runs_own_shapes(training):
+    """Longformer pads to its window: lengths up to 12 all cost the same, so the polynomial is a constant."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = LongformerConfig(attention_window=16, vocab_size=50, max_position_embeddings=300, pad_token_id=1, **sizes)
+    model = LongformerModel(config)
+    loss_fn = summed if training else None
+    really_run = Shaped(model, stand_ins=False)
+
+    def truth(shape):
+        batch = token_batch(shape, device="cpu")
+        return really_run.train_step(batch, summed) if training else really_run.forward(batch)[0]
+
+    counted = ShapeCount(model, device=torch.device("cpu"), loss_fn=loss_fn)
+    assert fit(counted, SMALL_SHAPES) is not None, "between small shapes nothing is amiss"
+    for shape in WINDOWED_SHAPES:
+        found = run_flops(counted, {shape: 1}, counted_on=SMALL_SHAPES)
+        assert (found.flops, found.way) == (truth(shape), "counted")
+    whole = run_flops(counted, dict.fromkeys(WINDOWED_SHAPES, 3), counted_on=SMALL_SHAPES)
+    assert whole.flops == 3 * sum(map(truth, WINDOWED_SHAPES))
+
+
+def test_the_longest_and_the_largest_batch_test_the_polynomial():
+    def windowed(shape):  # beyond 64 tokens it costs more than the polynomial says
+        rows, length = shape
+        return rows * length if length <= 64 else 2 * rows * length
+
+    assert extremes([(64, 10), (3, 70), (8, 70), (64, 9)]) == {(64, 10), (8, 70)}
+    batches = {(64, 10): 1, (8, 70): 1, (8, 60): 1}
+    found = run_flops(windowed, batches, counted_on=SMALL_SHAPES)
+    assert (found.way, found.flops) == ("counted", sum(map(windowed, batches)))
+
+
+def test_a_miss_within_a_thousandth_keeps_the_polynomial():
+    def nearly(shape):
+        return shape[0] * shape[1] * 10**6 + (shape == (8, 100)) * 8 * 10**5
+
+    assert run_flops(nearly, {(8, 100): 1}, counted_on=SMALL_SHAPES).flops == 8 * 10**8
+
+
+def test_a_large_batch_is_counted_without_being_run():
+    ran = []
+    model = real_bert()
+    model.register_forward_pre_hook(
+        lambda _, __, kwargs: ran.append(type(kwargs["input_ids"]).__name__), with_kwargs=True
+    )
+    counted = ShapeCount(model, device=torch.device("cpu"), loss_fn=summed)
+    exact = Shaped(real_bert(), stand_ins=False)
+    for shape in ((2, 8), (8, 40)):
+        assert counted(shape) == exact.train_step(token_batch(shape, device="cpu"), summed)
+    assert ran == ["Tensor", "FakeTensor"]
