@@ -40,6 +40,8 @@ class Pooled(Classifier):
         missing: Iterable[str] = (),
     ) -> None:
         super().__init__(backbone, outputs=outputs)
+        forget_keys_and_values(backbone.config)
+        self._takes_positions = takes_positions(backbone)
         self.pooling = pooling
         self.head = nn.Linear(backbone.config.hidden_size, outputs)
         if not self.head.weight.is_meta:
@@ -53,6 +55,8 @@ class Pooled(Classifier):
         return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in self._head}
 
     def forward(self, **batch: Tensor) -> Tensor:
+        if self.padded_left and self._takes_positions:
+            batch["position_ids"] = positions(batch["attention_mask"])
         hidden: Tensor = self.backbone(**batch).last_hidden_state  # (batch, tokens, hidden)
         logits: Tensor = self.head(pool(hidden, batch["attention_mask"], self.pooling))
         return logits
@@ -90,6 +94,8 @@ class Native(Classifier):
     def __init__(self, model: PreTrainedModel, *, outputs: int, missing: Iterable[str] = ()) -> None:
         backbone = cast("PreTrainedModel", model.base_model)
         super().__init__(backbone, outputs=outputs)
+        forget_keys_and_values(model.config)
+        self._takes_positions = takes_positions(model)
         # Registered piece by piece, so that no parameter has two names; the whole is called as it is.
         self.head = nn.ModuleDict({name: child for name, child in model.named_children() if child is not backbone})
         self.__dict__["_model"] = model
@@ -105,25 +111,65 @@ class Native(Classifier):
         return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in self._head}
 
     def forward(self, **batch: Tensor) -> Tensor:
+        if self.padded_left and self._takes_positions:
+            batch["position_ids"] = positions(batch["attention_mask"])
         logits: Tensor = self.__dict__["_model"](**batch).logits
         return logits
 
 
-def load_classifier(backbone: Backbone, *, outputs: int, head: HeadKind, seed: int) -> Classifier:
+def forget_keys_and_values(config: PretrainedConfig) -> None:
+    """Switches the key-value cache of decoders off.
+
+    A classifier reads its text once. The cache would hold the keys and values of all layers until the end of
+    the pass, and a layer that is called again with the same cache would append to it.
+    """
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
+
+
+def takes_positions(model: PreTrainedModel) -> bool:
+    """Whether the model has to be told positions, counted from 0, where padding stands before the tokens.
+
+    RoBERTa's relatives count the tokens that are no padding themselves, from behind the padding's own row in
+    their table of positions: they are left alone.
+    """
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    tables = (m for name, m in model.named_modules() if isinstance(m, nn.Embedding) and "position" in name)
+    return all(table.padding_idx is None for table in tables)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Each token's place among the tokens that are no padding, from 0; (batch, tokens), as the mask."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def load_classifier(
+    backbone: Backbone, *, outputs: int, head: HeadKind, seed: int, padded_left: bool = False
+) -> Classifier:
     """Builds the classifier that every method starts from, in float32 on the CPU.
 
-    The head's initial values, and those of what the checkpoint lacks, depend on `seed` alone.
+    Args:
+        backbone: the model.
+        outputs: how many logits.
+        head: its kind.
+        seed: decides the head's initial values, and those of what the checkpoint lacks.
+        padded_left: whether its batches are padded before the tokens.
 
     Raises:
         UserError: the model cannot have such a head, or its files do not load.
     """
     if head not in get_args(HeadKind):
         raise UserError(f"unknown head {head!r}; there is {', '.join(get_args(HeadKind))}")
+    classifier: Classifier
     if head == "native":
         model, missing = _load(backbone, native=True, seed=seed, num_labels=outputs)
-        return Native(model, outputs=outputs, missing=missing)
-    model, missing = _load(backbone, native=False, seed=seed)
-    return Pooled(model, outputs=outputs, pooling=head, seed=seed, missing=missing)
+        classifier = Native(model, outputs=outputs, missing=missing)
+    else:
+        model, missing = _load(backbone, native=False, seed=seed)
+        classifier = Pooled(model, outputs=outputs, pooling=head, seed=seed, missing=missing)
+    classifier.padded_left = padded_left
+    return classifier
 
 
 def shaped_classifier(
@@ -140,6 +186,8 @@ def shaped_classifier(
             raise UserError(f"architecture {config.model_type} has no such model in transformers") from error
         if head == "native":
             config.update({"num_labels": outputs})
+            if config.pad_token_id is None:  # a decoder's own head needs one; no count depends on which it is
+                config.pad_token_id = 0
             return Native(cls._from_config(config, dtype=torch.float32), outputs=outputs)
         pooler = {"add_pooling_layer": False} if _has_pooler(cls) else {}
         return Pooled(cls(config, **pooler), outputs=outputs, pooling=head, seed=0)

@@ -152,21 +152,26 @@ def merge_keeps_logits(bench: Workbench) -> None:
 
 
 def padding_changes_nothing(bench: Workbench) -> None:
-    """A padded batch gives the logits of the unpadded one."""
+    """A batch that is padded, on the right or on the left, gives the logits of the unpadded one."""
     classifier = bench.adapted()
     bench.train(classifier)
     batch, _ = bench.batch(5)
-    padding = torch.ones(len(batch["input_ids"]), 4, dtype=torch.long)
-    padded = {
-        "input_ids": torch.cat((batch["input_ids"], padding), dim=1),
-        "attention_mask": torch.cat((batch["attention_mask"], 0 * padding), dim=1),
-    }
-    error = float((bench.logits(classifier, padded) - bench.logits(classifier, batch)).abs().max())
-    if error > 1e-5 and not bench.method.reads_padding:
-        raise BrokenPromiseError(
-            f"padding changed the logits by {error:.1e}: it ignores the attention mask. Scores would depend on "
-            "how rows are batched. Pass the mask on (or set `reads_padding = True` if that is what you study)"
-        )
+    before = bench.logits(classifier, batch)
+    ids = torch.ones(len(batch["input_ids"]), 4, dtype=torch.long)
+    padding = {"input_ids": ids, "attention_mask": torch.zeros_like(ids)}
+    for side in ("right", "left"):
+        pieces = (batch, padding) if side == "right" else (padding, batch)
+        for module in classifier.modules():
+            if isinstance(module, Classifier):
+                module.padded_left = side == "left"
+        padded = {name: torch.cat([piece[name] for piece in pieces], dim=1) for name in batch}
+        error = float((bench.logits(classifier, padded) - before).abs().max())
+        if error > 1e-5 and not bench.method.reads_padding:
+            raise BrokenPromiseError(
+                f"padding on the {side} changed the logits by {error:.1e}: it ignores the attention mask, or counts "
+                "padding as positions. Scores would depend on how rows are batched. Pass the mask on (or set "
+                "`reads_padding = True` if that is what you study)"
+            )
 
 
 def identity_where_promised(bench: Workbench) -> None:

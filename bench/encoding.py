@@ -65,14 +65,7 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, m
     lengths: list[int] = []
     for begin in range(0, len(examples), _CHUNK):
         chunk = examples[begin : begin + _CHUNK]
-        pairs = [example.pair for example in chunk] if chunk[0].pair is not None else None
-        found = tokenizer(
-            [example.text for example in chunk],
-            pairs,
-            truncation=True,
-            max_length=max_length,
-            return_attention_mask=False,
-        )
+        found = _tokenized(chunk, tokenizer, max_length)
         lengths += map(len, found["input_ids"])
         tokens += (np.asarray(ids, np.int32) for ids in found["input_ids"])
         types += (np.asarray(ids, np.int32) for ids in found.get("token_type_ids", ()))
@@ -87,6 +80,30 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, m
         padding=(padding or 0, tokenizer.pad_token_type_id),
         pad_left=tokenizer.padding_side == "left",
     )
+
+
+def _tokenized(
+    chunk: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, list[list[int]]]:
+    """The tokenizer's lists, one entry an example; it takes texts with a pair and texts without one apart."""
+    found: dict[str, list[list[int]]] = {}
+    for paired in (False, True):
+        rows = [row for row, example in enumerate(chunk) if (example.pair is not None) is paired]
+        if not rows:
+            continue
+        pairs = [pair for row in rows if (pair := chunk[row].pair) is not None]
+        own = tokenizer(
+            [chunk[row].text for row in rows],
+            pairs or None,
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+        )
+        for name, lists in own.items():
+            whole = found.setdefault(name, [[] for _ in chunk])
+            for row, ids in zip(rows, lists, strict=True):
+                whole[row] = ids
+    return found
 
 
 def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:

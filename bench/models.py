@@ -80,20 +80,22 @@ class Backbone:
     head: HeadKind
 
     def config(self) -> PretrainedConfig:
-        """Its configuration.
+        """Its configuration, with the id of the token that pads; decoders are often published without one.
 
         Raises:
             UserError: the folder's is missing, malformed, or needs code of its own.
         """
         if self.folder is None:
             return shape_config(self.spec.name)
-        from transformers import AutoConfig
-
-        config: PretrainedConfig = self._read(AutoConfig.from_pretrained)
+        config = self._published_config()
+        if not _pads(config):
+            config.pad_token_id = self.tokenizer().pad_token_id
         return config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer.
+        """Its tokenizer, which pads with the model's own token, else its own, else the one that ends a text.
+
+        The model's comes first, since a decoder's own head looks for the last token that is another.
 
         Raises:
             UserError: the folder has none, or none that can pad.
@@ -103,15 +105,35 @@ class Backbone:
         from transformers import AutoTokenizer
 
         tokenizer: PreTrainedTokenizerBase = self._read(AutoTokenizer.from_pretrained)
+        config = self._published_config()
+        if _pads(config) and tokenizer.pad_token_id != config.pad_token_id and config.pad_token_id < len(tokenizer):
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token is None:
+            raise UserError(
+                f"model {self.spec.name} ({self.folder}): its tokenizer has neither a pad token nor one that ends a "
+                "text; set pad_token in its tokenizer_config.json"
+            )
         return tokenizer
+
+    def _published_config(self) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        config: PretrainedConfig = self._read(AutoConfig.from_pretrained)
+        return config
 
     def _read(self, read: Callable[..., Any]) -> Any:
         try:
             return read(self.folder, trust_remote_code=False, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"model {self.spec.name} ({self.folder}): {_first_line(error)}") from error
+
+
+def _pads(config: PretrainedConfig) -> bool:
+    """Whether the configuration names a token that pads; the first Llama's -1 names none."""
+    pad = getattr(config, "pad_token_id", None)
+    return pad is not None and pad >= 0
 
 
 def find(name: str) -> Origin:

@@ -109,7 +109,13 @@ def prepare(spec: RunSpec) -> Setting:
     parts = (examples.train, examples.dev, examples.test)
     tokens = [encode(part, tokenizer, max_length=protocol.max_length) for part in parts]
     head = protocol.head or backbone.head
-    fresh = load_classifier(backbone, outputs=examples.outputs, head=head, seed=spec.model_seed)
+    fresh = load_classifier(
+        backbone,
+        outputs=examples.outputs,
+        head=head,
+        seed=spec.model_seed,
+        padded_left=tokens[0].pad_left,
+    )
     before = count_parameters(fresh, head=fresh.head_parameters().values())
     return Setting(
         spec=spec,

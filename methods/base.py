@@ -63,9 +63,12 @@ class Classifier(nn.Module, ABC):
     Attributes:
         backbone: the base model, which methods adapt.
         outputs: number of classes; 1 for regression.
+        padded_left: whether padding may stand before the tokens. Then a model with absolute positions needs
+            them counted from the attention mask; without such padding it counts them itself.
     """
 
     backbone: PreTrainedModel
+    padded_left: bool = False
 
     def __init__(self, backbone: PreTrainedModel, *, outputs: int) -> None:
         super().__init__()

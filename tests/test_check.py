@@ -54,7 +54,7 @@ WRONG_IN_ACTION = {
     ),
     "ignores the padding mask": (
         ADAPT + "after(model, lambda h, scale: h + scale * h.abs().sum(dim=1, keepdim=True))",
-        "padding_changes_nothing: padding changed the logits",
+        "padding_changes_nothing: padding on the right changed the logits",
     ),
     "fixes the seed": (
         ADAPT + "after(model, lambda h, scale: 0 * scale * h)",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from bench.classifier import Pooled
 from bench.contract import CHECKS, BrokenPromiseError
 from bench.workbench import Workbench
 from methods.adapter import Adapter
@@ -51,24 +52,6 @@ METHODS: list[Method] = [
 ]
 
 
-class Mean(Classifier):
-    """Mean over the unmasked tokens and a linear head."""
-
-    def __init__(self, backbone: PreTrainedModel) -> None:
-        super().__init__(backbone, outputs=3)
-        self.head = nn.Linear(16, 3)
-
-    def head_parameters(self) -> dict[str, nn.Parameter]:
-        return {f"head.{name}": parameter for name, parameter in self.head.named_parameters()}
-
-    def forward(self, **batch: Tensor) -> Tensor:
-        hidden = self.backbone(**batch).last_hidden_state
-        weights = batch["attention_mask"].to(hidden.dtype)
-        pooled = (weights / weights.sum(1, keepdim=True)).unsqueeze(1) @ hidden
-        logits: Tensor = self.head(pooled.squeeze(1))
-        return logits
-
-
 def workbench(method: Method, architecture: str = "bert") -> Workbench:
     config = AutoConfig.for_model(
         architecture, vocab_size=50, max_position_embeddings=40, **ARCHITECTURES[architecture]
@@ -79,7 +62,7 @@ def workbench(method: Method, architecture: str = "bert") -> Workbench:
         model = AutoModel.from_config(config, attn_implementation="sdpa")
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
-        return Mean(model)
+        return Pooled(model, outputs=3, pooling="mean", seed=5)
 
     return Workbench(method, make, vocabulary=50)
 

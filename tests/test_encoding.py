@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -120,3 +121,19 @@ def test_chunks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole.tokens.tolist() == parts.tokens.tolist()
     assert whole.starts.tolist() == parts.starts.tolist()
     assert len(parts) == 30
+
+
+@pytest.mark.parametrize("first_has_a_pair", [True, False])
+@pytest.mark.parametrize("types", [True, False])
+def test_texts_with_and_without_a_pair_in_one_chunk(first_has_a_pair: bool, types: bool) -> None:
+    examples = [Example("a b", "c d", 0), Example("e", None, 1), Example("f", "g", 0), Example("h a b", None, 1)]
+    if not first_has_a_pair:
+        examples.reverse()
+    tokenizer = make_tokenizer(types=types)
+    encoded = encode(examples, tokenizer, max_length=20)
+    for row, example in enumerate(examples):
+        (batch,) = batches(encoded.only(np.array([row])), size=1)
+        own = tokenizer(example.text, example.pair, return_tensors="pt")
+        assert set(batch.inputs) == set(own)
+        for name, tensor in batch.inputs.items():
+            assert torch.equal(tensor, own[name])
