@@ -80,6 +80,8 @@ class Measures(Frozen):
     """Effective parameters: active, contributing, verified."""
     country: str | None = None
     """Three-letter ISO code of the grid's country; None: no CO2e."""
+    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Power usage effectiveness of the data centre: multiplies CO2e, never joules, which are the machine's."""
     epsilon: Annotated[float, Ge(0)] = 0.01
     """How far the dev score may fall in the verified count."""
     profile: bool = True

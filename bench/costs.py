@@ -170,7 +170,7 @@ class CostSheet:
             name: {"joules": part.energy_joules, "source": part.source, "how": part.detail}
             for name in ("cpu", "gpu", "memory")
             if (part := getattr(figures, name)).energy_joules is not None
-        } | {"scope": figures.scope, "tdp_w": figures.tdp_w, "tdp_origin": figures.tdp_origin}
+        } | {"scope": figures.scope, "tdp_w": figures.tdp_w, "tdp_origin": figures.tdp_origin, "pue": figures.pue}
 
     def _note(self, name: str, figure: float | None, reason: str | None) -> None:
         if figure is not None:

@@ -82,6 +82,7 @@ def plan(request: Request) -> Plan:
     find(request.model)
     _refuse_clashes([task.spec.label for task in tasks], "tasks")
     check_protocol(request.protocol)
+    check_country(request.measures.country)
     backbone = fetch(request.model)
     config = backbone.config()
     check_length(request.protocol, config, request.model)
@@ -138,6 +139,25 @@ def check_protocol(protocol: Protocol) -> None:
         raise UserError("no CUDA device here; use --device cpu")
     if protocol.precision == "bf16" and (protocol.device == "cpu" or not torch.cuda.is_available()):
         raise UserError("precision bf16 needs a CUDA device; use --precision float32")
+
+
+def check_country(country: str | None) -> None:
+    """Refuses a country whose grid is not known, so that no run ends without the CO2e that was asked for.
+
+    Raises:
+        UserError: the code is unknown, or two letters long.
+    """
+    if country is None:
+        return
+    from bench.meters.energy import countries
+    from bench.plugins import near
+
+    known = countries()
+    if country.upper() not in known:
+        raise UserError(
+            f"--country {country}: no energy mix is known for it{near(country.upper(), known)}; "
+            "give a three-letter ISO code, such as FRA"
+        )
 
 
 def check_length(protocol: Protocol, config: PretrainedConfig, model: str) -> None:

@@ -22,7 +22,7 @@ from bench.meters.trace import Batch
 from bench.models import SHIPPED, find
 from bench.reach import hub_in_reach
 from bench.registry import ResolvedMethod
-from bench.setting import adapt
+from bench.setting import adapt, count_stored, stored_tensors
 from bench.shapes import shape_config
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ def _trained(classifier: Classifier) -> dict[str, int]:
 
 
 def _stored(classifier: Classifier) -> dict[str, int]:
-    stored = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
-    head = classifier.head_parameters()
-    own = sum(p.numel() for name, p in stored.items() if name not in head)
-    return {"stored_parameters": own, "stored_bytes": safetensors_bytes(stored)}
+    return {
+        "stored_parameters": count_stored(classifier),
+        "stored_bytes": safetensors_bytes(stored_tensors(classifier)),
+    }
 
 
 def _flops(classifier: Classifier, batch: Batch, loss_fn: LossFn | None) -> Flops | Exception:

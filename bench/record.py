@@ -126,6 +126,8 @@ class Result(Stored):
     """Require a gradient and got one; without the head."""
     stored_parameters: int
     """Have to be kept to deploy, beside the backbone; without the head."""
+    draws_again: bool = False
+    """Whether deploying needs frozen random numbers that are not stored: a seed has to give them again."""
     head_parameters: int
     """Of the head that was trained."""
     backbone_parameters: int

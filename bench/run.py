@@ -74,7 +74,9 @@ def execute(
     if measures.energy:
         warm_up()  # the first tracker of a process takes seconds to start: before every clock
     clock = clock or Clock(synchronize=synchronizer(setting.device))
-    phases = Phases(clock, device=setting.device, energy=measures.energy, country=measures.country)
+    phases = Phases(
+        clock, device=setting.device, energy=measures.energy, country=measures.country, pue=measures.pue
+    )
     training = run_training(setting, phases=phases, report=report)
     costs = CostSheet(setting, training.shapes, counted=measures.costs and first)
     costs.after_training()
@@ -149,7 +151,8 @@ def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: 
         best_epoch=None if best is None else best.epoch,
         steps=training.steps,
         trained_parameters=training.trained_parameters,
-        stored_parameters=counts.trained_parameters,
+        stored_parameters=setting.stored_parameters,
+        draws_again=setting.method.draws_again,
         head_parameters=counts.trained_head_parameters,
         backbone_parameters=setting.pretrained_parameters,
         train_examples=len(examples.train),

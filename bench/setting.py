@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench.classifier import load_classifier
 from bench.config import HeadKind, Protocol, RunSpec
@@ -16,7 +17,7 @@ from bench.encoding import Batch, Encoded, batches, encode
 from bench.environment import usable_cpus
 from bench.errors import UserError
 from bench.loop import Scores, predict
-from bench.meters.parameters import count_parameters
+from bench.meters.parameters import count_parameters, state_tensors
 from bench.models import fetch
 from bench.registry import method_of
 from bench.task_registry import resolve_task
@@ -72,8 +73,25 @@ class Setting:
         return on_device(batches(self.test, size=self.protocol.eval_batch_size), self.device)
 
     def stored_state(self) -> dict[str, torch.Tensor]:
-        """What has to be kept to deploy, by name: what was trained, after the method's eject."""
-        return {name: p.detach() for name, p in self.classifier.named_parameters() if p.requires_grad}
+        """What has to be kept to deploy, by name: call it after the method's eject."""
+        return stored_tensors(self.classifier)
+
+    @property
+    def stored_parameters(self) -> int:
+        """How many numbers have to be kept to deploy, without the head: call it after the method's eject."""
+        return count_stored(self.classifier)
+
+    def load_stored(self, state: Mapping[str, torch.Tensor]) -> str | None:
+        """Puts kept tensors in their places, or changes nothing and names the first that does not fit."""
+        places = state_tensors(self.classifier)
+        odd = [name for name, value in state.items() if name not in places or places[name].shape != value.shape]
+        odd += [name for name, place in places.items() if place.requires_grad and name not in state]
+        if odd:
+            return odd[0]
+        with torch.no_grad():
+            for name, value in state.items():
+                places[name].copy_(value)
+        return None
 
     def pretrained(self) -> Mapping[str, torch.Tensor]:
         """The backbone's weights before training; read anew, and only where the method changed any."""
@@ -165,11 +183,41 @@ def adapt(classifier: Classifier, method: Method, *, labels: torch.Tensor, seed:
         seed: of the initial values of what the method inserts.
     """
     freeze(classifier)
+    before = state_tensors(classifier)
+    start = {id(t): t if isinstance(t, nn.Parameter) else t.detach().clone() for t in before.values()}
     torch.manual_seed(seed)
     method.adapt(classifier.backbone)
     for parameter in classifier.head_parameters().values():
         parameter.requires_grad_(True)
-    return method.begin(classifier, labels)
+    adapted = method.begin(classifier, labels)
+    named = [*before.items(), *state_tensors(adapted).items()]
+    adapted.start = {name: start[id(tensor)] for name, tensor in named if id(tensor) in start}
+    return adapted
+
+
+def stored_tensors(classifier: Classifier) -> dict[str, torch.Tensor]:
+    """What has to be kept to deploy an ejected classifier beside the pretrained model, by name.
+
+    That is what was trained, and every parameter and persistent buffer that the method added or whose value
+    it changed. Of a model without values (`meta`) no value counts as changed.
+    """
+    start = classifier.start
+    frozen = {id(tensor) for tensor in start.values()}
+
+    def changed(name: str, tensor: torch.Tensor) -> bool:
+        if isinstance(tensor, nn.Parameter):
+            return tensor.requires_grad or (name not in start and id(tensor) not in frozen)
+        return name not in start or not (tensor.is_meta or torch.equal(tensor.cpu(), start[name].cpu()))
+
+    return {name: t.detach() for name, t in state_tensors(classifier).items() if changed(name, t)}
+
+
+def count_stored(classifier: Classifier) -> int:
+    """How many numbers of `stored_tensors` are not the head's; a buffer outside the backbone is the head's."""
+    head, places = classifier.head_parameters(), state_tensors(classifier)
+    outside = {id(buffer) for buffer in classifier.buffers()} - {id(b) for b in classifier.backbone.buffers()}
+    stored = stored_tensors(classifier)
+    return sum(t.numel() for name, t in stored.items() if name not in head and id(places[name]) not in outside)
 
 
 def on_device(found: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt
@@ -65,10 +66,14 @@ class Classifier(nn.Module, ABC):
         outputs: number of classes; 1 for regression.
         padded_left: whether padding may stand before the tokens. Then a model with absolute positions needs
             them counted from the attention mask; without such padding it counts them itself.
+        start: what every method starts from, by its names before and after the method adapted the model:
+            the parameters themselves, and copies of the buffers. The harness sets it; the rest of the state
+            is the method's.
     """
 
     backbone: PreTrainedModel
     padded_left: bool = False
+    start: Mapping[str, Tensor] = MappingProxyType({})
 
     def __init__(self, backbone: PreTrainedModel, *, outputs: int) -> None:
         super().__init__()
@@ -111,6 +116,11 @@ class Method(ABC):
     @property
     def reads_padding(self) -> bool:
         """Whether padding changes its output, which no method should want unless that is studied."""
+        return False
+
+    @property
+    def draws_again(self) -> bool:
+        """Whether deploying needs frozen random numbers that are not stored: a seed has to give them again."""
         return False
 
     @abstractmethod

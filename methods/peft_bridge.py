@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 _INITS = ("gaussian", "orthogonal")
 
+_SAVES = {"save_projection", "save_indices", "save_precomputed_indices"}
+"""Hyper-parameters that say whether peft saves what it drew at random and never trains."""
+_SEED = "random_loc_seed"
+"""Hyper-parameter of the types that never save what they drew, and keep this seed instead."""
+_SAVED_BESIDE = ("shira_indices",)
+"""Tables of a layer that peft saves although they are in no state dict."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Method):
@@ -49,6 +56,12 @@ class PeftMethod(Method):
     def thaws(self) -> bool:  # type: ignore[override] # depends on the configuration
         """With `bias` it trains biases of the backbone."""
         return getattr(self, "bias", "none") not in ("none", False)
+
+    @property
+    def draws_again(self) -> bool:
+        """With `save_projection=false` and its like peft keeps a seed in place of frozen projections or indices."""
+        names = {name for name, _, _ in hyper_parameters(self.kind)}
+        return _SEED in names or any(getattr(self, name) is False for name in names & _SAVES)
 
     def config(self) -> PeftConfig:
         """A configuration of peft, freshly made: peft writes the modules that it finds into it."""
@@ -78,6 +91,7 @@ class PeftMethod(Method):
         with warnings.catch_warnings(), torch.device("cpu"):
             warnings.simplefilter("ignore")  # hints for users of peft itself
             tuner(model, config, adapter_name="default")
+        _keep_tables(model)
         nn.Module.to(model, home)
         if not any(p.requires_grad and p.numel() for p in model.parameters()):
             raise ValueError(f"{self.name} trains nothing as it is configured")
@@ -119,6 +133,17 @@ def tuner_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in model.named_modules():
         if isinstance(module, BaseTunerLayer):
             yield path, cast("nn.Module", module)
+
+
+def _keep_tables(model: nn.Module) -> None:
+    """Makes persistent buffers of the tables that peft saves beside the state dict, so that all store them."""
+    from peft.tuners._buffer_dict import BufferDict
+
+    for _, layer in tuner_layers(model):
+        for name in _SAVED_BESIDE:
+            table = vars(layer).pop(name, None)
+            if table is not None:
+                setattr(layer, name, BufferDict(table, persistent=True))
 
 
 def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...], model_type: str) -> Part:

@@ -139,7 +139,7 @@ def test_what_looks_at_values_is_counted_by_running_it(kind: str) -> None:
     settings = {"shira": "[r=2]", "waveft": "[n_frequency=8]"}.get(kind, "")
     (row,) = inspect([resolve_method(f"peft:{kind}{settings}")], "tiny", head="mean", outputs=2, batch=2, tokens=8)
     assert row.trained_parameters
-    assert row.stored_parameters == row.trained_parameters
+    assert (row.stored_parameters > row.trained_parameters) is (kind in {"adamss", "shira"}), "tables are kept, too"
     assert row.stored_bytes
     if kind in ("glora", "shira"):  # counters cannot follow their backward pass
         assert row.train_step_flops is None

@@ -48,7 +48,7 @@ class FakeEnergy:
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setattr(module, "EnergyMeter", lambda country: FakeEnergy(found, country))
+    monkeypatch.setattr(module, "EnergyMeter", lambda country, pue: FakeEnergy(found, country))
     return found
 
 

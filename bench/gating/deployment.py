@@ -18,6 +18,7 @@ from bench.errors import UserError
 from bench.gating.effective import verify
 from bench.gating.gates import gate_sites, removed
 from bench.gating.measure import gate_values, part_contributions
+from bench.meters.parameters import state_tensors
 from bench.setting import Setting, prepare
 from methods.base import Classifier, Part
 
@@ -115,7 +116,8 @@ def apply(
         assert gate is not None
         if id(gate.reading) not in alive:
             own = {id(p) for p in gate.reading.gate.parameters()}
-            kept = {key: tensor for key, tensor in kept.items() if id(_parameter(setting, key)) not in own}
+            places = state_tensors(setting.classifier)
+            kept = {key: tensor for key, tensor in kept.items() if id(places[key]) not in own}
     if state is not None:
         _load(setting, kept, state)
     stored = {name: tensor.clone() for name, tensor in kept.items()}
@@ -128,18 +130,19 @@ def apply(
     return stored, unmerged
 
 
-def _parameter(setting: Setting, name: str) -> Tensor:
-    return setting.classifier.get_parameter(name)
-
-
 def _load(setting: Setting, kept: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    shapes = [{name: tuple(tensor.shape) for name, tensor in some.items()} for some in (kept, state)]
-    if shapes[0] != shapes[1]:
-        odd = sorted(name for name in {**kept, **state} if shapes[0].get(name) != shapes[1].get(name))[0]
-        raise UserError(f"the compact weights do not fit the method as it is now ({odd}); compact the run anew")
+    """Puts the saved tensors in their places; `kept` names those that the folder must have."""
+    places = state_tensors(setting.classifier)
+    odd = {name for name, value in state.items() if name not in places or places[name].shape != value.shape}
+    trained = {name for name, place in places.items() if place.requires_grad}
+    odd |= (set(kept) - set(state)) | (trained & (set(state) - set(kept)))
+    if odd:
+        raise UserError(
+            f"the compact weights do not fit the method as it is now ({min(odd)}); compact the run anew"
+        )
     with torch.no_grad():
-        for name, tensor in state.items():
-            _parameter(setting, name).copy_(tensor)
+        for name, value in state.items():
+            places[name].copy_(value)
 
 
 def save(into: Path, plan: Plan, state: Mapping[str, Tensor]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from bench.errors import UserError
 from bench.setting import Setting, prepare
 from bench.store import Record, record_path, weights_path
@@ -30,12 +28,9 @@ def trained_setting(out: Path, record: Record) -> Setting:
     except (SafetensorError, OSError) as error:
         remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    own = setting.stored_state()
-    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in own.items()}:
+    odd = setting.load_stored(state)
+    if odd is not None:
         remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
-        raise UserError(f"{path} holds other parameters than the method has now; {remedy}")
-    with torch.no_grad():
-        for name, value in state.items():
-            own[name].copy_(value)
+        raise UserError(f"{path} holds other parameters than the method has now ({odd}); {remedy}")
     setting.classifier.eval()
     return setting

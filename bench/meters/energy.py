@@ -47,8 +47,8 @@ class EnergyFigures:
         cpu, gpu, memory: the components.
         measured_joules: the sum over the components read from counters; None if there is none.
         estimated_joules: the sum over the estimated ones; None if there is none.
-        co2e_kg: energy times the yearly mean carbon intensity of the country's grid, which is an
-            estimate always; it covers measured and estimated components.
+        co2e_kg: energy times `pue` times the yearly mean carbon intensity of the country's grid, which is
+            an estimate always; it covers measured and estimated components.
         country: three-letter ISO code; None if not given.
         scope: `machine`: everything that ran on it counts.
         tdp_w: the CPU's power that the estimate rests on; None where the CPU was measured.
@@ -69,6 +69,8 @@ class EnergyFigures:
     tdp_origin: str | None
     segments: int
     reason: str | None = None
+    pue: float = 1.0
+    """Power usage effectiveness of the data centre: in the CO2e, never in the joules, which are the machine's."""
 
 
 class EnergyMeter:
@@ -83,6 +85,7 @@ class EnergyMeter:
 
     Args:
         country: three-letter ISO code of the grid's country; None: no CO2e.
+        pue: power usage effectiveness of the data centre; it multiplies the CO2e, never the joules.
         cpu_power_w: the CPU's thermal design power, if known; else codecarbon looks or guesses.
         options: more options of the tracker.
         tracker: makes a tracker; a test passes its own.
@@ -94,11 +97,13 @@ class EnergyMeter:
         self,
         *,
         country: str | None = None,
+        pue: float = 1.0,
         cpu_power_w: float | None = None,
         options: Mapping[str, Any] | None = None,
         tracker: TrackerFactory | None = None,
     ) -> None:
         self._country = None if country is None else country.upper()
+        self._pue = pue
         self._cpu_power_w = cpu_power_w
         self._options = dict(options or {})
         self._factory = tracker or _offline_tracker
@@ -147,7 +152,10 @@ class EnergyMeter:
         self._readings.append(reading)
 
     def _settings(self) -> dict[str, Any]:
-        """Every option that could reach the network or a file is set, whatever a user's config says."""
+        """Every option that could reach the network or a file, or change a figure unseen, is set here.
+
+        codecarbon reads what is not set from ~/.codecarbon.config, .codecarbon.config and CODECARBON_*.
+        """
         settings: dict[str, Any] = {
             "output_methods": [],
             "output_handlers": [],
@@ -156,9 +164,18 @@ class EnergyMeter:
             "tracking_mode": "machine",
             "log_level": "warning",
             "force_cpu_power": self._cpu_power_w,
+            "force_ram_power": None,
+            "force_mode_cpu_load": False,
+            "force_carbon_intensity_g_co2e_kwh": None,
+            "rapl_include_dram": False,
+            "rapl_prefer_psys": False,
+            "pue": 1.0,  # codecarbon would multiply measured joules by it
+            "wue": 0.0,
         }
-        if self._co2e_reason is None and self._factory is _offline_tracker:
-            self._co2e_reason = _unknown_country(self._country)
+        if self._factory is _offline_tracker:
+            settings |= {"cloud_provider": None, "cloud_region": None, "region": None}
+        if self._co2e_reason is None and self._factory is _offline_tracker and self._country not in countries():
+            self._co2e_reason = f"codecarbon has no energy mix for the country {self._country!r}"
         if self._co2e_reason is None:
             settings["country_iso_code"] = self._country
         else:  # or codecarbon takes the world's mean without a word in its figures
@@ -184,6 +201,7 @@ class EnergyMeter:
             tdp_origin=first.tdp_origin if guessed else None,
             segments=len(self._readings),
             reason=self._co2e_reason,
+            pue=self._pue,
         )
 
     def _component(self, name: str) -> ComponentEnergy:
@@ -199,7 +217,7 @@ class EnergyMeter:
         co2e_kg = sum(part.energy_kwh * r.intensity for part, r in zip(known, self._readings, strict=True))
         return ComponentEnergy(
             energy_joules=joules,
-            co2e_kg=None if self._co2e_reason else co2e_kg,
+            co2e_kg=None if self._co2e_reason else co2e_kg * self._pue,
             source=known[0].source if len(sources) == 1 else "estimated",
             detail=known[0].detail,
         )
@@ -229,11 +247,11 @@ def _offline_tracker(**settings: Any) -> Any:
     return OfflineEmissionsTracker(**settings)
 
 
-def _unknown_country(country: str | None) -> str | None:
+def countries() -> frozenset[str]:
+    """The three-letter ISO codes of the countries whose energy mix codecarbon knows."""
     from codecarbon.input import DataSource
 
-    known = DataSource().get_global_energy_mix_data()  # type: ignore[no-untyped-call]
-    return None if country in known else f"codecarbon has no energy mix for the country {country!r}"
+    return frozenset(DataSource().get_global_energy_mix_data())  # type: ignore[no-untyped-call]
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -85,6 +85,15 @@ def with_gradient(model: nn.Module) -> int:
     return _size(parameter for parameter in model.parameters() if parameter.grad is not None)
 
 
+def state_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, in the order of the state dict; what is shared, once."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor):
+            found.setdefault(id(tensor), (name, tensor))
+    return dict(found.values())
+
+
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> int:
     """The exact size of the safetensors file of `tensors`, header included, without writing it.
 

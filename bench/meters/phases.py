@@ -26,13 +26,23 @@ class Phases:
         device: whose memory to watch.
         energy: whether to meter energy; the tracker's first start in a process takes seconds.
         country: three-letter ISO code of the grid's country; None: no CO2e.
+        pue: power usage effectiveness of the data centre, for the CO2e.
     """
 
-    def __init__(self, clock: Clock, *, device: torch.device, energy: bool = True, country: str | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        device: torch.device,
+        energy: bool = True,
+        country: str | None = None,
+        pue: float = 1.0,
+    ) -> None:
         self._clock = clock
         self._device = device
         self._metered = energy
         self._country = country
+        self._pue = pue
         self._running: EnergyMeter | None = None
         self.energy: dict[str, EnergyFigures] = {}
         self.cuda: dict[str, CudaMemory] = {}
@@ -47,7 +57,7 @@ class Phases:
         """Meters the block as phase `name`."""
         from bench.meters.memory import CudaPeak
 
-        meter = EnergyMeter(country=self._country) if self._metered else None
+        meter = EnergyMeter(country=self._country, pue=self._pue) if self._metered else None
         cuda, resident = CudaPeak(self._device), ResidentPeak()
         try:
             with ExitStack() as stack:

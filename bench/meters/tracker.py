@@ -11,6 +11,14 @@ from typing import Any, Literal
 
 SourceOf = Literal["rapl", "nvml", "estimated"]
 
+HOW_ESTIMATED = {
+    "cpu_load": "cpu_load: TDP x (0.1 + 0.9 load^3), load of the whole machine",
+    "constant": "constant: TDP x 0.5",
+}
+"""codecarbon's mode for a CPU without a counter -> the power that it reckons with."""
+
+MEMORY_ESTIMATED = "5 W a memory slot (1.5 W on ARM), slots guessed from the machine's size"
+
 WATTS_PER_UNKNOWN_THREAD = 4  # codecarbon's guess for a CPU that is not in its list
 
 
@@ -132,9 +140,9 @@ def _provenance(item: Any) -> tuple[str, SourceOf, str]:
     """The component, the source and codecarbon's way for one entry of `tracker._hardware`."""
     kind, mode = type(item).__name__, str(getattr(item, "_mode", ""))
     if kind == "CPU":
-        return "cpu", "rapl" if mode == "intel_rapl" else "estimated", mode
+        return "cpu", "rapl" if mode == "intel_rapl" else "estimated", HOW_ESTIMATED.get(mode, mode)
     if kind == "RAM":
-        return "memory", "estimated", "constant by the machine's size"
+        return "memory", "estimated", MEMORY_ESTIMATED
     if kind == "GPU":
         devices = list(item.devices.devices)
         nvidia = all(type(device).__name__ == "NvidiaGPUDevice" for device in devices)
