@@ -155,8 +155,8 @@ def check_country(country: str | None) -> None:
     known = countries()
     if country.upper() not in known:
         raise UserError(
-            f"--country {country}: no energy mix is known for it{near(country.upper(), known)}; "
-            "give a three-letter ISO code, such as FRA"
+            f"--country {country}: no energy mix is known for it{near(country.upper(), known)} "
+            "(three-letter ISO codes, such as FRA)"
         )
 
 

@@ -56,6 +56,11 @@ class Inspection(Frozen):
     """Did arithmetic and are not in the FLOPs."""
     reason: str | None = None
     """Why something is None."""
+    note: str | None = None
+    """What the counts leave out that deploying needs."""
+
+
+DRAWN_AGAIN = "what it drew at random and never trains is not stored: the same seed has to draw it again"
 
 
 def inspect(
@@ -78,7 +83,8 @@ def inspect(
     rows = []
     for method in methods:
         row = _inspect(method, _Asked(config, head or usual, outputs, (batch, tokens)))
-        rows.append(Inspection(method=method.spec.label, **row))
+        note = DRAWN_AGAIN if method.method.draws_again else None
+        rows.append(Inspection(method=method.spec.label, note=note, **row))
     return rows
 
 

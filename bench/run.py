@@ -74,9 +74,7 @@ def execute(
     if measures.energy:
         warm_up()  # the first tracker of a process takes seconds to start: before every clock
     clock = clock or Clock(synchronize=synchronizer(setting.device))
-    phases = Phases(
-        clock, device=setting.device, energy=measures.energy, country=measures.country, pue=measures.pue
-    )
+    phases = Phases(clock, device=setting.device, energy=measures.energy, country=measures.country, pue=measures.pue)
     training = run_training(setting, phases=phases, report=report)
     costs = CostSheet(setting, training.shapes, counted=measures.costs and first)
     costs.after_training()

@@ -66,7 +66,9 @@ class PeftMethod(Method):
     def config(self) -> PeftConfig:
         """A configuration of peft, freshly made: peft writes the modules that it finds into it."""
         own = [name for name, _, _ in hyper_parameters(self.kind)]
-        return config_of(self.kind, {name: getattr(self, name) for name in own})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what `draws_again` says
+            return config_of(self.kind, {name: getattr(self, name) for name in own})
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
         from transformers import AutoModel

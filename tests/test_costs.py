@@ -214,3 +214,12 @@ def test_stored_bytes_are_those_of_the_file(method: str, make_spec: MakeSpec, tm
     assert outcome.record.result.costs is not None
     file = weights_path(tmp_path, outcome.record.digest)
     assert outcome.record.result.costs.stored_bytes == file.stat().st_size
+
+
+def test_the_pue_is_recorded_beside_the_machines_joules(make_spec: MakeSpec) -> None:
+    measures = Measures(costs=True, effective=False, country="FRA", pue=1.5)
+    result = execute(make_spec("head"), measures=measures).record.result
+    assert result is not None
+    assert result.costs is not None
+    for phase in ("train", "infer"):
+        assert result.costs.energy_detail[phase]["pue"] == 1.5

@@ -1,4 +1,4 @@
-"""Decoders as classifiers: no key-value cache, positions that padding cannot move, a pad token where none was published."""
+"""Decoders as classifiers: no key-value cache, positions that padding cannot move, a pad token where none is."""
 
 from __future__ import annotations
 

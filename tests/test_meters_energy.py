@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from bench.meters import energy
-from bench.meters.energy import EnergyMeter, warm_up
+from bench.meters.energy import EnergyMeter, countries, warm_up
+from bench.meters.tracker import HOW_ESTIMATED, MEMORY_ESTIMATED
 
 KWH = 3.6e6  # joules
 
@@ -78,7 +79,7 @@ def test_a_guess_is_called_an_estimate_with_the_power_it_rests_on():
     figures = measured_by(Tracker(hardware=[RAM(), CPU("cpu_load"), GPU(True, False)], cpu=1.0, gpu=1.0, ram=1.0))
     assert figures.measured_joules is None
     assert figures.cpu.source == figures.gpu.source == "estimated"
-    assert (figures.cpu.detail, figures.gpu.detail) == ("cpu_load", "sampled power")
+    assert (figures.cpu.detail, figures.gpu.detail) == (HOW_ESTIMATED["cpu_load"], "sampled power")
     assert figures.tdp_w == 100
     assert figures.tdp_origin == "codecarbon's constant for any CPU"
 
@@ -227,3 +228,78 @@ def test_the_default_tracker_is_the_offline_one(monkeypatch):
     codecarbon = pytest.importorskip("codecarbon")
     monkeypatch.setattr(codecarbon, "OfflineEmissionsTracker", lambda **settings: settings)
     assert energy._offline_tracker(a=1) == {"a": 1}
+
+
+def test_the_cpus_estimated_power_is_what_we_say_it_is():
+    """TDP x (0.1 + 0.9 load^3) of the whole machine; constant mode takes half of the TDP."""
+    hardware = pytest.importorskip("codecarbon.external.hardware")
+    cpu = hardware.CPU(output_dir="", mode="cpu_load", model="any", tdp=100, tracking_mode="machine")
+    for load in (0.0, 0.3, 1.0):
+        cpu._cpu_load_meter = SimpleNamespace(percent=lambda load=load: 100 * load)
+        assert pytest.approx(100 * (0.1 + 0.9 * load**3)) == cpu._get_power_from_cpus().W
+    assert "TDP x (0.1 + 0.9 load^3), load of the whole machine" in HOW_ESTIMATED["cpu_load"]
+    constant = hardware.CPU(output_dir="", mode="constant", model="any", tdp=100)
+    assert constant._get_power_from_cpus().W == 50
+    assert HOW_ESTIMATED["constant"].endswith("TDP x 0.5")
+
+
+def test_the_memorys_estimated_power_is_what_we_say_it_is():
+    memory = pytest.importorskip("codecarbon.external.ram").RAM(tracking_mode="machine")
+    for arm, watts in ((False, 5), (True, 1.5)):
+        memory.is_arm_cpu = arm
+        assert memory._calculate_ram_power(32) == 4 * watts  # 4 slots of 8 GB
+        assert f"{watts} W" in MEMORY_ESTIMATED
+
+
+def test_the_pue_is_in_the_co2e_and_never_in_the_joules():
+    hardware = [RAM(), CPU("intel_rapl")]
+    plain, cooled = (measured_by(Tracker(hardware=hardware, cpu=1.0, ram=4.0), pue=pue) for pue in (1.0, 1.5))
+    assert (plain.pue, cooled.pue) == (1.0, 1.5)
+    assert cooled.measured_joules == plain.measured_joules == pytest.approx(KWH)
+    assert cooled.estimated_joules == plain.estimated_joules == pytest.approx(4 * KWH)
+    assert cooled.co2e_kg == pytest.approx(1.5 * plain.co2e_kg)
+    assert cooled.cpu.co2e_kg == pytest.approx(1.5 * plain.cpu.co2e_kg)
+
+
+CHANGED = {
+    "pue": "3",
+    "force_ram_power": "500",
+    "force_cpu_power": "500",
+    "force_mode_cpu_load": "true",
+    "force_carbon_intensity_g_co2e_kwh": "9999",
+}
+
+
+@pytest.mark.parametrize("place", ["environment", "file at home", "file here"])
+def test_a_users_settings_of_codecarbon_change_no_figure(offline, monkeypatch, place):
+    pytest.importorskip("codecarbon")
+    monkeypatch.setenv("HOME", str(offline / "home"))
+    (offline / "home").mkdir()
+
+    def measured():
+        with EnergyMeter(country="FRA") as meter:
+            time.sleep(0.3)
+        assert meter.figures.pue == 1
+        return meter.figures
+
+    before = measured()
+    if place == "environment":
+        for name, value in CHANGED.items():
+            monkeypatch.setenv(f"CODECARBON_{name.upper()}", value)
+    else:
+        folder = offline / "home" if place == "file at home" else offline
+        lines = [f"{name}={value}" for name, value in CHANGED.items()]
+        (folder / ".codecarbon.config").write_text("\n".join(["[codecarbon]", *lines]), "utf-8")
+    after = measured()
+    assert after.reason is None
+    # A constant power, so that joules are seconds: three or 25 times as many would be another figure.
+    assert after.memory.energy_joules < 2 * before.memory.energy_joules
+    assert (after.cpu.source, after.cpu.detail, after.tdp_w) == (before.cpu.source, before.cpu.detail, before.tdp_w)
+    intensity = [figures.memory.co2e_kg / figures.memory.energy_joules for figures in (before, after)]
+    assert intensity[1] == pytest.approx(intensity[0], rel=1e-3)
+
+
+def test_the_countries_are_three_letter_codes():
+    pytest.importorskip("codecarbon")
+    assert {"FRA", "DEU", "USA"} <= countries()
+    assert all(len(code) == 3 and code.isupper() for code in countries())

@@ -1,4 +1,4 @@
-"""What has to be shipped: trained tensors, and whatever else the method added or changed; peft's own saving is the oracle."""
+"""What has to be shipped: what was trained, and what else the method added or changed; held against what peft saves."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ from methods.base import Method
 from methods.lora import LoRA
 from tests.conftest import MakeSpec
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning"),  # shira's
-    pytest.mark.filterwarnings("ignore:Specified to not save:UserWarning"),  # vera's with save_projection=false
-]
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")  # shira's
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 
@@ -70,6 +67,7 @@ def test_counts_on_bert_base(specification: str, trained: int, frozen: int) -> N
     assert row.stored_bytes is not None
     assert row.stored_bytes > 4 * (trained + frozen)
     assert method.method.draws_again is ("false" in specification)
+    assert (row.note is not None) is ("false" in specification)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +167,14 @@ def test_weights_of_an_earlier_version_without_the_frozen_buffers_still_load(
     write_record(tmp_path, outcome.record, weights=old)
     setting = trained_setting(tmp_path, outcome.record)
     assert (setting.logits(setting.test).numpy() == outcome.outputs["logits"]).all()
+
+
+def test_a_seed_that_has_to_draw_again_is_stated_in_the_record(make_spec: MakeSpec) -> None:
+    pytest.importorskip("peft")
+    off = Measures(energy=False, effective=False, costs=False)
+    for method, redrawn in (("peft:vera[r=4]", False), ("peft:vera[r=4,save_projection=false]", True)):
+        record = execute(make_spec(method), measures=off).record
+        assert record.result is not None
+        assert record.result.draws_again is redrawn
+        assert record.asked.method.fields["save_projection"] is not redrawn
+        assert (record.result.stored_parameters > record.result.trained_parameters) is not redrawn

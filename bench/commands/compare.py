@@ -64,7 +64,9 @@ def compare(
     epsilon: Annotated[float | None, typer.Option(help="How far the dev score may fall in `verified`.")] = None,
     energy: Annotated[bool | None, typer.Option(help="Meter energy.")] = None,
     country: Annotated[str | None, typer.Option(help="Three-letter code of the grid's country, for CO2e.")] = None,
-    pue: Annotated[float | None, typer.Option(help="The data centre's PUE, for CO2e; joules are the machine's.")] = None,
+    pue: Annotated[
+        float | None, typer.Option(help="The data centre's PUE, for CO2e; joules are the machine's.")
+    ] = None,
     resident: Annotated[bool | None, typer.Option(help="Measure the resident peak too.")] = None,
     weights: Annotated[str | None, typer.Option(help="Keep what is stored: none, small or all.")] = None,
     profile: Annotated[bool | None, typer.Option(help="Time the methods against each other.")] = None,

@@ -38,15 +38,15 @@ def inspect(
     resolved = [resolve_method(text) for text in methods]
     rows = count(resolved, model, head=head, outputs=outputs, batch=batch, tokens=tokens)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps([row.model_dump(exclude={"reason"}) for row in rows], indent=1))
+        print(json.dumps([row.model_dump(exclude={"reason", "note"}) for row in rows], indent=1))
         for row in rows:
-            if row.reason:
-                print(f"{row.method}: {row.reason}", file=sys.stderr)
+            for remark in filter(None, (row.reason, row.note)):
+                print(f"{row.method}: {remark}", file=sys.stderr)
         return
     from reports.render import terminal
 
     uncounted = sorted({name for row in rows for name in row.unsupported_operators})
-    remarks = [f"{row.method}: {row.reason}" for row in rows if row.reason]
+    remarks = [f"{row.method}: {remark}" for row in rows for remark in (row.reason, row.note) if remark]
     if uncounted:
         remarks.append(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}.")
     terminal([_table(rows, f"{model}, batch {batch} x {tokens} tokens")], remarks)

@@ -137,9 +137,7 @@ def _load(setting: Setting, kept: Mapping[str, Tensor], state: Mapping[str, Tens
     trained = {name for name, place in places.items() if place.requires_grad}
     odd |= (set(kept) - set(state)) | (trained & (set(state) - set(kept)))
     if odd:
-        raise UserError(
-            f"the compact weights do not fit the method as it is now ({min(odd)}); compact the run anew"
-        )
+        raise UserError(f"the compact weights do not fit the method as it is now ({min(odd)}); compact the run anew")
     with torch.no_grad():
         for name, value in state.items():
             places[name].copy_(value)

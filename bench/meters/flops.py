@@ -30,7 +30,15 @@ from bench.meters.run_flops import Shape, token_batch
 from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
 from bench.meters.trace import Batch, traced_forward
 
-__all__ = ["CountMismatchError", "Flops", "Shaped", "ShapeCount", "UncountedAttentionError", "batch_rows", "count_flops"]
+__all__ = [
+    "CountMismatchError",
+    "Flops",
+    "ShapeCount",
+    "Shaped",
+    "UncountedAttentionError",
+    "batch_rows",
+    "count_flops",
+]
 
 LossFn = Callable[[Any], Tensor]
 

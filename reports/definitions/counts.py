@@ -31,9 +31,15 @@ COUNTS: tuple[Column, ...] = (
         label="stored",
         group="parameters",
         says="Parameters outside the head that have to be kept to deploy the model, beside the pretrained backbone.",
-        formula="sum of |theta| that require a gradient after eject() dropped what training alone needed",
+        formula=(
+            "after eject() dropped what training alone needed: sum of |theta| over tensors that require a gradient, "
+            "and over frozen tensors and persistent buffers that the method added or changed"
+        ),
         meter=_COUNT,
-        error="none known",
+        error=(
+            "what a method draws again from a seed instead of keeping it (save_projection=false in peft) is not "
+            "counted; the record says so (draws_again)"
+        ),
     ),
     Column(
         key="stored_share",
@@ -50,9 +56,9 @@ COUNTS: tuple[Column, ...] = (
         unit="bytes",
         group="parameters",
         says="Size of the safetensors file that deployment needs: stored parameters and head.",
-        formula="header + tensors, in the dtype they were trained in",
+        formula="header + tensors, in the dtype that they have in the model",
         meter="computed from shapes and names, equal to the written file",
-        error="float32 throughout; no quantisation is assumed",
+        error="parameters are float32; no quantisation is assumed",
     ),
     Column(
         key="head_parameters",

@@ -6,6 +6,11 @@ from reports.definitions.column import Column
 
 _ENERGY_METER = "codecarbon's offline tracker, machine scope, per component with its source"
 
+_ESTIMATE = (
+    "CPU: time x TDP x (0.1 + 0.9 load^3), load of the whole machine from 0 to 1; memory: time x 5 W a slot (1.5 W on "
+    "ARM), the slots guessed from the machine's size; PUE 1"
+)
+
 SPENT: tuple[Column, ...] = (
     Column(
         key="train_step_ratio",
@@ -124,9 +129,12 @@ SPENT: tuple[Column, ...] = (
         group="energy",
         estimated=True,
         says="Energy of the train phase of the components without a counter, as codecarbon estimates it.",
-        formula="time x a constant power (TDP share of the CPU, 3 W per 8 GB of memory)",
+        formula=_ESTIMATE,
         meter=_ENERGY_METER,
-        error="wall time times a constant: it must not rank methods and is never added to measured joules",
+        error=(
+            "a model of the machine, not a measurement: whatever else runs on it raises the CPU's share, and memory "
+            "is wall time times a constant; it must not rank methods and is never added to measured joules"
+        ),
     ),
     Column(
         key="train_co2e_kg",
@@ -135,9 +143,12 @@ SPENT: tuple[Column, ...] = (
         group="energy",
         estimated=True,
         says="Emissions of the train phase.",
-        formula="energy x the yearly mean carbon intensity of the country's grid",
+        formula="energy x PUE x the yearly mean carbon intensity of the country's grid",
         meter=_ENERGY_METER,
-        error="always an estimate; absent unless a country was given",
+        error=(
+            "always an estimate; absent unless --country was given; the PUE is 1 unless --pue was given, and stands "
+            "in the record; joules never contain it"
+        ),
     ),
     Column(
         key="infer_energy_measured_joules",
@@ -156,7 +167,7 @@ SPENT: tuple[Column, ...] = (
         group="energy",
         estimated=True,
         says="Energy of the infer phase of the components without a counter, as codecarbon estimates it.",
-        formula="time x a constant power",
+        formula=_ESTIMATE,
         meter=_ENERGY_METER,
         error="as for training",
     ),
