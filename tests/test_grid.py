@@ -246,7 +246,7 @@ def test_bars_on_a_terminal(
 
 def test_a_run_in_a_line(make_spec: MakeSpec) -> None:
     result = SimpleNamespace(headline="accuracy", test_scores={"accuracy": 0.12345})
-    record: Any = SimpleNamespace(asked=make_spec(), result=result, wall_time_s=1.26, status="ok", reason=None)
+    record: Any = SimpleNamespace(asked=make_spec(), result=result, wall_time_s=1.26, complete=True)
     assert summary(record) == "head on synthetic, K=24, seed 0: accuracy 0.123 (1.3 s)"
     result.test_scores = {}
     assert "accuracy undefined" in summary(record)

@@ -189,7 +189,7 @@ def test_nothing_to_train_is_not_timed() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    with pytest.raises(DivergedError, match="the loss became nan in epoch 1; lower the learning rate"):
+    with pytest.raises(DivergedError, match="the loss became nan at step 1, in epoch 1; lower the learning rate"):
         run(accuracies(0.1), method=Plain(surcharge=math.nan), epochs=1)
 
 
