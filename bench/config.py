@@ -73,7 +73,7 @@ class Measures(Frozen):
     """What is measured besides scores and time. None of it changes a run, so none of it is in its digest."""
 
     costs: bool = True
-    """FLOPs, live tensors and bytes to store, at the first seed of each method and task."""
+    """FLOPs and live tensors, at the first seed of each method, task and K that finishes; bytes to store."""
     energy: bool = True
     """Energy of the phases, measured where there is a counter and estimated elsewhere."""
     effective: bool = True
@@ -228,6 +228,6 @@ class Job(Frozen):
     run: RunSpec
     measures: Measures = Measures()
     first: bool = True
-    """Whether it is the first seed of its method and task: costs that hardly differ by seed are measured there."""
+    """Whether it measures costs that hardly differ by seed: no other seed of its method, task and K has."""
     command: str | None = None
     """What the user typed, for the record."""

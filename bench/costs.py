@@ -1,12 +1,12 @@
 """The costs of one run beside its time: FLOPs, live tensors, bytes to store, energy; in passes of their own.
 
-Nothing here runs inside a clock, and the trained model is left as it was.
+Nothing here runs inside a clock. The run has been scored before, and no optimizer step is taken on its classifier.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +17,9 @@ from bench.footprints import live_inference, live_training
 from bench.meters.flops import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
 from bench.meters.parameters import safetensors_bytes
 from bench.meters.run_flops import Shape, run_flops, token_batch
+from bench.meters.stand_ins import untouched
+from bench.record import COUNTED, Costs
 from bench.setting import Setting
-from bench.store import Costs
 
 if TYPE_CHECKING:
     from bench.meters.phases import Phases
@@ -27,58 +28,85 @@ if TYPE_CHECKING:
 COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
 
 
-COUNTED = (
-    "train_flops",
-    "train_flops_per_example",
-    "infer_flops",
-    "infer_flops_per_example",
-    "train_live_bytes",
-    "infer_live_bytes",
-)
-"""What is measured at the first seed of each method and task: it differs by seed only as batches are padded."""
+UNMEASURED = "the run ended before it was measured"
+ELSEWHERE = "measured at another seed of this method, task and K"
 
 
 class CostSheet:
-    """Collects a run's costs: `after_training`, then eject, then `after_inference`.
+    """Collects a run's costs, after it was scored: `measure_inference`, `measure_training`, `costs`.
 
     Args:
-        setting: the run's; its classifier is trained.
+        setting: the run's; its classifier is trained and ejected, and stays as it is.
         shapes: how many training batches there were of each (rows, padded length).
         counted: whether FLOPs and memory are measured; else they are absent with the reason.
+        resident: whether the resident peak is measured after the run, by a child process that adds it.
     """
 
-    def __init__(self, setting: Setting, shapes: Mapping[Shape, int], *, counted: bool = True) -> None:
+    def __init__(
+        self, setting: Setting, shapes: Mapping[Shape, int], *, counted: bool = True, resident: bool = True
+    ) -> None:
         self._counted = counted
         self._setting = setting
-        self._train_shapes = Counter(shapes)
-        self._shapes: dict[str, Mapping[Shape, int]] = {"train": self._train_shapes, "infer": {}}
-        self._figures: dict[str, Any] = {}
+        self._shapes = {"train": Counter(shapes), "infer": Counter[Shape]()}
+        for batch in setting.test_batches():
+            rows, length = batch.inputs["input_ids"].shape
+            self._shapes["infer"][rows, length] += 1
+        self._figures: dict[str, Any] = {"stored_bytes": safetensors_bytes(setting.stored_state())}
         self._absent: dict[str, str] = {}
-
-    def after_training(self) -> None:
-        """Counts FLOPs and live bytes of training steps, before the method drops what training needs."""
-        if not self._counted:
-            self._absent |= dict.fromkeys(COUNTED, "measured at the first seed of a comparison only")
-            return
-        if not self._train_shapes:
-            self._absent |= dict.fromkeys(
-                ("train_flops", "train_flops_per_example", "train_live_bytes"), "nothing is trained"
-            )
-            return
-        try:
-            self._train_costs()
-        except Exception as error:  # what a method does to a meter costs the figure, not the run
-            names = [name for name in COUNTED if name.startswith("train")]
-            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {error}")
+        if not counted:
+            self._absent |= dict.fromkeys(COUNTED, ELSEWHERE)
+        if not resident:
+            self._absent["resident_peak_bytes"] = "not asked for"
+        elif not counted:
+            self._absent["resident_peak_bytes"] = ELSEWHERE
+        else:  # until the executor's child has
+            self._absent["resident_peak_bytes"] = "the child process that measures it has not run"
 
     def note_absent(self, name: str, reason: str) -> None:
         """Says why a figure is missing."""
         self._absent[name] = reason
 
-    def _train_costs(self) -> None:
-        self._count("train", self._train_shapes)
-        live = live_training(self._setting, max(self._train_shapes, key=_tokens))
-        self._figures |= {
+    def note_measured(self, name: str) -> None:
+        """Takes back what `note_absent` said."""
+        self._absent.pop(name, None)
+
+    def measure_inference(self) -> None:
+        """Counts FLOPs and live bytes of the forward passes, as deployed."""
+        if not self._counted:
+            return
+        shapes = self._shapes["infer"]
+        self._measure(_flops_of("infer"), lambda: self._count("infer", shapes, self._setting))
+        self._measure(("infer_live_bytes",), lambda: self._live_inference(shapes))
+
+    def measure_training(self) -> None:
+        """Counts FLOPs and live bytes of training steps, on a classifier of its own that is thrown away."""
+        names = (*_flops_of("train"), "train_live_bytes")
+        shapes = self._shapes["train"]
+        if not self._counted:
+            return
+        if not shapes:
+            self._absent |= dict.fromkeys(names, "nothing is trained")
+            return
+        with untouched(self._setting.classifier):  # the random state
+            fresh: list[Setting] = []
+            self._measure(names, lambda: fresh.append(self._setting.untrained()))
+            if fresh:
+                self._measure(_flops_of("train"), lambda: self._count("train", shapes, fresh[0]))
+                self._measure(("train_live_bytes",), lambda: self._live_training(shapes, fresh[0]))
+
+    def _measure(self, names: Iterable[str], measure: Callable[[], Mapping[str, Any] | None]) -> None:
+        """Takes what `measure` gives, or the reason why these figures are missing: never both."""
+        try:
+            self._figures |= measure() or {}
+        except (UncountedAttentionError, CountMismatchError) as error:
+            self._absent |= dict.fromkeys(names, str(error))
+        except Exception as error:  # what a method does to a meter costs the figure, not the run
+            line = (str(error).strip() or "no message").splitlines()[0]
+            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {line}")
+
+    def _live_training(self, shapes: Mapping[Shape, int], fresh: Setting) -> dict[str, int]:
+        live = live_training(fresh, max(shapes, key=_tokens))
+        return {
             "train_live_bytes": live.peak_bytes,
             "train_weights_bytes": live.weights_bytes,
             "train_gradients_bytes": live.gradients_bytes,
@@ -86,59 +114,39 @@ class CostSheet:
             "train_activations_bytes": live.activations_bytes,
         }
 
-    def after_inference(self) -> None:
-        """Counts FLOPs and live bytes of the forward passes, as deployed, and what has to be stored."""
-        shapes: Counter[Shape] = Counter()
-        for batch in self._setting.test_batches():
-            rows, length = batch.inputs["input_ids"].shape
-            shapes[rows, length] += 1
-        self._shapes["infer"] = shapes
-        self._figures["stored_bytes"] = safetensors_bytes(self._setting.stored_state())
-        if not self._counted:
-            return
-        try:
-            self._count("infer", shapes)
-            live = live_inference(self._setting, max(shapes, key=_tokens))
-            self._figures["infer_live_bytes"] = live.peak_bytes
-        except Exception as error:  # as above
-            names = [name for name in COUNTED if name.startswith("infer")]
-            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {error}")
+    def _live_inference(self, shapes: Mapping[Shape, int]) -> dict[str, int]:
+        return {"infer_live_bytes": live_inference(self._setting, max(shapes, key=_tokens)).peak_bytes}
 
-    def finish(self, phases: Phases, *, train_examples: int) -> Costs:
-        """The sheet, with what the phases' meters saw."""
+    def costs(self, phases: Phases, *, train_examples: int) -> Costs:
+        """The figures so far, with what the phases' meters saw; what is still to be measured is absent."""
         for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
             self._throughput(name, phases.seconds(name), examples, self._shapes[name])
             self._energy(name, phases)
-        # Until the child that measures it has.
-        self._absent["resident_peak_bytes"] = "not asked for, interrupted, or not a comparison's first seed"
-        if "train" in phases.cuda:
-            cuda = phases.cuda["train"]
-            self._note("cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
-            self._note("cuda_reserved_bytes", cuda.max_reserved_bytes, cuda.reason)
-        return Costs(**self._figures, absent=self._absent)
+            if name in phases.cuda:
+                cuda, prefix = phases.cuda[name], "" if name == "train" else "infer_"
+                self._note(f"{prefix}cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
+                self._note(f"{prefix}cuda_reserved_bytes", cuda.max_reserved_bytes, cuda.reason)
+        pending = {name: UNMEASURED for name in COUNTED if name not in self._figures}
+        return Costs(**self._figures, absent=pending | self._absent)
 
-    def _count(self, phase: str, shapes: Mapping[Shape, int]) -> None:
+    def _count(self, phase: str, shapes: Mapping[Shape, int], setting: Setting) -> dict[str, Any]:
         """FLOPs of all batches of a phase."""
-        classifier = self._setting.classifier
+        classifier = setting.classifier
         device = next(iter(classifier.state_dict().values())).device
         counted = ShapeCount(classifier, device=device, loss_fn=self._loss if phase == "train" else None)
         known: dict[Shape, int] = {}
-        try:
-            if phase == "infer":  # the largest batch is counted twice over, by fvcore too
-                most = max(shapes, key=_tokens)
-                checked = count_flops(classifier, token_batch(most, device=device), loss_fn=None)
-                known[most] = checked.forward_flops
-                self._figures["unsupported_operators"] = list(checked.unsupported_operators)
-                if not checked.checked and checked.reason:
-                    self._absent["flops_check"] = checked.reason
-            total = run_flops(
-                lambda shape: known[shape] if shape in known else counted(shape), shapes, counted_on=COUNTED_SHAPES
-            )
-        except (UncountedAttentionError, CountMismatchError) as error:
-            self._absent |= {f"{phase}_flops": str(error), f"{phase}_flops_per_example": str(error)}
-            return
-        self._figures[f"{phase}_flops"] = total.flops
-        self._figures[f"{phase}_flops_per_example"] = total.flops_per_example
+        found: dict[str, Any] = {}
+        if phase == "infer":  # the largest batch is counted twice over, by fvcore too
+            most = max(shapes, key=_tokens)
+            checked = count_flops(classifier, token_batch(most, device=device), loss_fn=None)
+            known[most] = checked.forward_flops
+            found["unsupported_operators"] = list(checked.unsupported_operators)
+            if not checked.checked and checked.reason:
+                self._absent["flops_check"] = checked.reason
+        total = run_flops(
+            lambda shape: known[shape] if shape in known else counted(shape), shapes, counted_on=COUNTED_SHAPES
+        )
+        return found | {f"{phase}_flops": total.flops, f"{phase}_flops_per_example": total.flops_per_example}
 
     def _loss(self, logits: Tensor) -> Tensor:
         """The task's own loss on made-up labels; its FLOPs are none, but the backward pass starts there."""
@@ -177,6 +185,10 @@ class CostSheet:
             self._figures[name] = figure
         elif reason:
             self._absent[name] = reason
+
+
+def _flops_of(phase: str) -> tuple[str, str]:
+    return f"{phase}_flops", f"{phase}_flops_per_example"
 
 
 def largest(shapes: Iterable[Shape]) -> Shape | None:

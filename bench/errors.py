@@ -10,6 +10,10 @@ class UserError(Exception):
     """One line that names the culprit and the remedy; the command line prints it and exits with 2."""
 
 
+class AlteredError(Exception):
+    """A measurement changed the trained model, so that none of the run's figures can be trusted."""
+
+
 _OURS = Path(__file__).resolve().parent
 
 

@@ -73,7 +73,12 @@ class LocalExecutor:
                 raise
         earlier.unlink(missing_ok=True)
         if path.exists():
-            return self._with_resident(read_record(path), job, out)
+            record = read_record(path)
+            if not record.complete:  # it died while its costs were measured, after it was scored
+                record = record.model_copy(update={"reason": death(process.exitcode)})
+                clear_temporary(out)
+                write_record(out, record)
+            return self._with_resident(record, job, out)
         clear_temporary(out)
         record = worker.failed(
             spec,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.loop import autocasting, gradient_step, make_optimizer, overwrite, snapshot
+from bench.loop import autocasting, checkpointed, gradient_step, make_optimizer, overwrite, snapshot
 from bench.meters.memory import LiveBytes, LiveTensors
 from bench.meters.resident import ResidentMemory, ResidentPeak
 from bench.meters.run_flops import Shape, token_batch
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     """Live bytes at the peak of an ordinary training step on a batch of that shape, the second of two.
 
-    The first step makes the optimizer's state. Trained values are put back.
+    The first step makes the optimizer's state. Trained values are put back, also where a step raises; a classifier that
+    is to be scored or stored has no place here all the same (`Setting.untrained`).
     """
     classifier = setting.classifier
-    trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
-    before = snapshot(trainable)
+    before = snapshot(checkpointed(classifier))
     optimizer = make_optimizer(classifier, setting.method, setting.protocol)
     batch = padded_batch(shape, setting.device)
     labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
-
-    with untouched(classifier):
-        classifier.train()
-        _step(setting, optimizer, batch, labels)
-        with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
+    try:
+        with untouched(classifier):
+            classifier.train()
             _step(setting, optimizer, batch, labels)
-    overwrite(trainable, before)
+            with LiveTensors(classifier, optimizer=optimizer, inputs=[batch, labels]) as meter:
+                _step(setting, optimizer, batch, labels)
+    finally:
+        overwrite(checkpointed(classifier), before)
     return meter.figures
 
 
@@ -50,10 +51,11 @@ def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
 def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     """Live bytes at the peak of a forward pass on a batch of that shape."""
     batch = padded_batch(shape, setting.device)
-    setting.classifier.eval()
     forward = autocasting(setting.protocol)
-    with torch.inference_mode(), forward(), LiveTensors(setting.classifier, inputs=batch) as meter:
-        setting.classifier(**batch)
+    with untouched(setting.classifier), torch.inference_mode(), forward():
+        setting.classifier.eval()
+        with LiveTensors(setting.classifier, inputs=batch) as meter:
+            setting.classifier(**batch)
     return meter.figures
 
 

@@ -16,7 +16,7 @@ from bench.config import Frozen, Job, Measures, ProfileJob, ProfileShape, Protoc
 from bench.environment import command_line
 from bench.errors import UserError
 from bench.progress import display
-from bench.store import Record, finished, read_profiles, read_records, runs_folder, write_record
+from bench.store import Record, finished, read_profiles, read_record, read_records, runs_folder, write_record
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -198,6 +198,7 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
     refuse_other_meanings(todo, out)
     done = finished(out, todo.measures)
     runs = [run for run in todo.runs if run.digest not in done]
+    counted = counted_settings(out, again={run.digest for run in runs})
     with display(len(runs)) as show:
         for number, spec in enumerate(runs, start=1):
             show.start(spec, number)
@@ -205,16 +206,35 @@ def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]
                 record = refuse(spec, todo.unsupported[spec.digest])
                 write_record(out, record)
             else:
-                record = executor.run(job_of(spec, todo), out, report=show.update)
+                job = Job(
+                    run=spec, measures=todo.measures, first=_seedless(spec) not in counted, command=command_line()
+                )
+                record = executor.run(job, out, report=show.update)
+                if _counted(record):
+                    counted.add(_seedless(spec))
             show.end(record)
             yield record
 
 
-def job_of(spec: RunSpec, todo: Plan) -> Job:
-    """A run as a worker is given it; costs are measured at the first seed of its method, task and K."""
-    alike = [run for run in todo.runs if (run.method, run.task, run.k) == (spec.method, spec.task, spec.k)]
-    first = spec.digest == alike[0].digest
-    return Job(run=spec, measures=todo.measures, first=first, command=command_line())
+def counted_settings(out: Path, *, again: set[str]) -> set[str]:
+    """The settings whose FLOPs and memory were measured at some seed in this folder.
+
+    Args:
+        out: the comparison's folder.
+        again: digests of runs that are about to be done again, which replaces what they measured.
+    """
+    records = map(read_record, sorted(runs_folder(out).glob("*.json")))
+    return {_seedless(record.asked) for record in records if record.digest not in again and _counted(record)}
+
+
+def _counted(record: Record) -> bool:
+    costs = None if record.result is None else record.result.costs
+    return costs is not None and costs.counted and record.complete
+
+
+def _seedless(spec: RunSpec) -> str:
+    """One key for the runs that differ by their seeds alone."""
+    return spec.model_copy(update={"data_seed": 0, "model_seed": 0}).digest
 
 
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:

@@ -1,9 +1,14 @@
-"""The training loop, to be read from top to bottom. The clock covers training steps and nothing else."""
+"""The training loop, to be read from top to bottom. The clock covers training steps and nothing else.
+
+A run whose loss becomes infinite or no number fails, at that step, whatever checkpoint it had: the setting does not
+train stably. A look at the dev rows that gives logits without a finite score does not fail it: that look counts as the
+worst, and the best checkpoint before or after it is the one that is scored.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -27,7 +32,7 @@ Scores = dict[str, float]
 
 
 class DivergedError(Exception):
-    """The loss is no number any more."""
+    """The loss, or what the chosen checkpoint gives for the test rows, is not finite."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ def train(
 ) -> Training:
     """Trains what requires a gradient, and leaves the checkpoint with the highest dev score in place.
 
+    A checkpoint holds what trains and the persistent buffers, such as the running means of a batch normalisation.
+
     Args:
         classifier: adapted, on its device.
         method: its learning rates, and its penalty on the loss.
@@ -85,7 +92,7 @@ def train(
         steps_per_epoch: how many batches that are.
         evaluate: scores on the dev rows, and mean gates there; None where there are none, and then the last
             checkpoint stays.
-        headline: the score that chooses the checkpoint; where it is undefined it counts as the worst.
+        headline: the score that chooses the checkpoint; where it is undefined or not finite it counts as the worst.
         clock: its phase `train` runs during the steps alone.
         report: is told how far it is.
 
@@ -93,7 +100,7 @@ def train(
         DivergedError: the loss became infinite or no number.
     """
     result = Training()
-    trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
+    trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     if not trainable:
         return result
     total = protocol.steps or (protocol.epochs or 0) * steps_per_epoch
@@ -101,7 +108,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_down(total, protocol.warmup_share))
     highest, waited = -math.inf, 0
     # Without dev rows the last checkpoint is the one, and no copy is needed.
-    checkpoint = {} if evaluate is None else snapshot(trainable)
+    checkpoint = {} if evaluate is None else snapshot(checkpointed(classifier))
+    watch = LossWatch(lag=0 if trainable[0].device.type == "cpu" else 1)
 
     with clock.phase("train"):
         for epoch in range(math.ceil(total / steps_per_epoch)):
@@ -111,6 +119,7 @@ def train(
                 losses.append(gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol))
                 if result.steps == 0:
                     result.trained_parameters = count_trained(classifier)
+                watch.see(losses[-1], step=result.steps + 1, epoch=epoch + 1)
                 schedule.step()
                 optimizer.zero_grad()
                 result.steps += 1
@@ -122,8 +131,9 @@ def train(
                     break
 
             with clock.paused():
+                watch.finish()
                 mean_loss = torch.stack(losses).mean().item()
-                if not math.isfinite(mean_loss):
+                if not math.isfinite(mean_loss):  # finite losses whose sum is not
                     raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")
                 if not looks_after(epoch + 1, math.ceil(total / steps_per_epoch), protocol.evaluations):
                     continue
@@ -131,10 +141,11 @@ def train(
                 point = Point(epoch + 1, result.steps, mean_loss, scores, gates)
                 result.curve.append(point)
                 score = scores.get(headline, -math.inf)
+                score = score if math.isfinite(score) else -math.inf
                 if result.best is None or score > highest or evaluate is None:
                     result.best, highest, waited = point, score, 0
                     if checkpoint:
-                        overwrite(checkpoint, trainable)
+                        overwrite(checkpoint, checkpointed(classifier))
                 else:
                     waited += 1
                 report(Progress("dev", result.steps, total, None if highest == -math.inf else highest))
@@ -142,8 +153,58 @@ def train(
                     break
 
     if checkpoint:
-        overwrite(trainable, checkpoint)
+        overwrite(checkpointed(classifier), checkpoint)
     return result
+
+
+class LossWatch:
+    """Looks at the loss of every step, and raises at the first that is not finite.
+
+    To read a loss from a GPU is to wait for all the work queued there, and then the GPU waits for the next step. So
+    the loss is copied in the background and read `lag` steps later, when that copy has long been made.
+
+    Args:
+        lag: how many steps later a loss is read; 0 where reading costs nothing.
+    """
+
+    def __init__(self, *, lag: int) -> None:
+        self._lag = lag
+        self._waiting: deque[tuple[Tensor, torch.cuda.Event | None, int, int]] = deque()
+
+    def see(self, loss: Tensor, *, step: int, epoch: int) -> None:
+        """Notes the loss of a step, and reads that of `lag` steps before.
+
+        Raises:
+            DivergedError: it is infinite or no number.
+        """
+        event = None
+        if loss.is_cuda:
+            host = torch.empty(loss.shape, dtype=loss.dtype, pin_memory=True)
+            loss = host.copy_(loss, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self._waiting.append((loss, event, step, epoch))
+        self._read(self._lag)
+
+    def finish(self) -> None:
+        """Reads what has not been read.
+
+        Raises:
+            DivergedError: a loss is infinite or no number.
+        """
+        self._read(0)
+
+    def _read(self, left: int) -> None:
+        """Reads the losses, oldest first, until so many are left."""
+        while len(self._waiting) > left:
+            loss, event, step, epoch = self._waiting.popleft()
+            if event is not None:
+                event.synchronize()
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the loss became {value} at step {step}, in epoch {epoch}; lower the learning rate"
+                )
 
 
 def looks_after(epoch: int, epochs: int, evaluations: int | None) -> bool:
@@ -218,15 +279,34 @@ def gradient_step(
     Returns:
         The loss, a detached scalar.
     """
+    loss = backward_pass(classifier, method, inputs, labels, protocol)
+    if protocol.max_gradient_norm is not None:
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(trained, protocol.max_gradient_norm)
+    optimizer.step()
+    return loss
+
+
+def backward_pass(
+    classifier: Classifier, method: Method | None, inputs: Mapping[str, Tensor], labels: Tensor, protocol: Protocol
+) -> Tensor:
+    """A training step without the optimizer's: the loss, penalty included, and its gradients.
+
+    Args:
+        classifier: in training mode.
+        method: its penalty on the loss; None for none.
+        inputs: of the classifier.
+        labels: (batch,).
+        protocol: precision.
+
+    Returns:
+        The loss, a detached scalar.
+    """
     with autocasting(protocol)():
         loss = loss_of(classifier(**inputs), labels)
         penalty = None if method is None else method.penalty(classifier.backbone)
         loss = loss if penalty is None else loss + penalty
     loss.backward()
-    if protocol.max_gradient_norm is not None:
-        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        nn.utils.clip_grad_norm_(trained, protocol.max_gradient_norm)
-    optimizer.step()
     return loss.detach()
 
 
@@ -236,9 +316,22 @@ def count_trained(classifier: Classifier) -> int:
     return sum(p.numel() for p in classifier.parameters() if p.grad is not None and id(p) not in of_head)
 
 
-def snapshot(trainable: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Copies of what trains; the frozen backbone is never copied."""
-    return {name: parameter.detach().clone() for name, parameter in trainable.items()}
+def checkpointed(classifier: nn.Module) -> dict[str, Tensor]:
+    """What training changes, by name: parameters that require a gradient, and persistent buffers.
+
+    The tensors are the classifier's own. Ask anew each time: a module may put another tensor in a buffer's place.
+    """
+    found: dict[str, Tensor] = {name: p.detach() for name, p in classifier.named_parameters() if p.requires_grad}
+    for place, module in classifier.named_modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name not in module._non_persistent_buffers_set:
+                found[f"{place}.{name}" if place else name] = buffer
+    return found
+
+
+def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in the memory of the host: on a GPU they would count as memory that training needs."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 @torch.no_grad()

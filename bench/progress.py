@@ -112,4 +112,5 @@ def summary(record: Record) -> str:
     headline = record.result.headline
     score = record.result.test_scores.get(headline)
     text = f"{headline} {'undefined' if score is None else f'{score:.3f}'}"
-    return f"{record.asked.title}: {text} ({record.wall_time_s:.1f} s)"
+    lacking = "" if record.complete else f"; without all of its costs: {record.reason}"
+    return f"{record.asked.title}: {text} ({record.wall_time_s:.1f} s){lacking}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from bench.config import RunSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SCHEMA = 1
 """Number of the record's form; whoever changes the form adds an entry to `UPGRADES`."""
@@ -19,10 +22,49 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 Status = Literal["ok", "failed", "unsupported"]
 
 
-class Stored(BaseModel):
-    """A piece of a record. An absent figure was not measured."""
+_READING = {"reading": True}
+"""The validation context of what comes from a file."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+
+class Stored(BaseModel):
+    """A piece of a record. An absent figure was not measured.
+
+    Whoever makes one must spell its fields as they are: an unknown name raises, else a misspelt figure would be
+    lost without a word. `read` takes what another version wrote and leaves out what this one does not know.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """Makes one from what stands in a file.
+
+        Args:
+            data: as `json.loads` gives it.
+
+        Raises:
+            ValidationError: a field is missing or has another type.
+        """
+        return cls.model_validate(data, context=_READING)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unknown(cls, data: Any, info: ValidationInfo) -> Any:
+        """While reading, drops the fields of another version, in the pieces inside too."""
+        if info.context is not _READING or not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if name in cls.model_fields}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values; pydantic itself does not look at their names.
+
+        Raises:
+            ValueError: a name that is no field.
+        """
+        unknown = sorted(set(update or ()) - set(type(self).model_fields))
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no field {', '.join(unknown)}")
+        return super().model_copy(update=update, deep=deep)
 
 
 class Evaluation(Stored):
@@ -38,6 +80,17 @@ class Evaluation(Stored):
     """On the dev rows; an undefined score is absent."""
     gates: dict[str, float] = Field(default_factory=dict)
     """`layer.part` -> mean gate on the dev rows."""
+
+
+COUNTED = (
+    "train_flops",
+    "train_flops_per_example",
+    "infer_flops",
+    "infer_flops_per_example",
+    "train_live_bytes",
+    "infer_live_bytes",
+)
+"""What is measured at one seed of each method, task and K: it differs by seed only as batches are padded."""
 
 
 class Costs(Stored):
@@ -59,6 +112,8 @@ class Costs(Stored):
     resident_peak_bytes: int | None = None
     cuda_allocated_bytes: int | None = None
     cuda_reserved_bytes: int | None = None
+    infer_cuda_allocated_bytes: int | None = None
+    infer_cuda_reserved_bytes: int | None = None
     train_examples_per_s: float | None = None
     train_tokens_per_s: float | None = None
     infer_examples_per_s: float | None = None
@@ -73,6 +128,11 @@ class Costs(Stored):
     """Phase -> component -> joules and source (rapl, nvml, estimated); scope and origin of the CPU's power."""
     absent: dict[str, str] = Field(default_factory=dict)
     """Figure -> why it was not measured."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether FLOPs or memory were measured in this run, and not left to another seed."""
+        return any(getattr(self, name) is not None for name in COUNTED)
 
 
 class Effective(Stored):
@@ -170,7 +230,10 @@ class Record(Stored):
     """The run's key: of `asked`."""
     status: Status
     reason: str | None = None
-    """Why it failed or is unsupported, in one line."""
+    """In one line, why it failed or is unsupported; of one that is ok, why it is not complete."""
+    complete: bool = True
+    """Whether the run came to its end. One that died while its costs were measured keeps its scores, and is done again
+    where costs are asked for."""
     traceback: str | None = None
     """Of a failure inside Python."""
     asked: RunSpec

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import torch
 
 from bench.config import Measures, RunSpec
-from bench.costs import CostSheet, largest
+from bench.costs import UNMEASURED, CostSheet, largest
 from bench.environment import describe
+from bench.errors import AlteredError
 from bench.gating.measure import all_sites, gate_frame, in_row_order, measure, watching
-from bench.loop import Scores, Training, head_rate, train
+from bench.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
 from bench.meters.clock import Clock, synchronizer
 from bench.meters.energy import warm_up
 from bench.meters.parameters import count_parameters
@@ -22,10 +24,13 @@ from bench.meters.phases import Phases
 from bench.progress import Report
 from bench.setting import Setting, prepare
 from bench.store import Evaluation, Record, Result
+from bench.warmup import warm_up_inference, warm_up_training
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from methods.base import Classifier
 
 
 @dataclass(frozen=True)
@@ -53,20 +58,26 @@ def execute(
     first: bool = True,
     command: str | None = None,
     report: Report = lambda progress: None,
+    keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
-    """Trains and scores one method on one task.
+    """Trains and scores one method on one task, and then measures what that cost.
+
+    The order is what protects the scores: outputs, gates and weights are copied and handed to `keep` before the first
+    pass that measures. What such a pass does to the trained classifier, or to this process, comes too late for them.
 
     Args:
         spec: what is asked.
         measures: what is measured besides scores and time.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
-        first: whether it is the first seed of its method and task, at which FLOPs and memory are measured.
+        first: whether FLOPs and memory are measured, and not left to another seed of its method, task and K.
         command: what the user typed, for the record.
         report: is told how far the run is.
+        keep: is given the scored run, whose costs are still to be measured.
 
     Raises:
         UserError: what is asked cannot be done.
-        DivergedError: the loss became infinite or no number.
+        DivergedError: the loss, or the logits on the test rows, became infinite or no number.
+        AlteredError: measuring changed the trained classifier.
     """
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     measures = measures or Measures()
@@ -75,37 +86,91 @@ def execute(
         warm_up()  # the first tracker of a process takes seconds to start: before every clock
     clock = clock or Clock(synchronize=synchronizer(setting.device))
     phases = Phases(clock, device=setting.device, energy=measures.energy, country=measures.country, pue=measures.pue)
+    warm_up_training(setting)
     training = run_training(setting, phases=phases, report=report)
-    costs = CostSheet(setting, training.shapes, counted=measures.costs and first)
-    costs.after_training()
     setting.method.eject(setting.classifier.backbone)
+    trained = fingerprint(setting.classifier)
+    warm_up_inference(setting)
     with phases.phase("infer"):
         logits = setting.logits(setting.test)
-    costs.after_inference()
+    if not torch.isfinite(logits).all():
+        raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
     result = _result(setting, training, logits, phases)
     sites = all_sites(setting)
     gates = gate_frame(setting, sites) if sites else None
-    if measures.effective:
-        try:
-            effective = measure(setting, stored=result.stored_parameters, epsilon=measures.epsilon, gates=gates)
-            result = result.model_copy(update={"effective": effective})
-        except Exception as error:  # a method's own parts may fail; its scores stand all the same
-            costs.note_absent("effective", f"{type(error).__name__}: {error}")
+    sheet = None
     if measures.costs:
-        sheet = costs.finish(phases, train_examples=training.examples)
-        result = result.model_copy(update={"costs": sheet})
+        sheet = CostSheet(setting, training.shapes, counted=first, resident=measures.resident)
+        if measures.effective:
+            sheet.note_absent("effective", UNMEASURED)
+        result = result.model_copy(update={"costs": sheet.costs(phases, train_examples=training.examples)})
     record = Record(
         digest=spec.digest,
         status="ok",
+        complete=sheet is None and not measures.effective,
         asked=spec,
         result=result,
         environment=describe(str(setting.device)) | ({} if command is None else {"command": command}),
         started_at=started_at.isoformat(timespec="seconds"),
         wall_time_s=time.perf_counter() - began,
     )
-    outputs = {"logits": logits.numpy(), "labels": setting.test.labels.numpy()}
-    weights = setting.stored_state() if measures.keeps(result.stored_parameters, result.backbone_parameters) else None
-    return Outcome(record, outputs, gates, weights)
+    kept = measures.keeps(result.stored_parameters, result.backbone_parameters)
+    scored = Outcome(
+        record,
+        {"logits": logits.numpy().copy(), "labels": setting.test.labels.numpy().copy()},
+        gates,
+        snapshot(setting.stored_state()) if kept else None,
+    )
+    keep(scored)
+    if sheet is not None:
+        sheet.measure_inference()
+    if measures.effective:
+        result = _with_effective(result, setting, measures, gates, sheet)
+    if sheet is not None:
+        sheet.measure_training()
+        result = result.model_copy(update={"costs": sheet.costs(phases, train_examples=training.examples)})
+    refuse_altered(trained, fingerprint(setting.classifier))
+    done = {"result": result, "complete": True, "wall_time_s": time.perf_counter() - began}
+    return replace(scored, record=record.model_copy(update=done))
+
+
+def _with_effective(
+    result: Result, setting: Setting, measures: Measures, gates: pd.DataFrame | None, sheet: CostSheet | None
+) -> Result:
+    """The result with the effective parameters, or with the reason why there are none."""
+    try:
+        effective = measure(setting, stored=result.stored_parameters, epsilon=measures.epsilon, gates=gates)
+    except Exception as error:  # a method's own parts may fail; its scores stand all the same
+        if sheet is not None:
+            sheet.note_absent("effective", f"{type(error).__name__}: {error}")
+        return result
+    if sheet is not None:
+        sheet.note_measured("effective")
+    return result.model_copy(update={"effective": effective})
+
+
+def fingerprint(classifier: Classifier) -> dict[str, str]:
+    """The sha256 of everything that training changes, by name: one bit more or less is another one."""
+    found = {}
+    for name, tensor in checkpointed(classifier).items():
+        values = tensor.to("cpu")
+        values = (values if values.layout is torch.strided else values.to_dense()).contiguous().reshape(-1)
+        found[name] = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    return found
+
+
+def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Compares two fingerprints of the trained classifier.
+
+    Raises:
+        AlteredError: they differ; it names the first tensor.
+    """
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if changed:
+        raise AlteredError(
+            f"measuring its costs changed {len(changed)} tensors of the trained model, {changed[0]} first; "
+            "run it with --no-costs --no-effective, and report this method"
+        )
 
 
 def run_training(setting: Setting, *, phases: Phases, report: Report = lambda progress: None) -> Training:
@@ -116,7 +181,10 @@ def run_training(setting: Setting, *, phases: Phases, report: Report = lambda pr
 
     def evaluate() -> tuple[Scores, dict[str, float]]:
         with watching(sites) as log:
-            scores = setting.scores(setting.dev, setting.logits(setting.dev))
+            logits = setting.logits(setting.dev)
+        if not torch.isfinite(logits).all():
+            return {}, {}  # undefined, which counts as the worst: an earlier checkpoint stays the best
+        scores = setting.scores(setting.dev, logits)
         if log is None:
             return scores, {}
         means = in_row_order(setting, setting.dev, log).mean(axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,6 +92,17 @@ class Setting:
             for name, value in state.items():
                 places[name].copy_(value)
         return None
+
+    def untrained(self) -> Setting:
+        """The same with a classifier made anew, adapted and not trained. It shares no tensor with this one.
+
+        Passes that take optimizer steps run on it, and it is thrown away.
+        """
+        method, seed = method_of(self.spec.method), self.spec.model_seed
+        backbone = fetch(self.spec.model.name)
+        fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=seed)
+        classifier = adapt(fresh, method, labels=self.train.labels, seed=seed).to(self.device)
+        return replace(self, method=method, classifier=classifier)
 
     def pretrained(self) -> Mapping[str, torch.Tensor]:
         """The backbone's weights before training; read anew, and only where the method changed any."""

@@ -116,7 +116,7 @@ def read_record(path: Path) -> Record:
     try:
         while number < SCHEMA:
             data, number = UPGRADES[number](data), number + 1
-        return Record.model_validate(data)
+        return Record.read(data)
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({_first_line(error)}); {remedy}") from error
 
@@ -185,7 +185,7 @@ def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
     result = record.result
     if result is None or measures is None:
         return result is not None
-    if measures.costs and result.costs is None:
+    if measures.costs and (result.costs is None or not record.complete):
         return False
     kept = weights_path(out, record.digest).exists()
     if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:
@@ -217,7 +217,7 @@ def read_profiles(out: Path) -> list[Profile]:
     found = []
     for path in sorted((out / "profiles").glob("*.json")):
         try:
-            found.append(Profile.model_validate_json(path.read_text("utf-8")))
+            found.append(Profile.read(json.loads(path.read_text("utf-8"))))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged; delete it and run the same command again") from error
     return found

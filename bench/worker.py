@@ -10,18 +10,26 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import Job, ProfileJob, RunSpec
-from bench.errors import UserError
+from bench.errors import AlteredError, UserError
 from bench.loop import DivergedError
 from bench.progress import Progress, Report
 from bench.store import Record, write_record
 
+if TYPE_CHECKING:
+    from bench.run import Outcome
+
 _REPORT_EVERY_S = 0.1
+_IN_WORDS = (UserError, DivergedError, AlteredError)
+"""Errors whose own message says all; a traceback would say no more."""
 
 
 def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
     """Does one run and writes its record, whatever comes of it.
+
+    What was scored is written before its costs are measured: a process that dies of that leaves its scores.
 
     Returns:
         The record: ok, or failed with the error.
@@ -30,26 +38,30 @@ def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Reco
 
     spec = job.run
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
+
+    def keep(scored: Outcome) -> None:
+        write_record(out, scored.record, outputs=scored.outputs, gates=scored.gates, weights=scored.weights)
+
     try:
-        outcome = execute(spec, measures=job.measures, first=job.first, command=job.command, report=report)
+        outcome = execute(spec, measures=job.measures, first=job.first, command=job.command, report=report, keep=keep)
     except Exception as error:
         record = failed(
             spec,
             _reason(error),
-            traceback=None if isinstance(error, (UserError, DivergedError)) else traceback.format_exc(),
+            traceback=None if isinstance(error, _IN_WORDS) else traceback.format_exc(),
             started_at=started_at,
             wall_time_s=time.perf_counter() - began,
         )
         write_record(out, record)
         return record
-    write_record(out, outcome.record, outputs=outcome.outputs, gates=outcome.gates, weights=outcome.weights)
+    write_record(out, outcome.record)
     return outcome.record
 
 
 def _reason(error: Exception) -> str:
     """One line."""
     line = (str(error).strip() or "no message").splitlines()[0]
-    return line if isinstance(error, (UserError, DivergedError)) else f"{type(error).__name__}: {line}"
+    return line if isinstance(error, _IN_WORDS) else f"{type(error).__name__}: {line}"
 
 
 def failed(spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float) -> Record:

@@ -33,21 +33,21 @@ def phases() -> Phases:
 
 
 def trained(spec: object) -> tuple[Setting, CostSheet, Phases]:
-    """A trained run before its costs are counted."""
+    """A trained, ejected run before its costs are counted."""
     setting, meters = prepare(spec), phases()  # type: ignore[arg-type]
     training = run_training(setting, phases=meters)
     assert sum(training.shapes.values()) == training.steps
+    setting.method.eject(setting.classifier.backbone)
     return setting, CostSheet(setting, training.shapes), meters
 
 
 def sheet_of(spec: object) -> tuple[Costs, Setting]:
     setting, sheet, meters = trained(spec)
-    sheet.after_training()
-    setting.method.eject(setting.classifier.backbone)
     with meters.phase("infer"):
         setting.logits(setting.test)
-    sheet.after_inference()
-    return sheet.finish(meters, train_examples=40), setting
+    sheet.measure_inference()
+    sheet.measure_training()
+    return sheet.costs(meters, train_examples=40), setting
 
 
 @pytest.mark.parametrize("method", ["full", "prefix", "unipelt"])
@@ -129,11 +129,10 @@ def test_measuring_leaves_the_trained_model_as_it_is(method: str, make_spec: Mak
         assert all(module.training == training for module in classifier.modules())
         assert torch.equal(torch.random.get_rng_state(), random)
 
-    sheet.after_training()
+    sheet.measure_training()
     unchanged(training=True)
-    classifier.eval()
-    sheet.after_inference()
-    unchanged(training=False)
+    sheet.measure_inference()
+    unchanged(training=True)
 
 
 def test_memory_is_that_of_the_protocols_own_step(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,13 +191,12 @@ def test_attention_that_nobody_counts_leaves_the_figure_absent_with_the_reason(
 
 def test_throughput_is_work_over_observed_time(make_spec: MakeSpec) -> None:
     _, sheet, _ = trained(make_spec("head"))
-    sheet.after_inference()
     ticks = iter([0.0, 4.0, 10.0, 13.0])
     meters = Phases(Clock(now=lambda: next(ticks)), device=CPU, energy=False)
     for name in ("train", "infer"):
         with meters.phase(name):
             pass
-    costs = sheet.finish(meters, train_examples=48)
+    costs = sheet.costs(meters, train_examples=48)
     assert costs.train_examples_per_s == 48 / 4
     assert costs.infer_examples_per_s == 300 / 3
     assert costs.absent["train_energy_estimated_joules"] == "energy was not metered"

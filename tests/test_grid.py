@@ -131,6 +131,55 @@ def test_finished_runs_are_skipped_and_failed_ones_done_again(tmp_path: Path) ->
     assert go(todo, tmp_path, FakeExecutor()) == []
 
 
+class Counting(FakeExecutor):
+    """Runs of seeds in `unlucky` fail; the others count FLOPs if they are told to."""
+
+    def __init__(self, *unlucky: int) -> None:
+        super().__init__()
+        self.unlucky = unlucky
+        self.first: dict[str, bool] = {}
+
+    def run(self, job: Job, out: Path, *, report: Report) -> Record:
+        self.failing = (job.run.method.label,) if job.run.model_seed in self.unlucky else ()
+        self.first[job.run.title] = job.first
+        record = super().run(job, out, report=report)
+        if record.result is not None and job.first:
+            result = record.result.model_copy(update={"costs": Costs(infer_flops=0)})
+            record = record.model_copy(update={"result": result})
+            write_record(out, record)
+        return record
+
+    def seeds(self, method: str) -> list[int]:
+        """Which seeds were told to measure their costs."""
+        return [int(title[-1]) for title, first in self.first.items() if title.startswith(method) and first]
+
+
+def test_costs_are_measured_at_the_first_seed_that_finishes(tmp_path: Path) -> None:
+    seeds = {"data_seeds": (0, 1, 2), "model_seeds": (0, 1, 2)}
+    todo = plan(request(**seeds))
+    lucky = Counting()
+    go(todo, tmp_path / "lucky", lucky)
+    assert lucky.seeds("lora") == lucky.seeds("head") == [0]
+    executor = Counting(0)
+    go(todo, tmp_path, executor)
+    assert executor.seeds("lora") == executor.seeds("head") == [0, 1]
+    again = Counting()
+    assert len(go(todo, tmp_path, again)) == 2, "the failed seeds"
+    assert again.seeds("lora") == [], "seed 1 has measured them"
+    more = Counting()
+    go(plan(request(**seeds, ks=(24, 32))), tmp_path, more)
+    assert more.seeds("lora") == [0], "at another K once more"
+
+
+def test_a_run_done_again_measures_what_it_replaces(tmp_path: Path) -> None:
+    todo = plan(request(methods=("lora",)))
+    go(todo, tmp_path, Counting())
+    weights_path(tmp_path, todo.runs[0].digest).unlink()
+    again = Counting()
+    assert len(go(todo, tmp_path, again)) == 1
+    assert again.seeds("lora") == [0]
+
+
 @pytest.mark.parametrize("missing", ["costs", "effective"])
 def test_a_run_that_lacks_what_is_measured_now_is_done_again(tmp_path: Path, missing: str) -> None:
     asked = {"methods": ("head",), "data_seeds": (0,), "model_seeds": (0,)}
@@ -246,7 +295,7 @@ def test_bars_on_a_terminal(
 
 def test_a_run_in_a_line(make_spec: MakeSpec) -> None:
     result = SimpleNamespace(headline="accuracy", test_scores={"accuracy": 0.12345})
-    record: Any = SimpleNamespace(asked=make_spec(), result=result, wall_time_s=1.26, status="ok", reason=None)
+    record: Any = SimpleNamespace(asked=make_spec(), result=result, wall_time_s=1.26, complete=True)
     assert summary(record) == "head on synthetic, K=24, seed 0: accuracy 0.123 (1.3 s)"
     result.test_scores = {}
     assert "accuracy undefined" in summary(record)

@@ -14,6 +14,7 @@ from bench.config import Protocol
 from bench.encoding import Batch
 from bench.loop import (
     DivergedError,
+    LossWatch,
     Training,
     gradient_step,
     loss_of,
@@ -189,8 +190,109 @@ def test_nothing_to_train_is_not_timed() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    with pytest.raises(DivergedError, match="the loss became nan in epoch 1; lower the learning rate"):
+    with pytest.raises(DivergedError, match="the loss became nan at step 1, in epoch 1; lower the learning rate"):
         run(accuracies(0.1), method=Plain(surcharge=math.nan), epochs=1)
+
+
+def test_a_loss_is_read_at_its_step_or_a_step_later() -> None:
+    bad = torch.tensor(math.inf)
+    at_once = LossWatch(lag=0)
+    at_once.see(torch.tensor(1.0), step=1, epoch=1)
+    with pytest.raises(DivergedError, match="became inf at step 2, in epoch 1"):
+        at_once.see(bad, step=2, epoch=1)
+    later = LossWatch(lag=1)
+    later.see(bad, step=1, epoch=1)
+    with pytest.raises(DivergedError, match="became inf at step 1, in epoch 1"):
+        later.see(torch.tensor(1.0), step=2, epoch=2)
+    last = LossWatch(lag=1)
+    last.see(bad, step=1, epoch=1)
+    with pytest.raises(DivergedError, match="at step 1"):
+        last.finish()
+
+
+def test_no_step_is_taken_after_a_loss_that_is_no_number() -> None:
+    classifier, steps = Line(), 0
+
+    def many() -> Iterator[Batch]:
+        nonlocal steps
+        for number in range(10):
+            steps += 1
+            yield next(batches(target=math.nan if number == 3 else 3.0))
+
+    with pytest.raises(DivergedError, match="the loss became nan at step 4, in epoch 1"):
+        train(
+            classifier,
+            Plain(),
+            protocol=Protocol(epochs=1),
+            epoch_batches=lambda epoch: many(),
+            steps_per_epoch=10,
+            evaluate=None,
+            headline="accuracy",
+            clock=Clock(),
+        )
+    assert steps == 4
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, math.inf])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_score_that_is_no_number_is_the_worst(bad: float, first: bool) -> None:
+    scores = accuracies(bad, 0.2, 0.1) if first else accuracies(0.2, bad, 0.1)
+    result, classifier, seen = run(scores, epochs=3)
+    assert result.best is not None
+    assert result.best.scores == {"accuracy": 0.2}
+    assert classifier.backbone.body.item() == seen[1 if first else 0]
+
+
+class Normed(Line):
+    """With a batch normalisation before the head, a buffer that is replaced and one that no checkpoint holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone.norm = nn.BatchNorm1d(1)
+        self.backbone.register_buffer("calls", torch.zeros(()))
+        self.backbone.register_buffer("scratch", torch.zeros(()), persistent=False)
+
+    def forward(self, **batch: Tensor) -> Tensor:
+        if self.training:
+            self.backbone.calls = self.backbone.calls + 1
+            self.backbone.scratch += 1
+        spread = batch["x"] * torch.arange(1.0, 1 + len(batch["x"]))
+        return self.backbone.norm((spread * self.backbone.body * self.head).unsqueeze(-1))
+
+
+def test_buffers_belong_to_the_checkpoint() -> None:
+    """The running means are those of the best checkpoint, not of the last step."""
+    classifier, seen = Normed(), list[dict[str, Tensor]]()
+    feed = iter(accuracies(0.1, 0.9, 0.2))
+
+    def evaluate() -> tuple[dict[str, float], dict[str, float]]:
+        seen.append({name: tensor.clone() for name, tensor in classifier.state_dict().items()})
+        return next(feed), {}
+
+    train(
+        classifier,
+        Plain(learning_rate=0.1),
+        protocol=Protocol(epochs=3),
+        epoch_batches=batches,
+        steps_per_epoch=2,
+        evaluate=evaluate,
+        headline="accuracy",
+        clock=Clock(),
+    )
+    state = classifier.state_dict()
+    assert not torch.equal(seen[1]["backbone.norm.running_mean"], seen[2]["backbone.norm.running_mean"])
+    assert state["backbone.norm.num_batches_tracked"] == state["backbone.calls"] == 4
+    assert classifier.backbone.scratch == 6
+    for name, tensor in state.items():
+        assert torch.equal(tensor, seen[1][name]), name
+
+
+def test_a_checkpoint_lies_in_the_memory_of_the_host() -> None:
+    """On a GPU it would be a copy of all that trains, within the peak of the training steps."""
+    (copy,) = snapshot({"a": torch.ones(2, device="cpu")}).values()
+    assert copy.device.type == "cpu"
+    with pytest.raises(NotImplementedError, match="meta"):  # it really goes for the values
+        snapshot({"a": torch.ones(2, device="meta")})
 
 
 def test_the_penalty_joins_the_loss() -> None:

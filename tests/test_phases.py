@@ -138,8 +138,11 @@ def test_loading_evaluation_and_checkpoint_choice_cost_nothing(
         (run, "count_parameters"),
         (run, "gate_frame"),
         (run, "measure"),
-        (run.CostSheet, "after_training"),
-        (run.CostSheet, "after_inference"),
+        (run, "fingerprint"),
+        (run, "warm_up_training"),
+        (run, "warm_up_inference"),
+        (run.CostSheet, "measure_training"),
+        (run.CostSheet, "measure_inference"),
     ):
         monkeypatch.setattr(owner, name, slowed(getattr(owner, name), time, day))
     monkeypatch.setattr(Setting, "logits", slowed(Setting.logits, time, 3600.0))

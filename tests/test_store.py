@@ -8,16 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from bench import store
-from bench.config import RunSpec
+from bench.config import Measures, RunSpec
 from bench.errors import UserError
 from bench.store import (
+    Costs,
     Profile,
     ProfileRow,
     Record,
     Result,
+    Stored,
     Timing,
     claimed,
     finished,
@@ -110,6 +113,59 @@ def test_gates_and_weights_come_back_as_written(tmp_path: Path, make_spec: MakeS
     assert read_records(tmp_path) == [written]
     names = [f"{written.digest}{suffix}" for suffix in (".gates.parquet", ".json", ".safetensors")]
     assert sorted(file.name for file in path.parent.iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [(kind, next(iter(kind.model_fields))) for kind in Stored.__subclasses__()],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_a_misspelt_figure_is_no_figure(kind: type[Stored], field: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{field}z\n  Extra inputs are not permitted"):
+        kind(**{f"{field}z": 1})
+
+
+def test_a_misspelt_figure_raises_in_a_copy_too(make_spec: MakeSpec) -> None:
+    with pytest.raises(ValueError, match="Costs has no field train_flopz"):
+        Costs(train_flops=1).model_copy(update={"train_flopz": 2})
+    whole = record(make_spec())
+    assert whole.model_copy(update={"reason": "x"}).reason == "x"
+    with pytest.raises(ValidationError, match="costs.train_flopz"):
+        Record.model_validate(
+            {**whole.model_dump(), "result": {**whole.model_dump()["result"], "costs": {"train_flopz": 1}}}
+        )
+
+
+def test_what_another_version_measured_is_left_out(tmp_path: Path, make_spec: MakeSpec) -> None:
+    """At every depth of a record, and of a profile."""
+    written = record(make_spec())
+    path = write_record(tmp_path, written)
+    data = json.loads(path.read_text())
+    data["new"] = data["result"]["new"] = 1
+    data["result"]["costs"] = {"stored_bytes": 7, "new": 1}
+    data["result"]["curve"] = [{"epoch": 1, "step": 2, "train_loss": 0.5, "scores": {}, "new": 1}]
+    path.write_text(json.dumps(data))
+    found = read_record(path)
+    assert found.result is not None
+    assert found.result.costs == Costs(stored_bytes=7)
+    assert found.result.curve[0].step == 2
+    made = profile("tiny", head=ProfileRow())
+    path = write_profile(tmp_path, made)
+    data = json.loads(path.read_text())
+    data["new"] = data["rows"]["head"]["new"] = 1
+    path.write_text(json.dumps(data))
+    assert read_profiles(tmp_path) == [made]
+
+
+def test_a_run_that_died_while_it_was_measured_keeps_its_scores_and_is_done_again(
+    tmp_path: Path, make_spec: MakeSpec
+) -> None:
+    written = record(make_spec(), complete=False)
+    scored = written.model_copy(update={"result": written.result.model_copy(update={"costs": Costs()})})
+    write_record(tmp_path, scored)
+    nothing = Measures(costs=False, effective=False, weights="none")
+    assert finished(tmp_path) == finished(tmp_path, nothing) == {scored.digest}
+    assert finished(tmp_path, nothing.model_copy(update={"costs": True})) == set()
 
 
 def profile(model: str, **rows: ProfileRow) -> Profile:

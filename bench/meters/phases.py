@@ -13,11 +13,11 @@ from bench.meters.resident import ResidentMemory, ResidentPeak
 if TYPE_CHECKING:
     import torch
 
-    from bench.meters.memory import CudaMemory
+    from bench.meters.memory import CudaMemory, CudaPeak, PeakSource
 
 
 class Phases:
-    """Meters named phases of a run; a pause stops clock and energy.
+    """Meters named phases of a run; a pause stops clock, energy and the peaks of CUDA.
 
     The meters' own starts and stops lie outside the clock. Takes a clock's place in the training loop.
 
@@ -27,6 +27,7 @@ class Phases:
         energy: whether to meter energy; the tracker's first start in a process takes seconds.
         country: three-letter ISO code of the grid's country; None: no CO2e.
         pue: power usage effectiveness of the data centre, for the CO2e.
+        peaks: the allocator whose peaks to read; None: the device's, if it has one.
     """
 
     def __init__(
@@ -37,13 +38,16 @@ class Phases:
         energy: bool = True,
         country: str | None = None,
         pue: float = 1.0,
+        peaks: PeakSource | None = None,
     ) -> None:
         self._clock = clock
         self._device = device
         self._metered = energy
         self._country = country
         self._pue = pue
+        self._peaks = peaks
         self._running: EnergyMeter | None = None
+        self._cuda: CudaPeak | None = None
         self.energy: dict[str, EnergyFigures] = {}
         self.cuda: dict[str, CudaMemory] = {}
         self.resident: dict[str, ResidentMemory] = {}
@@ -58,26 +62,28 @@ class Phases:
         from bench.meters.memory import CudaPeak
 
         meter = EnergyMeter(country=self._country, pue=self._pue) if self._metered else None
-        cuda, resident = CudaPeak(self._device), ResidentPeak()
+        cuda, resident = CudaPeak(self._device, source=self._peaks), ResidentPeak()
         try:
             with ExitStack() as stack:
                 stack.enter_context(resident)
-                stack.enter_context(cuda)
+                self._cuda = stack.enter_context(cuda)
                 if meter is not None:
                     self._running = stack.enter_context(meter)
                 stack.enter_context(self._clock.phase(name))
                 yield
         finally:
-            self._running = None
+            self._running = self._cuda = None
             self.cuda[name], self.resident[name] = cuda.figures, resident.figures
             if meter is not None:
                 self.energy[name] = meter.figures
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the block out of time and energy."""
+        """Leaves the block out of time, energy and the peaks of CUDA."""
         with ExitStack() as stack:
             stack.enter_context(self._clock.paused())
             if self._running is not None:
                 stack.enter_context(self._running.paused())
+            if self._cuda is not None:
+                stack.enter_context(self._cuda.paused())
             yield
