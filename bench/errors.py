@@ -10,6 +10,13 @@ class UserError(Exception):
     """One line that names the culprit and the remedy; the command line prints it and exits with 2."""
 
 
+def escaped(text: str) -> str:
+    """The text as one line that a terminal shows and does not obey: control characters as Python escapes them."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in text
+    )
+
+
 _OURS = Path(__file__).resolve().parent
 
 

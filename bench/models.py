@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +162,10 @@ def fetch(name: str) -> Backbone:
     if origin == "folder":
         folder = Path(name)
         _refuse_pickle(name, [file.name for file in folder.iterdir()])
+        _refuse_damaged(name, folder)
         return Backbone(ModelSpec(name=name, revision=_weights_digest(folder)), folder, "native")
     folder, commit = _fetch_hub(name)
+    _refuse_damaged(name, folder)
     return Backbone(ModelSpec(name=name, revision=commit), folder, "native")
 
 
@@ -233,10 +236,34 @@ def _refuse_pickle(name: str, files: list[str]) -> None:
     raise UserError(f"model {name} has no model.safetensors")
 
 
+def _refuse_damaged(name: str, folder: Path) -> None:
+    """Refuses weights that are cut short or incomplete; reads the files' headers alone.
+
+    Raises:
+        UserError: names the file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    remedy = "copy or download it again"
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np"):
+                pass  # opening checks the header against the file's length
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"model {name}: {path} is damaged ({_first_line(error)}); {remedy}") from error
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"model {name}: {index} is damaged ({_first_line(error)}); {remedy}") from error
+        if absent := sorted(shard for shard in shards if not (folder / shard).is_file()):
+            raise UserError(f"model {name}: {folder / absent[0]} is missing, which {index.name} names; {remedy}")
+
+
 def _weights_digest(folder: Path) -> str:
     """sha256 over configuration, tokenizer and weights of a local folder."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in {".safetensors", ".json", ".txt", ".model"}:
+        if file.is_file() and file.suffix in {".safetensors", ".json", ".txt", ".model"}:
             digest.update(f"{file.name} {file_digest(file)}\n".encode())
     return f"sha256:{digest.hexdigest()}"

@@ -112,14 +112,20 @@ def _number_type(labels: Iterable[Any]) -> Callable[[Any], Any]:
 
 def _written(label: str) -> type[int] | type[float] | type[str]:
     if re.fullmatch(r"[+-]?\d+", label):
-        return int
+        return int if len(label) < 19 else str  # longer ones are names: no float and no 64-bit number holds them
     return float if re.fullmatch(r"[+-]?(\d+\.\d*|\.?\d+)([eE][+-]?\d+)?", label) else str
 
 
 def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
     columns: tuple[str, str | None] | None = None
+    names: set[str] = set()
     for line, record in READERS[path.suffix](path):
-        columns = columns or _columns(path, list(record), source)
+        if columns is None:
+            columns, names = _columns(path, list(record), source), set(record)
+        elif names != set(record) and (other := _columns(path, list(record), source)) != columns:
+            raise UserError(
+                f"{path}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: {_ONE}"
+            )
         text, pair = columns
         yield Row(
             _text(record, text, path, line),
@@ -128,6 +134,14 @@ def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
         )
     if columns is None:
         raise UserError(f"{path} holds no rows")
+
+
+_ONE = "give every row a pair of texts, or none"
+
+
+def _text_words(columns: tuple[str, str | None]) -> str:
+    text, pair = columns
+    return f"one text in {text!r}" if pair is None else f"a pair of texts in {text!r} and {pair!r}"
 
 
 def _columns(path: Path, names: Sequence[str], source: Folder | HubData) -> tuple[str, str | None]:
@@ -146,11 +160,22 @@ def _columns(path: Path, names: Sequence[str], source: Folder | HubData) -> tupl
 def _text(record: dict[str, Any], column: str, path: Path, line: int) -> str:
     value = record.get(column)
     if not isinstance(value, str):
-        problem = "has no" if value is None else "needs text, not a number, in"
+        problem = "has no" if value is None else f"needs text, not {_kind_words(value)}, in"
         raise UserError(f"{path}:{line} {problem} {column!r}")
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
         raise UserError(f"{path}:{line} has half a surrogate pair in {column!r}: it cannot be tokenized")
     return value
+
+
+def _kind_words(value: object) -> str:
+    """What a value of JSON or parquet is, in a word."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"a {type(value).__name__}"
 
 
 def _label(record: dict[str, Any], column: str, path: Path, line: int) -> int | float | str:
