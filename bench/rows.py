@@ -122,9 +122,10 @@ def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
     for line, record in READERS[path.suffix](path):
         if columns is None:
             columns, names = _columns(path, list(record), source), set(record)
-        elif names != set(record) and (other := _columns(path, list(record), source)) != columns:
+        elif names != set(record) and (other := _text_columns(record, source)) not in (None, columns):
             raise UserError(
-                f"{path}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: {_ONE}"
+                f"{path}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: "
+                "give every row a pair of texts, or none"
             )
         text, pair = columns
         yield Row(
@@ -136,25 +137,29 @@ def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
         raise UserError(f"{path} holds no rows")
 
 
-_ONE = "give every row a pair of texts, or none"
-
-
-def _text_words(columns: tuple[str, str | None]) -> str:
-    text, pair = columns
-    return f"one text in {text!r}" if pair is None else f"a pair of texts in {text!r} and {pair!r}"
-
-
 def _columns(path: Path, names: Sequence[str], source: Folder | HubData) -> tuple[str, str | None]:
-    """The columns of the first and the second text."""
-    known = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
-    for text, pair in known:
-        if {text, pair} <= {*names, None}:
-            break
-    else:
+    """The columns of the first and the second text.
+
+    Raises:
+        UserError: there are none, or no column of labels.
+    """
+    columns = _text_columns(names, source)
+    if columns is None:
         raise UserError(f"{path} has the columns {', '.join(names)}: name the text's with text= (and pair=)")
     if source.label not in names:
         raise UserError(f"{path} has no column {source.label!r} among {', '.join(names)}: name it with label=")
-    return text, pair
+    return columns
+
+
+def _text_columns(names: Iterable[str], source: Folder | HubData) -> tuple[str, str | None] | None:
+    """The first known columns of texts among the names; None where there are none."""
+    known = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
+    return next((columns for columns in known if set(columns) <= {*names, None}), None)
+
+
+def _text_words(columns: tuple[str, str | None] | None) -> str:
+    text, pair = columns or (None, None)
+    return f"one text in {text!r}" if pair is None else f"a pair of texts in {text!r} and {pair!r}"
 
 
 def _text(record: dict[str, Any], column: str, path: Path, line: int) -> str:
