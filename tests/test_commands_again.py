@@ -291,12 +291,9 @@ def test_an_old_record_counts_as_finished_after_a_method_got_a_field(
     monkeypatch.setitem(methods.ADDED_FIELDS, name, {"novel": 1.0})
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / f"{old['digest']}.json").write_text(path.read_text())
-    now = RunSpec.model_validate(
-        {
-            **old["asked"],
-            "method": {**old["asked"]["method"], "fields": {**old["asked"]["method"]["fields"], "novel": 1.0}},
-        }
-    )
+    asked = dict(old["asked"])
+    asked["method"] = {**asked["method"], "fields": {**asked["method"]["fields"], "novel": 1.0}}
+    now = RunSpec.model_validate(asked)
     assert now.digest == old["digest"]
     assert finished(tmp_path) == {now.digest}
     assert read_record(tmp_path / "runs" / f"{old['digest']}.json").asked == now
