@@ -58,7 +58,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = [row.replace('"text"', '"sentence1": "a", "sentence2"') for row in rows(9, 0, 1)]
     write(tmp_path / "halves", "train.jsonl", *pairs)
     write(tmp_path / "halves", "validation.jsonl", *rows(10, 0, 1))
-    write(tmp_path / "esc\x1b[31m", "train.jsonl", *rows(40, 0, 1))
+    write(tmp_path / "esc\x1b", "train.jsonl", *rows(40, 0, 1))
     save(tmp_path / "cut", keep=0.5)
     save(tmp_path / "shard")
     (tmp_path / "shard" / "model.safetensors.index.json").write_text('{"weight_map": {"a": "two.safetensors"}}')
@@ -96,7 +96,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--task {data}/huge", "train row 7 has the label 1e+308: a regression takes labels up to 1e+15"),
         ("--task {data}/mixed", "train.jsonl:7 has a pair of texts in 'sentence1' and 'sentence2', the rows above"),
         ("--task {data}/halves", "0 of 10 test rows have a second text: give every row a pair of texts, or none"),
-        ("--task {data}/esc\x1b[31m", "\\x1b[31m"),
+        ("--task {data}/no\x1bfolder", "no\\x1bfolder: no such folder"),
+        ("--task {data}/esc\x1b", "task 'esc\\x1b' has a sign in its name that cannot be printed"),
         ("--model {data}/cut", "cut/model.safetensors is damaged"),
         ("--model {data}/shard", "two.safetensors is missing, which model.safetensors.index.json names"),
         ("--seeds 1000000000000", "--seeds 1000000000000: a comparison has at most 10,000 seeds"),
