@@ -88,6 +88,7 @@ def plan(request: Request) -> Plan:
     config = backbone.config()
     check_length(request.protocol, config, request.model)
     backbone.tokenizer()
+    backbone.check_weights()
     remarks = [remark for task in tasks for remark in check_data(task, request)]
     protocol = request.protocol.model_copy(update={"head": request.protocol.head or backbone.head})
     runs = [

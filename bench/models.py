@@ -108,6 +108,15 @@ class Backbone:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
 
+    def check_weights(self) -> None:
+        """Refuses weights that are cut short or incomplete; reads the files' headers alone.
+
+        Raises:
+            UserError: names the file.
+        """
+        if self.folder is not None:
+            _refuse_damaged(self.spec.name, self.folder)
+
     def _read(self, read: Callable[..., Any]) -> Any:
         try:
             return read(self.folder, trust_remote_code=False, local_files_only=True)
@@ -162,10 +171,8 @@ def fetch(name: str) -> Backbone:
     if origin == "folder":
         folder = Path(name)
         _refuse_pickle(name, [file.name for file in folder.iterdir()])
-        _refuse_damaged(name, folder)
         return Backbone(ModelSpec(name=name, revision=_weights_digest(folder)), folder, "native")
     folder, commit = _fetch_hub(name)
-    _refuse_damaged(name, folder)
     return Backbone(ModelSpec(name=name, revision=commit), folder, "native")
 
 
@@ -237,11 +244,6 @@ def _refuse_pickle(name: str, files: list[str]) -> None:
 
 
 def _refuse_damaged(name: str, folder: Path) -> None:
-    """Refuses weights that are cut short or incomplete; reads the files' headers alone.
-
-    Raises:
-        UserError: names the file.
-    """
     from safetensors import SafetensorError, safe_open
 
     remedy = "copy or download it again"
