@@ -16,7 +16,7 @@ from bench.commands.machine import doctor
 from bench.commands.new import new
 from bench.commands.report import export, list_, report
 from bench.commands.times import profile
-from bench.errors import UserError
+from bench.errors import UserError, escaped
 
 app = typer.Typer(
     help="Measures what a fine-tuning method costs and what it buys.",
@@ -33,7 +33,7 @@ def main() -> None:
         check_import_names()
         app()
     except UserError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {escaped(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from methods import ADDED_FIELDS
 
 HeadKind = Literal["mean", "cls", "last", "native"]
 PositiveInt = Annotated[int, Gt(0)]
@@ -15,9 +17,9 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 
 class Frozen(BaseModel):
-    """A value object: immutable, and an unknown field is an error."""
+    """A value object: immutable; an unknown field is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Protocol(Frozen):
@@ -67,6 +69,27 @@ class Protocol(Frozen):
         if self.dev == "k":
             return 1000 if k is None else k
         return self.dev
+
+
+_SHORTER = {
+    "batch_size": "batch",
+    "eval_batch_size": "eval-batch",
+    "warmup_share": "warmup",
+    "profile_rounds": "rounds",
+}
+
+
+def option_of(field: str) -> str:
+    """The option of `bench compare` that sets a field of `Protocol` or `Measures`.
+
+    Parsing, messages and the command that makes a run again all take it from here.
+    """
+    return f"--{_SHORTER.get(field, field.replace('_', '-'))}"
+
+
+def nullable(field: str) -> bool:
+    """Whether a field of `Protocol` may be none, which its option then takes as the word `none`."""
+    return type(None) in get_args(Protocol.model_fields[field].annotation)
 
 
 class Measures(Frozen):
@@ -135,6 +158,24 @@ class MethodSpec(Frozen):
     fields: dict[str, Any]
     """Every hyper-parameter with its value."""
 
+    @model_validator(mode="after")
+    def _complete(self) -> MethodSpec:
+        """Gives a record from before a hyper-parameter the value that the method had without it."""
+        for field, value in self._added.items():
+            self.fields.setdefault(field, value)
+        return self
+
+    @property
+    def _added(self) -> dict[str, Any]:
+        """Later hyper-parameters. The code of others is in the key by its `source`, which changes with it."""
+        return ADDED_FIELDS.get(self.name, {}) if self.source == "built-in" else {}
+
+    @property
+    def key_fields(self) -> dict[str, Any]:
+        """The hyper-parameters that the run's key is made of: a later one only where it changes the method."""
+        added = self._added
+        return {name: value for name, value in self.fields.items() if name not in added or value != added[name]}
+
 
 class TaskSpec(Frozen):
     """A task as it was asked for."""
@@ -185,10 +226,13 @@ class RunSpec(Frozen):
     def digest(self) -> str:
         """The run's key: 16 hex digits over all that decides the outcome.
 
-        A field at its default is left out, so that a later field does not change the keys of old records;
-        hence a changed default must be a changed name.
+        Of the protocol, a field at its default is left out, so that a later field does not change the keys of
+        old records; hence a changed default must be a changed name. Of the method, every hyper-parameter is in
+        the key, so that a changed default is another run; one that came later is left out where it changes
+        nothing (`methods.ADDED_FIELDS`).
         """
         asked = self.model_dump(mode="json", exclude_defaults=True)
+        asked["method"]["fields"] = {name: asked["method"]["fields"][name] for name in self.method.key_fields}
         for labelled in ("method", "task"):
             del asked[labelled]["label"]
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))

@@ -57,6 +57,25 @@ def only_its_parameters_move(bench: Workbench) -> None:
         )
 
 
+def something_is_trained(bench: Workbench) -> None:
+    """Something besides the head is trained, unless the class says that nothing is."""
+    classifier = bench.adapted()
+    head = {id(parameter) for parameter in classifier.head_parameters().values()}
+    trained = [n for n, p in classifier.named_parameters() if p.requires_grad and id(p) not in head]
+    if bench.method.trains_backbone and not trained:
+        raise BrokenPromiseError(
+            "it trains nothing besides the head: after adapt() no parameter requires a gradient. Its figures would "
+            "be those of `head` under another name. Look whether the names that adapt() searches for are those of "
+            "this architecture's modules; if the architecture is beyond the method, say why in unsupported(config); "
+            "if it is a baseline that is to train nothing, set the class variable `trains_backbone = False`"
+        )
+    if trained and not bench.method.trains_backbone:
+        raise BrokenPromiseError(
+            f"it trains {_names(trained)}, but the class says `trains_backbone = False`. A reader would take it for "
+            "a baseline. Drop the class variable, or do not let these parameters require a gradient"
+        )
+
+
 def all_of_it_moves(bench: Workbench) -> None:
     """Every trainable tensor gets a gradient within a few steps."""
     dead = [name for name, reached in bench.train(bench.adapted()).items() if not reached]
@@ -233,6 +252,7 @@ def pickles(bench: Workbench) -> None:
 
 CHECKS: tuple[Callable[[Workbench], None], ...] = (
     pickles,
+    something_is_trained,
     only_its_parameters_move,
     all_of_it_moves,
     same_seed_same_result,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from bench.rows import read_folder, read_hub
 from bench.sources import fetch
 from tasks import HubData, Kind, Row, Rows, Task, Wheel
 
+LARGEST_LABEL = 1e15
+"""Of a regression: float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
+_MANY_CLASSES = 20
+_FEW_VALUES = 10
+
 
 def load_rows(task: Task) -> Rows:
     """Fetches and reads a task's rows. Labels are all int, all str (classes) or all float (regression).
@@ -23,14 +29,17 @@ def load_rows(task: Task) -> Rows:
         UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
     """
     rows = _read(task)
-    parts = [rows.train, rows.dev or [], rows.test]
-    types = {type(row.label) for part in parts for row in part}
+    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
+    types = {type(row.label) for part in parts.values() for row in part}
     try:
         as_label = _converter(types, task.kind)
-        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts)
+        for name, part in parts.items():
+            _check_numbers(name, part, bound=LARGEST_LABEL if as_label is float else math.inf)
+        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts.values())
     except ValueError as error:
         raise UserError(f"task {task.name}: {error}") from error
     rows = Rows(train, dev or None, test)
+    _check_pairs(rows, task.name)
     _check(rows, task.name)
     return rows
 
@@ -58,6 +67,66 @@ def _converter(types: set[type], kind: Kind | None) -> Any:
     if kind == "regression" or (kind is None and float in types):
         return float
     return _whole if float in types else lambda label: label
+
+
+def _check_numbers(name: str, part: Sequence[Row], *, bound: float) -> None:
+    for number, row in enumerate(part, start=1):
+        label = row.label
+        if isinstance(label, str) or (abs(label) <= bound and (isinstance(label, int) or math.isfinite(label))):
+            continue
+        found = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
+        if isinstance(label, float) and not math.isfinite(label):
+            raise ValueError(f"{name} row {number} has the {found}: labels must be finite")
+        raise ValueError(
+            f"{name} row {number} has the {found}: a regression takes labels up to {bound:.0e} either way, "
+            "whose squared errors float32 can hold; rescale them"
+        )
+
+
+def _check_pairs(rows: Rows, name: str) -> None:
+    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
+    counts = {part: sum(row.pair is not None for row in found) for part, found in parts.items() if found}
+    if 0 < sum(counts.values()) < sum(len(parts[part]) for part in counts):
+        listed = ", ".join(f"{count} of {len(parts[part])} {part} rows" for part, count in counts.items())
+        raise UserError(f"task {name}: {listed} have a second text: give every row a pair of texts, or none")
+
+
+def remarks(rows: Rows, task: Task) -> list[str]:
+    """What a user should know of a task's rows before anything is trained, a line each.
+
+    Args:
+        rows: as `load_rows` gives them.
+        task: of a user; its kind is told where it was found in the labels.
+    """
+    found = [] if task.kind is not None else [_kind_remark(rows, task.name)]
+    learned = [*rows.train, *(rows.dev or [])]
+    if repeated := count_repeated(rows.test, learned):
+        found.append(
+            f"task {task.name}: {repeated:,} of {len(rows.test):,} test rows have a text that stands in the rows to "
+            "learn from as well: their scores show memory, not learning"
+        )
+    return found
+
+
+def count_repeated(test: Sequence[Row | Example], learned: Sequence[Row | Example]) -> int:
+    """How many test rows have a text (pair) that stands among the rows that a model learned from or was chosen by."""
+    known = {(row.text, row.pair) for row in learned}
+    return sum((row.text, row.pair) in known for row in test)
+
+
+def _kind_remark(rows: Rows, name: str) -> str:
+    """What kind of labels were found, and a doubt where they look like the other kind."""
+    labels = [row.label for row in rows.train]
+    values = set(labels)
+    if isinstance(labels[0], float):
+        few = len(values) <= _FEW_VALUES and all(value == int(value) for value in values)
+        doubt = f"; only {len(values)} whole values: write them without a point to make them classes" if few else ""
+        return f"task {name}: labels read as numbers (a regression), because some have a decimal point{doubt}"
+    many = isinstance(labels[0], int) and len(values) > _MANY_CLASSES
+    doubt = (
+        "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression" if many else ""
+    )
+    return f"task {name}: labels read as {len(values)} classes{doubt}"
 
 
 def _whole(label: float) -> int:
@@ -96,6 +165,7 @@ class Split:
     Attributes:
         labels: the classes' names by index; None for a regression.
         digest: sha256 of all rows used, in order.
+        repeated: test rows whose text (pair) stands in train or dev as well.
     """
 
     train: list[Example]
@@ -103,6 +173,7 @@ class Split:
     test: list[Example]
     labels: list[str] | None
     digest: str
+    repeated: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -147,6 +218,7 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         test=_examples(rows.test, labels),
         labels=None if labels is None else [str(label) for label in labels],
         digest=_digest((train, held, rows.test)),
+        repeated=count_repeated(rows.test, [*train, *held]),
     )
 
 

@@ -88,6 +88,6 @@ def usable_cpus() -> int:
 
 
 def command_line() -> str:
-    """The command line of this process, as one could type it again; `python -m bench.cli` is `bench`."""
+    """The command line of this process, as one could type it again; `python -m bench.cli` or `-c` is `bench`."""
     name = Path(sys.argv[0]).name
-    return shlex.join(["bench" if name == "cli.py" else name, *sys.argv[1:]])
+    return shlex.join(["bench" if name in ("cli.py", "-c") else name, *sys.argv[1:]])

@@ -14,6 +14,13 @@ class AlteredError(Exception):
     """A measurement changed the trained model, so that none of the run's figures can be trusted."""
 
 
+def escaped(text: str) -> str:
+    """The text as one line that a terminal shows and does not obey: control characters as Python escapes them."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in text
+    )
+
+
 _OURS = Path(__file__).resolve().parent
 
 

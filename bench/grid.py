@@ -60,11 +60,13 @@ class Plan:
         runs: in the order in which they are done.
         unsupported: digest -> reason.
         measures: what is measured besides scores and time.
+        remarks: what the user should know of the data before the first run, a line each.
     """
 
     runs: list[RunSpec]
     unsupported: dict[str, str]
     measures: Measures = field(default_factory=Measures)
+    remarks: tuple[str, ...] = ()
 
 
 def plan(request: Request) -> Plan:
@@ -87,8 +89,8 @@ def plan(request: Request) -> Plan:
     config = backbone.config()
     check_length(request.protocol, config, request.model)
     backbone.tokenizer()
-    for task in tasks:
-        check_data(task, request)
+    backbone.check_weights()
+    remarks = [remark for task in tasks for remark in check_data(task, request)]
     protocol = request.protocol.model_copy(update={"head": request.protocol.head or backbone.head})
     runs = [
         RunSpec(
@@ -106,7 +108,7 @@ def plan(request: Request) -> Plan:
     ]
     reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
-    return Plan(runs, refused, request.measures)
+    return Plan(runs, refused, request.measures, tuple(remarks))
 
 
 def unique(methods: list[ResolvedMethod]) -> list[ResolvedMethod]:
@@ -169,16 +171,21 @@ def check_length(protocol: Protocol, config: PretrainedConfig, model: str) -> No
         raise UserError(f"max length {protocol.max_length} is more than the {most} positions of {model}")
 
 
-def check_data(task: ResolvedTask, request: Request) -> None:
-    """Fetches a task's rows and draws every split of it."""
-    from bench.data import load_rows, split
+def check_data(task: ResolvedTask, request: Request) -> list[str]:
+    """Fetches a task's rows and draws a split of every size; the seed decides which rows, never how many.
+
+    Returns:
+        What to know of the rows, a line each; of a task that comes along nothing, for it was looked at.
+    """
+    from bench.data import load_rows, remarks, split
 
     rows = load_rows(task.task)
-    for k, seed in product(request.ks, set(request.data_seeds)):
+    for k in request.ks:
         try:
-            split(rows, k=k, dev=request.protocol.dev_rows(k), seed=seed)
+            split(rows, k=k, dev=request.protocol.dev_rows(k), seed=request.data_seeds[0])
         except UserError as error:
             raise UserError(f"task {task.spec.label}: {error}") from error
+    return [] if task.spec.source == "built-in" else remarks(rows, task.task)
 
 
 def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]:

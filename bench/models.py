@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,15 @@ class Backbone:
 
         config: PretrainedConfig = self._read(AutoConfig.from_pretrained)
         return config
+
+    def check_weights(self) -> None:
+        """Refuses weights that are cut short or incomplete; reads the files' headers alone.
+
+        Raises:
+            UserError: names the file.
+        """
+        if self.folder is not None:
+            _refuse_damaged(self.spec.name, self.folder)
 
     def _read(self, read: Callable[..., Any]) -> Any:
         try:
@@ -255,10 +265,29 @@ def _refuse_pickle(name: str, files: list[str]) -> None:
     raise UserError(f"model {name} has no model.safetensors")
 
 
+def _refuse_damaged(name: str, folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    remedy = "copy or download it again"
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np"):
+                pass  # opening checks the header against the file's length
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"model {name}: {path} is damaged ({_first_line(error)}); {remedy}") from error
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"model {name}: {index} is damaged ({_first_line(error)}); {remedy}") from error
+        if absent := sorted(shard for shard in shards if not (folder / shard).is_file()):
+            raise UserError(f"model {name}: {folder / absent[0]} is missing, which {index.name} names; {remedy}")
+
+
 def _weights_digest(folder: Path) -> str:
     """sha256 over configuration, tokenizer and weights of a local folder."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        if file.suffix in {".safetensors", ".json", ".txt", ".model"}:
+        if file.is_file() and file.suffix in {".safetensors", ".json", ".txt", ".model"}:
             digest.update(f"{file.name} {file_digest(file)}\n".encode())
     return f"sha256:{digest.hexdigest()}"

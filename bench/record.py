@@ -212,6 +212,8 @@ class Result(Stored):
     """AdamW's, for the head."""
     data_digest: str
     """sha256 of the rows used."""
+    repeated_examples: int | None = None
+    """Test rows whose text stands in the training or dev rows too; absent in records made before it was counted."""
     train_shape: tuple[int, int] | None = None
     """(rows, padded length) of the largest training batch."""
     test_shape: tuple[int, int] | None = None

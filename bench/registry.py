@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -60,6 +62,7 @@ def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None 
     if plugins.is_peft_file(asked):
         name, saved = plugins.from_peft_file(asked)
     cls, source = _load(name)
+    saved = {field: _as_annotated(cls, field, value) for field, value in saved.items()}
     given = {field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()}
     defaults = dict((preset or {}).get(cls.name, {}))
     method = build(cls, {**defaults, **saved, **given})
@@ -81,12 +84,35 @@ def method_of(spec: MethodSpec) -> Method:
 def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
     """Constructs a method; its own checks become one line."""
     _check_names(cls, values)
+    _check_numbers(cls, values)
     try:
-        return cls(**values)
+        method = cls(**values)
     except (TypeError, ValueError) as error:
         raise UserError(f"{cls.name}: {error}") from error
     except Exception as error:  # an author's own checks may raise anything
         raise UserError(f"{cls.name} cannot be made: {described(error)}") from error
+    _check_numbers(cls, {field.name: getattr(method, field.name) for field in fields(method)})
+    return method
+
+
+def _check_numbers(cls: type[Method], values: Mapping[str, Any]) -> None:
+    """Refuses a number that is not finite anywhere in the hyper-parameters, and a learning rate of zero or less.
+
+    Here and not in the annotations alone: presets, saved configurations and authors' defaults pass here too.
+    """
+    for field, value in values.items():
+        if not _finite(value):
+            raise UserError(f"{cls.name}[{field}={_text(value)}]: hyper-parameters must be finite numbers")
+        if field in ("learning_rate", "head_learning_rate") and isinstance(value, int | float) and value <= 0:
+            raise UserError(f"{cls.name}[{field}={_text(value)}]: a learning rate must be more than 0")
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple | set):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:
@@ -97,8 +123,7 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     if not rest.endswith("]"):
         raise UserError(f"{text!r}: the bracket is not closed; write {name}[field=value,...]")
     found: dict[str, str] = {}
-    # A comma inside brackets or braces belongs to a value.
-    for piece in filter(None, (piece.strip() for piece in re.split(r",(?![^{\[]*[}\]])", rest[:-1]))):
+    for piece in filter(None, map(str.strip, _pieces(rest[:-1]))):
         field, equals, value = (part.strip() for part in piece.partition("="))
         if not equals or not field or not value:
             raise UserError(f"{text!r}: {piece!r} is not field=value")
@@ -106,6 +131,20 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
             raise UserError(f"{text!r}: {field} is given twice")
         found[field] = value
     return name, found
+
+
+def _pieces(text: str) -> list[str]:
+    """Splits at the commas that stand neither in JSON quotes nor in brackets or braces."""
+    pieces, depth, start = [], 0, 0
+    for token in re.finditer(r'(?<=[=\[{,:\s])"(?:\\.|[^"\\])*"|[\[{\]},]', text):
+        if token[0] == "," and depth == 0:
+            pieces.append(text[start : token.start()])
+            start = token.end()
+        elif token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth = max(0, depth - 1)
+    return [*pieces, text[start:]]
 
 
 def parse_value(cls: type[Method], field: str, text: str) -> Any:
@@ -118,26 +157,49 @@ def parse_value(cls: type[Method], field: str, text: str) -> Any:
 
     _check_names(cls, [field])
     adapter = TypeAdapter[Any](_annotations(cls)[field])
-    try:
-        return adapter.validate_strings(text)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-    for reading in _readings(text):
+    # First what the text says exactly: of `bool | str`, true is a bool and "true" in quotes a str.
+    readings: list[Callable[[], Any]] = [partial(adapter.validate_json, text, strict=True)]
+    if text.lower() == "none":
+        readings.append(partial(adapter.validate_python, None))
+    strings = partial(adapter.validate_strings, text)
+    readings.append(strings)
+    readings += [partial(adapter.validate_python, value) for value in _readings(text)]
+    reason = ""
+    for reading in readings:
         try:
-            return adapter.validate_python(reading)
-        except ValidationError:
-            continue  # the next reading of the text may fit
+            return _like_default(cls, field, reading())
+        except ValidationError as error:  # the next reading of the text may fit
+            if reading is strings:
+                reason = error.errors()[0]["msg"]
     raise UserError(f"{cls.name}[{field}={text}]: {reason[0].lower()}{reason[1:]}")
 
 
+def _like_default(cls: type[Method], field: str, value: Any) -> Any:
+    """The value, or the field's default where they are equal: 16.0 is an author's 16, not another run."""
+    default = next(_default(known) for known in fields(cls) if known.name == field)
+    return default if value == default and bool not in (type(value), type(default)) else value
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
 def _readings(text: str) -> list[Any]:
-    """What a text that is no plain value may stand for: none, JSON, or several joined by `+`."""
-    if text.lower() == "none":
-        return [None]
+    """What a text that is no plain value may stand for: JSON, or several joined by `+`."""
     found: list[Any] = []
     with suppress(json.JSONDecodeError):  # the other reading remains
         found.append(json.loads(text))
     return [*found, tuple(text.split("+"))]
+
+
+def _as_annotated(cls: type[Method], field: str, value: Any) -> Any:
+    """A saved value in the type that the command line would give it: a float's 0 as 0.0."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return _like_default(cls, field, TypeAdapter[Any](_annotations(cls)[field]).validate_python(value))
+    except ValidationError:
+        return value  # the class's own checks say what is wrong with it
 
 
 def _annotations(cls: type[Method]) -> dict[str, Any]:
@@ -228,11 +290,27 @@ def label(method: Method, defaults: Mapping[str, Any]) -> str:
 def _differing(method: Method, name: str, defaults: Mapping[str, Any]) -> tuple[str, list[str]]:
     found = []
     for field in fields(method):
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
         value = getattr(method, field.name)
-        if value != defaults.get(field.name, default):
+        if value != defaults.get(field.name, _default(field)):
             found.append(f"{field.name}={_text(value)}")
     return name, found
+
+
+def spelled(spec: MethodSpec) -> str:
+    """A method with every hyper-parameter, such that `resolve_method` reads exactly these values."""
+    settings = ",".join(f"{field}={_exact(value)}" for field, value in spec.fields.items())
+    return f"{spec.name}[{settings}]" if settings else spec.name
+
+
+def _exact(value: Any) -> str:
+    """A value as text that only that value is read from."""
+    if value is None:
+        return "none"
+    # A plain word needs no quotes. One that would be read as none, a bool or a number does.
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.+:/-]*", value, re.ASCII)
+    if plain and value.lower() not in {"none", "true", "false", "null", "nan", "inf", "infinity"}:
+        return str(value)
+    return json.dumps(value)
 
 
 def _text(value: Any) -> str:

@@ -112,14 +112,21 @@ def _number_type(labels: Iterable[Any]) -> Callable[[Any], Any]:
 
 def _written(label: str) -> type[int] | type[float] | type[str]:
     if re.fullmatch(r"[+-]?\d+", label):
-        return int
+        return int if len(label) < 19 else str  # longer ones are names: no float and no 64-bit number holds them
     return float if re.fullmatch(r"[+-]?(\d+\.\d*|\.?\d+)([eE][+-]?\d+)?", label) else str
 
 
 def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
     columns: tuple[str, str | None] | None = None
+    names: set[str] = set()
     for line, record in READERS[path.suffix](path):
-        columns = columns or _columns(path, list(record), source)
+        if columns is None:
+            columns, names = _columns(path, list(record), source), set(record)
+        elif names != set(record) and (other := _text_columns(record, source)) not in (None, columns):
+            raise UserError(
+                f"{path}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: "
+                "give every row a pair of texts, or none"
+            )
         text, pair = columns
         yield Row(
             _text(record, text, path, line),
@@ -131,26 +138,49 @@ def _read(path: Path, source: Folder | HubData) -> Iterator[Row]:
 
 
 def _columns(path: Path, names: Sequence[str], source: Folder | HubData) -> tuple[str, str | None]:
-    """The columns of the first and the second text."""
-    known = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
-    for text, pair in known:
-        if {text, pair} <= {*names, None}:
-            break
-    else:
+    """The columns of the first and the second text.
+
+    Raises:
+        UserError: there are none, or no column of labels.
+    """
+    columns = _text_columns(names, source)
+    if columns is None:
         raise UserError(f"{path} has the columns {', '.join(names)}: name the text's with text= (and pair=)")
     if source.label not in names:
         raise UserError(f"{path} has no column {source.label!r} among {', '.join(names)}: name it with label=")
-    return text, pair
+    return columns
+
+
+def _text_columns(names: Iterable[str], source: Folder | HubData) -> tuple[str, str | None] | None:
+    """The first known columns of texts among the names; None where there are none."""
+    known = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
+    return next((columns for columns in known if set(columns) <= {*names, None}), None)
+
+
+def _text_words(columns: tuple[str, str | None] | None) -> str:
+    text, pair = columns or (None, None)
+    return f"one text in {text!r}" if pair is None else f"a pair of texts in {text!r} and {pair!r}"
 
 
 def _text(record: dict[str, Any], column: str, path: Path, line: int) -> str:
     value = record.get(column)
     if not isinstance(value, str):
-        problem = "has no" if value is None else "needs text, not a number, in"
+        problem = "has no" if value is None else f"needs text, not {_kind_words(value)}, in"
         raise UserError(f"{path}:{line} {problem} {column!r}")
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
         raise UserError(f"{path}:{line} has half a surrogate pair in {column!r}: it cannot be tokenized")
     return value
+
+
+def _kind_words(value: object) -> str:
+    """What a value of JSON or parquet is, in a word."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"a {type(value).__name__}"
 
 
 def _label(record: dict[str, Any], column: str, path: Path, line: int) -> int | float | str:

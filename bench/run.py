@@ -231,6 +231,7 @@ def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: 
         learning_rate=setting.method.learning_rate,
         head_learning_rate=head_rate(setting.method, setting.protocol),
         data_digest=examples.digest,
+        repeated_examples=examples.repeated,
         train_shape=largest(training.shapes),
         test_shape=largest((len(batch.rows), batch.inputs["input_ids"].shape[1]) for batch in setting.test_batches()),
     )

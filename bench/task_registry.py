@@ -10,6 +10,7 @@ from bench import plugins
 from bench.config import TaskSpec
 from bench.errors import UserError
 from bench.registry import parse
+from bench.rows import READERS
 from bench.shipped import TASKS
 from bench.synthetic import SYNTHETIC
 from tasks import SCORES, Folder, Task
@@ -83,6 +84,8 @@ def _plugin(name: str, found: object, source: str) -> ResolvedTask:
 
 
 def _resolved(name: str, task: Task, source: str) -> ResolvedTask:
+    if not task.name.isprintable():
+        raise UserError(f"task {task.name!r} has a sign in its name that cannot be printed: rename it")
     revision = task.revision
     if revision is None and isinstance(task.source, Folder):
         revision = _folder_digest(Path(task.source.path))
@@ -96,6 +99,10 @@ def _folder_digest(path: Path) -> str:
         raise UserError(f"{path}: no such folder")
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        if file.suffix in {".jsonl", ".csv", ".parquet"}:
+        if file.suffix not in READERS:
+            continue
+        try:
             digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:  # such as a folder of that name
+            raise UserError(f"{file} cannot be read ({error.strerror}): rows must be in a file") from error
     return f"sha256:{digest.hexdigest()}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 BUILT_IN: dict[str, str] = {
     "majority": "methods.majority:Majority",
     "head": "methods.head:Head",
@@ -20,3 +22,11 @@ VARIANTS: dict[str, str] = {
     "unipelt-hard": "unipelt[gate=hard,prefix_gate=log,sparsity=0.1]",
 }
 """name -> the specification it stands for."""
+
+ADDED_FIELDS: dict[str, dict[str, Any]] = {}
+"""name -> hyper-parameters that a built-in method got after its first records were written, each with the value at
+which the method does what it did without the field (not the default: that may change later).
+
+A run at that value keeps the key that it had before there was the field, and an old record is read as if it had
+the field at that value. Example: `{"lora": {"rslora": False}}`.
+"""

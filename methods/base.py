@@ -101,6 +101,8 @@ class Method(ABC):
         paper: where it comes from.
         thaws: it trains weights of the backbone itself, not only modules that it inserts.
         starts_as_identity: a fresh one leaves the backbone's output as it is, to the bit.
+        trains_backbone: it trains something besides the head: weights of the backbone or modules that it inserts.
+            False for a baseline that is there to show what the head alone (or nothing) reaches.
         learning_rate: AdamW's, for everything the method trains in the backbone.
         head_learning_rate: AdamW's, for the head; None takes the protocol's.
     """
@@ -109,6 +111,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     thaws: ClassVar[bool] = False
     starts_as_identity: ClassVar[bool] = False
+    trains_backbone: ClassVar[bool] = True
 
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     head_learning_rate: Annotated[float, Gt(0)] | None = None

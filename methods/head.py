@@ -17,6 +17,7 @@ class Head(Method):
 
     name: ClassVar[str] = "head"
     starts_as_identity: ClassVar[bool] = True
+    trains_backbone: ClassVar[bool] = False
 
     def adapt(self, model: PreTrainedModel) -> None:
         """Nothing to insert: the harness trains the head for every method."""

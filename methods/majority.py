@@ -36,6 +36,7 @@ class Majority(Method):
     """Answers with the most frequent class of the training labels, or with their mean; reads no text."""
 
     name: ClassVar[str] = "majority"
+    trains_backbone: ClassVar[bool] = False
 
     def adapt(self, model: PreTrainedModel) -> None:
         """Nothing to insert."""

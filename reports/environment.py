@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, takewhile
 from typing import Any
 
+from bench.config import Protocol, RunSpec, option_of
+from bench.registry import spelled
 from bench.store import Record
-
-_OPTIONS = {
-    "dev": "--dev",
-    "epochs": "--epochs",
-    "steps": "--steps",
-    "batch_size": "--batch",
-    "eval_batch_size": "--eval-batch",
-    "max_length": "--max-length",
-    "warmup_share": "--warmup",
-    "patience": "--patience",
-    "head_learning_rate": "--head-learning-rate",
-    "head": "--head",
-    "precision": "--precision",
-    "device": "--device",
-    "threads": "--threads",
-}
 
 
 def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -44,52 +31,84 @@ def _flat(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def commands(records: Sequence[Record]) -> list[str]:
-    """The commands as recorded; where none is, one for each model and protocol put together from the runs.
+    """The commands as recorded; where a run has none, commands put together from what the runs asked.
 
-    A method is given with every hyper-parameter, so that no preset's default can come in between.
+    Each command asks for no run that is not among the records. It states every field of the protocol and every
+    hyper-parameter, so that no default of a preset or of a later version can come in between.
     """
     recorded = [record.environment.get("command") for record in records]
     if records and all(recorded):
         return list(dict.fromkeys(map(str, recorded)))
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[RunSpec]] = {}
     for record in records:
         key = record.asked.model.name + record.asked.protocol.model_dump_json()
-        groups.setdefault(key, []).append(record)
-    return [_command(group) for group in groups.values()]
+        groups.setdefault(key, []).append(record.asked)
+    return [
+        shlex.join(["bench", "compare", *words, "--model", group[0].model.name, *_protocol(group[0].protocol)])
+        for group in groups.values()
+        for words in _products(group)
+    ]
 
 
-def _command(records: Sequence[Record]) -> str:
-    asked = [record.asked for record in records]
-    words = ["bench", "compare"]
-    words += dict.fromkeys(_method(one.method.name, one.method.fields) for one in asked)
-    for task in dict.fromkeys(one.task.name for one in asked):
-        words += ["--task", task]
-    sizes = dict.fromkeys("all" if one.k is None else str(one.k) for one in asked)
-    words += ["--model", asked[0].model.name, "--k", ",".join(sizes)]
-    words += _seeds(sorted({(one.data_seed, one.model_seed) for one in asked}))
-    for field, value in asked[0].protocol.model_dump().items():
-        if field in _OPTIONS and not (value is None and field in ("steps", "epochs", "head", "threads")):
-            words += [_OPTIONS[field], "none" if value is None else str(value)]
-    return shlex.join(words)
+def _products(runs: Sequence[RunSpec]) -> Iterator[list[str]]:
+    """Methods, tasks, sizes and seeds in words, a command's each: all of their combinations are among the runs."""
+    cells = [
+        (run.task.name, "all" if run.k is None else str(run.k), spelled(run.method), (run.data_seed, run.model_seed))
+        for run in runs
+    ]
+    for tasks, rest in _alike((task, cell) for task, *cell in cells):
+        for sizes, rest_of_size in _alike((size, cell) for size, *cell in rest):
+            for methods, seeds in _alike(rest_of_size):
+                task_words = [word for task in tasks for word in ("--task", task)]
+                for words in _seeds({seed for (seed,) in seeds}):
+                    yield [*methods, *task_words, "--k", ",".join(sizes), *words]
 
 
-def _seeds(seeds: list[tuple[int, int]]) -> list[str]:
-    """`--seeds N` where data and model seed count up together; else one of them held."""
-    if all(data == model for data, model in seeds):
-        return ["--seeds", str(seeds[-1][0] + 1)]
-    if len({data for data, _ in seeds}) == 1:
-        return ["--seeds", str(max(model for _, model in seeds) + 1), "--data-seed", str(seeds[0][0])]
-    return ["--seeds", str(max(data for data, _ in seeds) + 1), "--model-seed", str(seeds[0][1])]
+def _alike(pairs: Iterable[Sequence[Any]]) -> list[tuple[list[str], list[tuple[Any, ...]]]]:
+    """The keys that go with exactly the same rests together, with these rests; both in their first order."""
+    rests: dict[str, dict[tuple[Any, ...], None]] = {}
+    for key, *rest in pairs:
+        flat = rest[0] if len(rest) == 1 and isinstance(rest[0], list) else rest
+        rests.setdefault(key, {})[tuple(flat)] = None
+    groups: dict[frozenset[tuple[Any, ...]], list[str]] = {}
+    for key, found in rests.items():
+        groups.setdefault(frozenset(found), []).append(key)
+    return [(keys, list(rests[keys[0]])) for keys in groups.values()]
 
 
-def _method(name: str, fields: dict[str, Any]) -> str:
-    settings = ",".join(f"{field}={_value(value)}" for field, value in fields.items())
-    return f"{name}[{settings}]" if settings else name
+def _seeds(pairs: set[tuple[int, int]]) -> Iterator[list[str]]:
+    """Options that together give these (data seed, model seed) pairs and no others.
+
+    `--seeds N` where both count up from 0 together, with one of them held where the other counts up alone, and
+    both held for a pair that no such row has.
+    """
+    rows = [(_row(pairs, lambda n: (n, n)), list[str]())]
+    rows += [
+        (_row(pairs, lambda n, seed=seed: (seed, n)), ["--data-seed", str(seed)])  # type: ignore[misc]
+        for seed in sorted({data for data, _ in pairs})
+    ]
+    rows += [
+        (_row(pairs, lambda n, seed=seed: (n, seed)), ["--model-seed", str(seed)])  # type: ignore[misc]
+        for seed in sorted({model for _, model in pairs})
+    ]
+    left = set(pairs)
+    for row, held in sorted(rows, key=lambda entry: -len(entry[0])):
+        if (len(row) > 1 or not held) and not left.isdisjoint(row):
+            yield ["--seeds", str(len(row)), *held]
+            left -= set(row)
+    for data, model in sorted(left):
+        yield ["--data-seed", str(data), "--model-seed", str(model)]
 
 
-def _value(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, list | tuple):
-        return "".join(map(str, value)) if all(len(str(item)) == 1 for item in value) else "+".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _row(pairs: set[tuple[int, int]], pair: Callable[[int], tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs 0, 1, 2, ... up to the first that is not there."""
+    return list(takewhile(pairs.__contains__, map(pair, count())))
+
+
+def _protocol(protocol: Protocol) -> list[str]:
+    """Every field of the protocol by its option. Of epochs and steps the one that is set: it puts the other off."""
+    words = []
+    for field, value in protocol.model_dump().items():
+        if value is not None or field not in ("epochs", "steps"):
+            words += [option_of(field), "none" if value is None else str(value)]
+    return words

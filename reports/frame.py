@@ -99,6 +99,9 @@ def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
         "backbone_parameters": result.backbone_parameters,
         "stored_share": result.stored_parameters / result.backbone_parameters,
         "train_examples": result.train_examples,
+        # Of a user's task: those that come along were looked at, and the made-up one repeats itself by design.
+        "repeated_examples": None if asked.task.source == "built-in" else getattr(result, "repeated_examples", None),
+        "test_examples": result.test_examples,
         "absent": {},
         "energy_source": _energy_source(getattr(getattr(result, "costs", None), "energy_detail", {})),
         "steps": result.steps,

@@ -25,6 +25,7 @@ def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
     notes = [f"Scores on the held-out test rows: {_seed_words(panel)}"]
     if len(set(panel.headlines.values())) > 1 and panel.sums_up:
         notes.append("The tasks' scores are of different kinds: their mean is a summary, not a unit.")
+    notes += repeated_notes(panel)
     if "trained_parameters" in keys or "stored_parameters" in keys:
         notes.append(
             "trained: parameters that got a gradient; stored: those to keep for deployment; both without the "
@@ -36,6 +37,18 @@ def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
     if "train_step_ratio" in keys:
         notes.append("step time / full: from the model's profile, all methods taking turns in one process.")
     return notes
+
+
+def repeated_notes(panel: Panel) -> list[str]:
+    """Tasks of which test rows stand in the training or dev rows as well."""
+    if "repeated_examples" not in panel.ok:
+        return []
+    runs = panel.ok[panel.ok["repeated_examples"].fillna(0) > 0]
+    return [
+        f"{task}: {most['repeated_examples']:.0f} of {most['test_examples']:.0f} test rows have a text that stands in "
+        "the training or dev rows as well (the most of any run): scores on them show memory, not learning."
+        for task, most in runs.groupby("task")[["repeated_examples", "test_examples"]].max().iterrows()
+    ]
 
 
 def _seed_words(panel: Panel) -> str:

@@ -154,3 +154,55 @@ def test_the_command_ends_in_1_where_a_promise_is_broken(
 def test_an_unknown_architecture(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("check", "head", "-a", "bret", monkeypatch=monkeypatch) == 2
     assert "did you mean bert" in capsys.readouterr().err
+
+
+IDLE = """
+from dataclasses import dataclass
+from typing import ClassVar
+from torch import nn
+from bench import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing(Method):
+    name: ClassVar[str] = "nothing"
+    def adapt(self, model):
+        pass
+
+@dataclass(frozen=True, kw_only=True)
+class ForBert(Method):
+    name: ClassVar[str] = "forbert"
+    def adapt(self, model):
+        for name, module in list(model.named_modules()):
+            if name.endswith("attention.self.query"):
+                module.scale = nn.Parameter(module.weight.new_ones(module.out_features))
+                module.register_forward_hook(lambda module, _, output: output * module.scale)
+
+@dataclass(frozen=True, kw_only=True)
+class Floor(Nothing):
+    name: ClassVar[str] = "floor"
+    trains_backbone: ClassVar[bool] = False
+
+@dataclass(frozen=True, kw_only=True)
+class Liar(ForBert):
+    name: ClassVar[str] = "liar"
+    trains_backbone: ClassVar[bool] = False
+"""
+
+
+def broken(plugin: Path, cls: str, architecture: str) -> dict[str, str]:
+    chosen = {architecture: ARCHITECTURES[architecture]}
+    found = check(resolve_method(f"{plugin}:{cls}").method, chosen)
+    return {finding.check: finding.says for finding in found if finding.status == "broken"}
+
+
+def test_a_method_that_trains_nothing_is_found_out(tmp_path: Path) -> None:
+    plugin = tmp_path / "idle.py"
+    plugin.write_text(IDLE)
+    for cls, architecture in (("Nothing", "bert"), ("ForBert", "distilbert")):
+        (promise, says), *others = broken(plugin, cls, architecture).items()
+        assert (promise, others) == ("something_is_trained", [])
+        assert "it trains nothing besides the head" in says
+    assert broken(plugin, "ForBert", "bert") == {}
+    assert broken(plugin, "Floor", "bert") == {}
+    assert "the class says `trains_backbone = False`" in broken(plugin, "Liar", "bert")["something_is_trained"]
+    assert broken(plugin, "Liar", "distilbert") == {}

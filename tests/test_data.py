@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data import Split, load_rows, split
+from bench.data import Split, count_repeated, load_rows, remarks, split
 from bench.errors import UserError
 from tasks import Folder, HubData, Kind, Row, Rows, Task, Wheel
 
@@ -179,3 +180,63 @@ def test_hub_data_asks_first_whether_the_hub_is_in_reach(tmp_path: Path, monkeyp
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="out of reach"):
         load_rows(Task("mine", HubData("some/data", None, "abc")))
+
+
+def user_task(folder: Path, train: list[tuple[str, Any]], test: list[tuple[str, Any]]) -> Task:
+    for part, found in (("train", train), ("validation", test)):
+        lines = [json.dumps({"text": text, "label": label}) for text, label in found]
+        (folder / f"{part}.jsonl").write_text("\n".join(lines))
+    return Task(name="mine", source=Folder(folder))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a", "b", "c"], "labels read as 3 classes"),
+        ([0, 1], "labels read as 2 classes"),
+        (range(30), "labels read as 30 classes; so many whole numbers may be amounts"),
+        ([f"c{n}" for n in range(30)], "labels read as 30 classes"),
+        ([0.25, 0.5, 1], "labels read as numbers (a regression), because some have a decimal point"),
+        ([1.0, 2.0], "because some have a decimal point; only 2 whole values: write them without a point"),
+    ],
+    ids=str,
+)
+def test_how_labels_were_read_is_said(labels: Any, said: str, tmp_path: Path) -> None:
+    train = [(f"row {n}", label) for n, label in enumerate(labels)]
+    task = user_task(tmp_path, train, [("another", next(iter(labels)))])
+    (line,) = remarks(load_rows(task), task)
+    assert line.startswith("task mine: labels read as ")
+    assert said in line
+    assert (";" in line) == (";" in said)
+    declared = replace(task, kind="regression" if "regression" in said else "classes")
+    assert remarks(load_rows(declared), declared) == []
+
+
+def test_rows_that_stand_in_train_and_test_are_counted(tmp_path: Path) -> None:
+    train = [(f"row {n}", n % 2) for n in range(8)]
+    task = user_task(tmp_path, train, [("row 1", 1), ("row 1", 0), ("row 7", 1), ("new", 0)])
+    rows = load_rows(task)
+    assert "3 of 4 test rows have a text that stands in the rows to learn from" in remarks(rows, task)[1]
+    drawn = split(rows, k=2, dev=1, seed=0)
+    seen = {row.text for row in (*drawn.train, *drawn.dev)}
+    assert drawn.repeated == sum(row.text in seen for row in drawn.test)
+    assert split(rows, k=None, dev=1, seed=0).repeated == 3
+    pairs = Rows(train=[Row("a", "b", 0), Row("a", "c", 1)], dev=None, test=[Row("a", "c", 0), Row("b", "a", 1)])
+    assert count_repeated(pairs.test, pairs.train) == 1
+
+
+@pytest.mark.parametrize("label", [1e16, -1e300, 10**400, float("inf"), float("nan")])
+def test_a_label_that_no_regression_can_learn_is_named_with_its_row(label: Any, tmp_path: Path) -> None:
+    rows = Rows(train=[Row("a", None, 0.5), Row("b", None, label)], dev=None, test=[Row("c", None, 0.5)])
+    task = Task(name="mine", source=Folder(tmp_path), read=lambda _: rows)
+    with pytest.raises(UserError, match="task mine: train row 2 has "):
+        load_rows(task)
+
+
+def test_long_numbers_in_csv_are_names(tmp_path: Path) -> None:
+    ids = ["9" * 20, "8" * 5000]
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.csv").write_text(
+            "text,label\n" + "".join(f"a{n},{label}\n" for n, label in enumerate(ids))
+        )
+    assert [row.label for row in load_rows(Task(name="mine", source=Folder(tmp_path))).train] == ids

@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import UserError
+from bench.errors import UserError, escaped
 
 if TYPE_CHECKING:
-    from bench.config import Measures, Preset
-    from bench.grid import Request
+    from collections.abc import Mapping
 
+    from bench.config import Measures, Preset
+    from bench.grid import Plan, Request
+
+FAILED = 1
 INTERRUPTED = 130
+
+MOST_SEEDS = 10_000
+"""Of one comparison: all of its runs are listed before the first."""
+LARGEST_SEED = 2**63 - 1
+"""That torch's generators take."""
 
 Methods = Annotated[
     list[str] | None,
@@ -37,6 +45,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the records and the report.")
 
 
 def compare(
+    context: typer.Context,
     methods: Methods = None,
     task: Tasks = None,
     model: Model = None,
@@ -44,21 +53,24 @@ def compare(
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, counted from 0.")] = None,
     data_seed: Annotated[int | None, typer.Option(min=0, help="One seed of the rows for all runs.")] = None,
     model_seed: Annotated[int | None, typer.Option(min=0, help="One seed of the training for all runs.")] = None,
-    preset: Annotated[str, typer.Option(help="What to start from: quick, smoke or unipelt.")] = "quick",
+    preset: Annotated[str, typer.Option(help="What to start from: quick, smoke, gates or unipelt.")] = "quick",
     out: Out = Path("out"),
     dev: Annotated[str | None, typer.Option(help="Rows that choose the checkpoint; k: as many as K.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of epochs.")] = None,
+    epochs: Annotated[str | None, typer.Option(help="Passes over the training rows.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Optimizer steps, in place of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples in a training step.")] = None,
     eval_batch: Annotated[int | None, typer.Option(help="Examples in an evaluation batch.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens an example is cut to.")] = None,
-    head: Annotated[str | None, typer.Option(help="mean, cls, last or native.")] = None,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native; none: the model's.")] = None,
     head_learning_rate: Annotated[str | None, typer.Option(help="The head's; none: the body's.")] = None,
     warmup: Annotated[float | None, typer.Option(help="Share of the steps with a rising rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's, for head and body.")] = None,
+    max_gradient_norm: Annotated[str | None, typer.Option(help="The gradient is clipped to it; none: never.")] = None,
+    evaluations: Annotated[str | None, typer.Option(help="Looks at the dev rows; none: after every epoch.")] = None,
     patience: Annotated[str | None, typer.Option(help="Evaluations without a better score; none: never.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, or bf16 on CUDA.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of torch.")] = None,
+    threads: Annotated[str | None, typer.Option(help="CPU threads of torch; none: all.")] = None,
     costs: Annotated[bool | None, typer.Option(help="Measure FLOPs and memory of each run.")] = None,
     effective: Annotated[bool | None, typer.Option(help="Measure effective parameters of each run.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="How far the dev score may fall in `verified`.")] = None,
@@ -81,23 +93,7 @@ def compare(
 
         raise UserError(f"unknown preset {preset!r}{near(preset, PRESETS)}; there is {', '.join(PRESETS)}")
     base = PRESETS[preset]
-    settings = {
-        "dev": dev,
-        "epochs": "none" if steps is not None and epochs is None else epochs,
-        "steps": steps,
-        "batch_size": batch,
-        "eval_batch_size": eval_batch,
-        "max_length": max_length,
-        "head": head,
-        "head_learning_rate": head_learning_rate,
-        "warmup_share": warmup,
-        "patience": patience,
-        "precision": precision,
-        "device": device,
-        "threads": threads,
-    }
-    if None not in (seeds, data_seed, model_seed):
-        raise UserError("--seeds, --data-seed and --model-seed: two of them leave nothing to vary; drop one")
+    _check_seeds(seeds=seeds, data_seed=data_seed, model_seed=model_seed)
     count = base.seeds if seeds is None else seeds
     if data_seed is not None and model_seed is not None:
         count = 1
@@ -109,7 +105,7 @@ def compare(
         ks=k,
         data_seeds=[seed if data_seed is None else data_seed for seed in range(count)],
         model_seeds=[seed if model_seed is None else model_seed for seed in range(count)],
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=protocol_settings(context.params),
         measures=_measures(
             base.measures,
             costs=costs,
@@ -127,11 +123,37 @@ def compare(
     _compare(request, out, baseline)
 
 
+def _check_seeds(*, seeds: int | None, data_seed: int | None, model_seed: int | None) -> None:
+    if None not in (seeds, data_seed, model_seed):
+        raise UserError("--seeds, --data-seed and --model-seed: two of them leave nothing to vary; drop one")
+    if seeds is not None and seeds > MOST_SEEDS:
+        raise UserError(f"--seeds {seeds}: a comparison has at most {MOST_SEEDS:,} seeds")
+    for option, seed in (("--data-seed", data_seed), ("--model-seed", model_seed)):
+        if seed is not None and seed > LARGEST_SEED:
+            raise UserError(f"{option} {seed}: the largest seed is {LARGEST_SEED}")
+
+
+def protocol_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol's fields that the options of `compare` set, `none` as the word.
+
+    Args:
+        given: every option by its parameter's name; None where it was not given.
+    """
+    from bench.config import Protocol, option_of
+
+    options = {field: given[option_of(field)[2:].replace("-", "_")] for field in Protocol.model_fields}
+    settings = {field: value for field, value in options.items() if value is not None}
+    for one, other in (("epochs", "steps"), ("steps", "epochs")):  # either takes the place of the preset's other
+        if settings.get(one, "none") != "none":
+            settings.setdefault(other, "none")
+    return settings
+
+
 def _measures(base: Measures, **asked: Any) -> Measures:
     """The preset's measures with what the options override."""
     from pydantic import ValidationError
 
-    from bench.config import Measures
+    from bench.config import Measures, option_of
 
     values = {name: value for name, value in asked.items() if value is not None}
     try:
@@ -139,7 +161,7 @@ def _measures(base: Measures, **asked: Any) -> Measures:
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0])
-        raise UserError(f"--{place.replace('_', '-')} {values.get(place, '')}: {first['msg']}") from error
+        raise UserError(f"{option_of(place)} {values.get(place, '')}: {first['msg']}") from error
 
 
 def _request(
@@ -157,16 +179,18 @@ def _request(
     """The preset with what the options override."""
     from pydantic import ValidationError
 
-    from bench.config import Protocol
+    from bench.config import Protocol, nullable, option_of
     from bench.grid import Request
 
-    values = {name: None if value == "none" else value for name, value in settings.items()}
+    values = {name: None if value == "none" and nullable(name) else value for name, value in settings.items()}
     try:
         protocol = Protocol.model_validate({**base.protocol.model_dump(), **values})
     except ValidationError as error:
         first = error.errors()[0]
-        place = str(first["loc"][0]) if first["loc"] else "protocol"
-        raise UserError(f"--{place.replace('_', '-')} {values.get(place, '')}: {first['msg']}") from error
+        if not first["loc"]:
+            raise UserError(f"--epochs and --steps: {first['ctx']['error']}") from error
+        place = str(first["loc"][0])
+        raise UserError(f"{option_of(place)} {values[place]}: {first['msg']}") from error
     return Request(
         methods=tuple(methods or base.methods),
         tasks=tuple(tasks or base.tasks),
@@ -202,21 +226,43 @@ def _compare(request: Request, out: Path, baseline: str | None) -> None:
     from bench.store import claimed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
+    failed = 0
     try:
         with claimed(out):
             executor = LocalExecutor()  # its server imports torch while this process checks and fetches
             from bench.grid import plan, profile_job, run_grid
 
             todo = plan(request)
-            for _ in run_grid(todo, out, executor):
-                pass  # each record is on disk and has been shown
+            _check_baseline(baseline, todo, out)
+            for remark in todo.remarks:
+                print(f"bench: {escaped(remark)}", file=sys.stderr)
+            for record in run_grid(todo, out, executor):  # each record is on disk and has been shown
+                failed += record.status == "failed"
             if (job := profile_job(todo, out)) is not None:
                 print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
                 try:
                     executor.profile(job, out)
                 except UserError as error:  # the runs are worth their report without it
-                    print(f"bench: {error}", file=sys.stderr)
+                    print(f"bench: {escaped(str(error))}", file=sys.stderr)
             write_report([out], baseline=baseline)
     except KeyboardInterrupt as interrupt:
         print("bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from interrupt
+    if failed:
+        print(f"bench: {failed} of {len(todo.runs)} runs failed; the report gives the reasons", file=sys.stderr)
+        raise typer.Exit(FAILED)
+
+
+def _check_baseline(baseline: str | None, todo: Plan, out: Path) -> None:
+    """Refuses a baseline before anything is trained that no run of the report can be of."""
+    from bench.plugins import near
+    from bench.store import read_records, runs_folder
+
+    if baseline is None:
+        return
+    known = {run.method.label for run in todo.runs}
+    if any(runs_folder(out).glob("*.json")):
+        known |= {record.asked.method.label for record in read_records(out)}
+    if baseline.partition(" (")[0] not in known:  # a report may add in brackets what variants of a label differ in
+        listed = ", ".join(sorted(known))
+        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, known)}; there is {listed}")

@@ -21,7 +21,9 @@ def report(
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="markdown, latex, csv, json, html, svg, pdf, png.")
     ] = None,
-    into: Annotated[Path, typer.Option(help="Where several folders' common report goes.")] = Path("comparison"),
+    into: Annotated[
+        Path | None, typer.Option(help="Where several folders' common report goes; else ./comparison.")
+    ] = None,
 ) -> None:
     """Writes tables, figures and the page of comparisons anew."""
     if columns == ["help"]:
@@ -41,12 +43,12 @@ def write_report(
     by: str = "task",
     columns: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
-    into: Path = Path("comparison"),
+    into: Path | None = None,
 ) -> None:
     """Shows the main table and writes all else.
 
     Raises:
-        UserError: no records, unknown columns, or folders that are not comparable.
+        UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
     """
     from bench.store import read_records
     from reports.frame import BYS
@@ -56,8 +58,10 @@ def write_report(
         raise UserError(f"--by {by}: there is {', '.join(BYS)}")
     settings = {"baseline": baseline, "by": by, "columns": columns}
     kinds = formats or DEFAULT_FORMATS
+    if len(outs) == 1 and into is not None:
+        raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
     if len(outs) > 1:
-        paths = write_many(outs, into=into, formats=kinds, **settings)  # type: ignore[arg-type]
+        paths = write_many(outs, into=into or Path("comparison"), formats=kinds, **settings)  # type: ignore[arg-type]
     else:
         records = read_records(outs[0])
         show(records, out=outs[0], **settings)  # type: ignore[arg-type]
