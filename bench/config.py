@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bench.allocator import Allocator
+
 HeadKind = Literal["mean", "cls", "last", "native"]
 PositiveInt = Annotated[int, Gt(0)]
 Share = Annotated[float, Ge(0), Le(1)]
@@ -90,6 +92,8 @@ class Measures(Frozen):
     """Rounds of the profile, in each of which every method takes its turn."""
     resident: bool = True
     """The resident peak, in a child of its own, with the costs."""
+    allocator: Allocator = "keep"
+    """Of runs and profile. keep: malloc keeps freed blocks, which changes no score; system: as the system has it."""
     weights: Literal["none", "small", "all"] = "small"
     """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
 
@@ -218,6 +222,8 @@ class ProfileJob(Frozen):
     methods: tuple[MethodSpec, ...]
     shape: ProfileShape
     protocol: Protocol
+    allocator: Allocator = "keep"
+    """Whether malloc keeps freed blocks, or is as the system has it."""
 
 
 class Job(Frozen):
