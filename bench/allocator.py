@@ -28,8 +28,15 @@ _KEEP = {
     # A thread's heap that became empty is given back unless the padding is as large as a heap: 64 MiB.
     "M_TOP_PAD": (M_TOP_PAD, 64 * 2**20),
 }
-_USERS_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
-_USERS_SETTINGS += ("MALLOC_TOP_PAD_", "MALLOC_ARENA_MAX")
+_USERS_SETTINGS = (
+    "GLIBC_TUNABLES",
+    "MALLOC_ARENA_MAX",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_TRIM_THRESHOLD_",
+)
+"""Variables by which a user sets glibc's malloc; named in the words where they are in force."""
 
 _state: dict[str, str | None] = {}
 """After `use("keep")`: why malloc does not keep its blocks; None: it does."""

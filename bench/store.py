@@ -222,7 +222,7 @@ def read_profiles(out: Path) -> dict[Path, Profile]:
         try:
             found[path] = Profile.model_validate_json(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            remedy = "delete it and run the same command again"
+            remedy = "delete it and run the same command again, or bench profile"
             raise UserError(f"{path} is damaged ({_first_line(error)}); {remedy}") from error
     return found
 
