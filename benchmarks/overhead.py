@@ -115,7 +115,8 @@ def main(
     flag = " (wide: measure again on a quieter machine)" if found.wide else ""
     print(
         f"{method} on {task}, {model}, {threads} threads, {in_force()}, {rounds} rounds of {steps} steps: "
-        f"harness / bare = {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; {found.p50_ms / steps:.2f} ms a step"
+        f"harness / bare = {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; "
+        f"{found.p50_ms / steps:.2f} ms a step"
     )
 
 
