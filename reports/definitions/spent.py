@@ -54,7 +54,8 @@ SPENT: tuple[Column, ...] = (
         says="Observed seconds of a run's training steps; loading, tokenising and evaluation stop the clock.",
         formula="wall clock around the steps, the device synchronised at both ends",
         meter="time.perf_counter",
-        error="runs follow one another on a machine that drifts by 10%: no fair ratio between methods",
+        error="runs follow one another on a machine that drifts by 10%: no fair ratio between methods; malloc keeps "
+        "freed blocks unless --allocator system, and runs under different allocators do not compare",
     ),
     Column(
         key="infer_time_s",
