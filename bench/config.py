@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bench.allocator import Allocator
 from methods import ADDED_FIELDS
 
 HeadKind = Literal["mean", "cls", "last", "native"]
@@ -115,6 +116,8 @@ class Measures(Frozen):
     """Rounds of the profile, in each of which every method takes its turn."""
     resident: bool = True
     """The resident peak, in a child of its own, with the costs."""
+    allocator: Allocator = "keep"
+    """Of runs and profile. keep: malloc keeps freed blocks, which changes no score; system: as the system has it."""
     weights: Literal["none", "small", "all"] = "small"
     """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
 
@@ -264,6 +267,8 @@ class ProfileJob(Frozen):
     methods: tuple[MethodSpec, ...]
     shape: ProfileShape
     protocol: Protocol
+    allocator: Allocator = "keep"
+    """Whether malloc keeps freed blocks, or is as the system has it."""
 
 
 class Job(Frozen):

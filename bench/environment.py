@@ -1,4 +1,4 @@
-"""Where a run happens: versions, commit, device, threads."""
+"""Where a run happens: versions, commit, device, threads, allocator."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from bench.allocator import in_force
 
 PACKAGES = (
     "tunebench",
@@ -41,6 +43,7 @@ def describe(device: str) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "cpus": usable_cpus(),
         "threads": torch.get_num_threads(),
+        "allocator": in_force(),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from bench.allocator import expected
 from bench.config import Frozen, Job, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
 from bench.environment import command_line
 from bench.errors import UserError
@@ -247,7 +248,7 @@ def _seedless(spec: RunSpec) -> str:
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
     """The profile that this folder still lacks, over every method that has a finished run on the model.
 
-    None where there is one of these methods at this shape, none is asked for, or no run has finished.
+    None where there is one of these methods in this setting, none is asked for, or no run has finished.
     """
     if not todo.measures.profile or not todo.runs:
         return None
@@ -255,6 +256,9 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
     here = read_records(out) if any(runs_folder(out).glob("*.json")) else []
     done = [record for record in here if record.result is not None and record.asked.model == first.model]
     methods = {record.asked.method.label: record.asked.method for record in done}
+    if not methods:
+        return None
+    methods |= {run.method.label: run.method for run in todo.runs if run.method.label in methods}
     shape = ProfileShape(
         model=first.model.name,
         batch=first.protocol.batch_size,
@@ -262,11 +266,13 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
         rounds=todo.measures.profile_rounds,
         head=first.protocol.head,
     )
-    for known in read_profiles(out):
-        same = (known.model, known.batch, known.tokens) == (shape.model, shape.batch, shape.tokens)
-        if same and known.rounds >= shape.rounds and set(methods) <= set(known.rows):
-            return None
-    return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol) if methods else None
+    from bench.profile import setting_of
+
+    allocator = todo.measures.allocator
+    setting = setting_of(shape, first.protocol, expected(allocator))
+    if any(known.holds(setting, methods) for known in read_profiles(out).values()):
+        return None
+    return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol, allocator=allocator)
 
 
 def refuse_other_meanings(todo: Plan, out: Path) -> None:

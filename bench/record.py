@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
-from bench.config import RunSpec
+from bench.config import MethodSpec, RunSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -282,6 +283,51 @@ class ProfileRow(Stored):
     infer_single: Timing | None = None
     unmerged: str | None = None
     """What merge() should have folded and could not, and why; then `infer_merged` is absent."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Figure (`train_step`, ...) -> why there is none."""
+
+
+class ProfileSetting(Stored):
+    """All that the times of a profile depend on, beside its methods."""
+
+    model: str
+    revision: str
+    """Of the weights."""
+    head: str
+    """Its kind, resolved."""
+    outputs: int
+    """Logits of the head."""
+    batch: int
+    tokens: int
+    rounds: int
+    threads: int
+    device: str
+    """`cpu` or `cuda`, never `auto`."""
+    device_name: str | None = None
+    """The processor's or the GPU's name for itself; absent where the system does not tell."""
+    precision: str
+    max_gradient_norm: float | None = None
+    """Norm that the gradient is clipped to; absent: never clipped."""
+    allocator: str
+    """What was in force, as `bench.allocator.in_force` words it."""
+    torch: str
+    transformers: str
+
+
+_RATES = ("learning_rate", "head_learning_rate")
+
+
+def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
+    """Whether two specifications take the same time: the same code and fields, whatever the learning rates.
+
+    The learning rates are factors of the optimizer's update; no time depends on them.
+    """
+    return _timed_by(method) == _timed_by(other)
+
+
+def _timed_by(method: MethodSpec) -> dict[str, Any]:
+    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in _RATES}
+    return {"name": method.name, "source": method.source, "fields": fields}
 
 
 class Profile(Stored):
@@ -303,3 +349,38 @@ class Profile(Stored):
     environment: dict[str, Any]
     rows: dict[str, ProfileRow]
     """By the method's label."""
+    setting: ProfileSetting | None = None
+    """The key, with `methods`; absent in profiles made before there was one."""
+    methods: dict[str, MethodSpec] = Field(default_factory=dict)
+    """Label -> the method that was timed; empty in profiles made before this was recorded."""
+    controls: dict[str, Timing] = Field(default_factory=dict)
+    """What takes the same time as its reference by construction -> its time over the reference's."""
+    suspect: str | None = None
+    """Which control is off 1, so that no ratio is to be relied on; absent: none is."""
+    repeated: str | None = None
+    """Why the profile was measured a second time; absent: it was not."""
+    measured_at: str | None = None
+    """UTC, ISO 8601."""
+
+    @property
+    def digest(self) -> str | None:
+        """8 hex digits over the key, of which file names are made; None for a profile without one."""
+        if self.setting is None:
+            return None
+        key = {
+            "setting": self.setting.model_dump(mode="json"),
+            "methods": {label: _timed_by(method) for label, method in self.methods.items()},
+        }
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+    def holds(self, setting: ProfileSetting, methods: Mapping[str, MethodSpec]) -> bool:
+        """Whether it is a profile of this setting, of as many rounds at least, with all these methods.
+
+        One without a key, or marked as suspect, is not.
+        """
+        if self.setting is None or self.suspect is not None or self.setting.rounds < setting.rounds:
+            return False
+        same = self.setting.model_copy(update={"rounds": setting.rounds}) == setting
+        return same and all(
+            label in self.methods and timed_alike(self.methods[label], method) for label, method in methods.items()
+        )

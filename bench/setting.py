@@ -161,15 +161,20 @@ def prepare(spec: RunSpec) -> Setting:
     )
 
 
+def resolved_device(protocol: Protocol) -> str:
+    """`cpu` or `cuda`: what `auto` means here."""
+    if protocol.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return protocol.device
+
+
 def prepare_torch(protocol: Protocol) -> torch.device:
     """Fixes device, threads and determinism of this process.
 
     Raises:
         UserError: the device or the precision is not to be had here.
     """
-    name = protocol.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+    name = resolved_device(protocol)
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device here; use --device cpu")
     if protocol.precision == "bf16" and name != "cuda":

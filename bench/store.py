@@ -23,11 +23,13 @@ from bench.record import (
     Evaluation,
     Profile,
     ProfileRow,
+    ProfileSetting,
     Record,
     Result,
     Status,
     Stored,
     Timing,
+    timed_alike,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["SCHEMA", "UPGRADES", "Costs", "Effective", "Evaluation", "Profile", "ProfileRow", "Record", "Result"]
-__all__ += ["Status", "Stored", "Timing", "collector_paused"]
+__all__ += ["ProfileSetting", "Status", "Stored", "Timing", "collector_paused", "timed_alike"]
 
 
 def runs_folder(out: Path) -> Path:
@@ -194,32 +196,34 @@ def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
     return not measures.effective or (found is not None and found.verified_epsilon in (None, measures.epsilon))
 
 
-def profile_path(out: Path, model: str) -> Path:
-    """The file of a model's profile."""
-    return out / "profiles" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', model)}.json"
+def profile_path(out: Path, profile: Profile) -> Path:
+    """The file of a profile: its model and the digest of all that its times depend on."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", profile.model)
+    return out / "profiles" / f"{name}{f'-{profile.digest}' if profile.digest else ''}.json"
 
 
 def write_profile(out: Path, profile: Profile) -> Path:
-    """Writes a model's profile; replaces an earlier one."""
-    path = profile_path(out, profile.model)
+    """Writes a profile beside those of other settings; replaces an earlier one of the same key."""
+    path = profile_path(out, profile)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(path) as temporary:
         temporary.write_text(profile.model_dump_json(indent=1, exclude_none=True) + "\n", "utf-8")
     return path
 
 
-def read_profiles(out: Path) -> list[Profile]:
-    """All profiles of a comparison.
+def read_profiles(out: Path) -> dict[Path, Profile]:
+    """All profiles of a comparison by file, in the order of their names.
 
     Raises:
         UserError: one is damaged.
     """
-    found = []
+    found = {}
     for path in sorted((out / "profiles").glob("*.json")):
         try:
-            found.append(Profile.read(json.loads(path.read_text("utf-8"))))
+            found[path] = Profile.read(json.loads(path.read_text("utf-8")))
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is damaged; delete it and run the same command again") from error
+            remedy = "delete it and run the same command again, or bench profile"
+            raise UserError(f"{path} is damaged ({_first_line(error)}); {remedy}") from error
     return found
 
 

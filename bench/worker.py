@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import allocator
 from bench.config import Job, ProfileJob, RunSpec
 from bench.errors import AlteredError, UserError
 from bench.loop import DivergedError
@@ -102,6 +103,8 @@ def child(job: str, out: str, pipe: Connection) -> None:
         out: the comparison's folder.
         pipe: where progress goes.
     """
+    asked = Job.model_validate_json(job)
+    allocator.use(asked.measures.allocator)
     quiet()
 
     def send(progress: Progress) -> None:
@@ -110,16 +113,17 @@ def child(job: str, out: str, pipe: Connection) -> None:
         except BrokenPipeError:  # the parent is gone, and nobody waits for this run
             os._exit(1)
 
-    work(Job.model_validate_json(job), Path(out), report=throttled(send))
+    work(asked, Path(out), report=throttled(send))
 
 
 def profile_child(job: str, out: str) -> None:
     """What a forked child runs to profile a model; `job` is a `ProfileJob` as JSON."""
+    asked = ProfileJob.model_validate_json(job)
+    allocator.use(asked.allocator)
     from bench.profile import profile
     from bench.store import write_profile
 
     quiet()
-    asked = ProfileJob.model_validate_json(job)
     write_profile(Path(out), profile(asked.methods, asked.shape, asked.protocol))
 
 
@@ -136,9 +140,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         print("usage: python -m bench.worker JOB.json OUT", file=sys.stderr)
         return 2
-    job, out = arguments
+    file, out = arguments
+    job = Job.model_validate_json(Path(file).read_text("utf-8"))
+    allocator.use(job.measures.allocator)
     quiet()
-    record = work(Job.model_validate_json(Path(job).read_text("utf-8")), Path(out))
+    record = work(job, Path(out))
     print(f"{record.asked.title}: {record.status}{f' ({record.reason})' if record.reason else ''}")
     return 0 if record.status == "ok" else 1
 

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import torch
 
+from bench.allocator import in_force, use
 from bench.config import MethodSpec, ProfileShape, Protocol
 from bench.meters.interleave import interleave, ratios
 from bench.models import fetch
@@ -30,14 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--allocator", choices=("keep", "system"), default="keep")
     asked = parser.parse_args(arguments)
+    use(asked.allocator)
     quiet()
     shape = ProfileShape(model=asked.model, batch=asked.batch, tokens=asked.tokens, rounds=asked.rounds)
     protocol = Protocol()
     bench = Workbench(fetch(asked.model), shape, protocol, prepare_torch(protocol))
     spec: MethodSpec = resolve_method(asked.method).spec
     method = method_of(spec)
-    print(f"{spec.label} twice, {asked.model}, {asked.batch} x {asked.tokens}, {torch.get_num_threads()} threads")
+    shown = f"{asked.batch} x {asked.tokens}, {torch.get_num_threads()} threads, {in_force()}"
+    print(f"{spec.label} twice, {asked.model}, {shown}")
     wrong = 0
     for name, steps in (
         ("training step", {"A": bench.training_step(method), "B": bench.training_step(method)}),

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import typer
 
+from bench.allocator import Allocator, in_force, use
 from bench.config import ModelSpec, Protocol, RunSpec
 from bench.loop import head_rate, loss_of
 from bench.meters.clock import Clock, synchronizer
@@ -94,8 +95,10 @@ def main(
     steps: Annotated[int, typer.Option(help="Steps of a round.")] = 14,
     rounds: int = 40,
     threads: int = 1,
+    allocator: Allocator = "keep",
 ) -> None:
     """Prints the ratio with its 95% interval."""
+    use(allocator)
     spec = RunSpec(
         method=resolve_method(method).spec,
         task=resolve_task(task).spec,
@@ -111,8 +114,9 @@ def main(
     assert math.isfinite(found.ratio)
     flag = " (wide: measure again on a quieter machine)" if found.wide else ""
     print(
-        f"{method} on {task}, {model}, {threads} threads, {rounds} rounds of {steps} steps: harness / bare = "
-        f"{found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; {found.p50_ms / steps:.2f} ms a step"
+        f"{method} on {task}, {model}, {threads} threads, {in_force()}, {rounds} rounds of {steps} steps: "
+        f"harness / bare = {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; "
+        f"{found.p50_ms / steps:.2f} ms a step"
     )
 
 

@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from bench.allocator import in_force, use
 from bench.classifier import Pooled, load_classifier
 from bench.config import ProfileShape, Protocol
 from bench.footprints import padded_batch
@@ -230,12 +231,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", choices=("pairs", "bare", "full"), help="one part of the table")
+    parser.add_argument("--allocator", choices=("keep", "system"), default="keep")
     asked = parser.parse_args(arguments)
+    use(asked.allocator)
     quiet()
     peers = Peers(asked.model)
     shape = ProfileShape(model=asked.model, batch=16, tokens=24)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    print(f"{asked.model}, {torch.get_num_threads()} threads, {versions}, {asked.rounds} rounds")
+    print(f"{asked.model}, {torch.get_num_threads()} threads, {versions}, {in_force()}, {asked.rounds} rounds")
     print("| what | batch x tokens | ratio [95% interval] | goal |\n|---|---|---|---|")
     if asked.only in (None, "pairs"):
         for row in pairs(peers, (shape.batch, shape.tokens), asked.rounds):

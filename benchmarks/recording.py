@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import typer
 
+from bench.allocator import Allocator, in_force, use
 from bench.classifier import load_classifier
 from bench.config import Protocol
 from bench.footprints import padded_batch
@@ -91,12 +92,15 @@ def main(
     tokens: int = 24,
     rounds: int = 60,
     threads: Annotated[int | None, typer.Option(help="Of torch; else as many as the process may use.")] = None,
+    allocator: Allocator = "keep",
 ) -> None:
     """Prints the ratios of a training step and of inference with their 95% intervals."""
+    use(allocator)
     quiet()
     for phase, said in (("train", "training step"), ("infer", "inference")):
         found = measure(model, (batch, tokens), phase=phase, rounds=rounds, threads=threads)
-        print(f"{said}, {model}, {batch} x {tokens}, {torch.get_num_threads()} threads, {rounds} rounds")
+        setting = f"{torch.get_num_threads()} threads, {in_force()}, {rounds} rounds"
+        print(f"{said}, {model}, {batch} x {tokens}, {setting}")
         for name, ratio in found.items():
             flag = " (wide)" if ratio.wide else ""
             print(f"  {name:<11} {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]  {ratio.p50_ms:.2f} ms{flag}")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bench.config import MethodSpec, ModelSpec, Protocol, RunSpec, TaskSpec
-from bench.store import Record
+from bench.store import Profile, Record
 
 BACKBONE = 22_565_376
+ALLOCATOR = "glibc 2.36, blocks kept"
 _METHODS: dict[str, tuple[float, int, int, float, float]] = {
     # name: score, trained, stored, FLOPs of a training step over full's, activations over full's
     "majority": (0.25, 0, 0, 0.0, 0.0),
@@ -58,7 +59,7 @@ def records(
     found = []
     for method, task, k, seed, model in grid:
         asked = RunSpec(
-            method=MethodSpec(name=method, label=method, source="built-in", fields=fields(method)),
+            method=_method(method),
             task=TaskSpec(name=task, label=task, source="shipped", revision=f"{task}-{revision}"),
             model=ModelSpec(name=model, revision="0" * 8),
             k=k,
@@ -69,6 +70,10 @@ def records(
         failed = (method, task, seed) in lost
         found.append(_record(asked, failed=failed, plain=plain))
     return found
+
+
+def _method(label: str) -> MethodSpec:
+    return MethodSpec(name=label, label=label, source="built-in", fields=fields(label))
 
 
 def fields(method: str) -> dict[str, Any]:
@@ -91,6 +96,7 @@ def _record(asked: RunSpec, *, failed: bool, plain: bool) -> Record:
             "device_name": "made-up processor",
             "cpus": 2,
             "threads": 2,
+            "allocator": ALLOCATOR,
         },
         "started_at": "2026-01-01T00:00:00+00:00",
         "wall_time_s": 3.0,
@@ -193,8 +199,14 @@ def _effective(stored: int, base: str, generator: np.random.Generator) -> dict[s
     return figures | ({"participation_ratio": 15.0} if gated else {})
 
 
-def profile(model: str = "minilm-l6", methods: Sequence[str] = METHODS) -> dict[str, Any]:
-    """A made-up profile of the model as plain data."""
+def profile(model: str = "minilm-l6", methods: Sequence[str] = METHODS, **settings: Any) -> Profile:
+    """A made-up profile of the model in the setting of `records`, of which keywords change fields.
+
+    Args:
+        model: name.
+        methods: labels.
+        settings: fields of the profile's setting, such as `threads`; `device_name` and `allocator` too.
+    """
 
     def timed(ratio: float) -> dict[str, Any]:
         ends = {"ratio": ratio, "low": ratio * 0.985, "high": ratio * 1.015}
@@ -209,8 +221,41 @@ def profile(model: str = "minilm-l6", methods: Sequence[str] = METHODS) -> dict[
             "infer": timed(extra),
             "infer_merged": timed(1.0 if name == "lora" else extra),
             "infer_single": timed(extra + 0.1),
+            "absent": {} if step else {"train_step": "nothing is trained"},
         }
-    return {"model": model, "shape": [16, 24], "threads": 2, "device": "cpu", "rows": rows}
+    setting = {
+        "model": model,
+        "revision": "0" * 8,
+        "head": "mean",
+        "outputs": 2,
+        "batch": 16,
+        "tokens": 24,
+        "rounds": 30,
+        "threads": 2,
+        "device": "cpu",
+        "device_name": "made-up processor",
+        "precision": "float32",
+        "allocator": ALLOCATOR,
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        **settings,
+    }
+    return Profile.model_validate(
+        {name: setting[name] for name in ("model", "batch", "tokens", "rounds", "threads", "device")}
+        | {
+            "train_reference": "full",
+            "infer_reference": "the bare model",
+            "environment": {
+                "device_name": setting["device_name"],
+                "allocator": setting["allocator"],
+                "versions": {name: setting[name] for name in ("torch", "transformers")},
+            },
+            "rows": rows,
+            "setting": setting,
+            "methods": {name: _method(name) for name in methods},
+            "measured_at": "2026-01-01T00:00:00+00:00",
+        }
+    )
 
 
 def many(count: int) -> Iterator[Record]:

@@ -63,7 +63,7 @@ def make(out: Path, count: int) -> None:
     for record in many(count):
         (runs / f"{record.digest}.json").write_text(record.as_json(), "utf-8")
     (out / "profiles").mkdir()
-    (out / "profiles" / "minilm-l6.json").write_text(json.dumps(profile()), "utf-8")
+    (out / "profiles" / "minilm-l6.json").write_text(profile().model_dump_json(), "utf-8")
 
 
 def _report(out: Path, *, figures: bool) -> None:

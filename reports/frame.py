@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from bench.store import Record
 from reports.columns import BY_KEY
+from reports.profiles import Fit, Profiles, fits, row_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,22 +30,21 @@ PROFILED = {
 FOLDER_MARK = " @"
 """Stands in a label between the method and the folder that it is from, where folders repeat runs."""
 
-Profiles = Mapping[str, Mapping[str, Any]]
-"""Model name -> a profile as plain data: shape, threads, rows by method label."""
-
 
 def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.DataFrame:
     """One row a run; a figure that was not measured is missing. Units are in the columns' names.
 
     Args:
         records: of one comparison.
-        profiles: of its models; their ratios are given to every run of that model and method.
+        profiles: of its models; a run gets the ratios of one that was made in the run's own setting, or the
+            reason why there is none.
     """
     import pandas as pd
 
     records = list(records)
     labels = unique_labels(records)
-    rows = [_row(record, label, profiles or {}) for record, label in zip(records, labels, strict=True)]
+    profiled = fits(records, profiles or {})
+    rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
     runs: pd.DataFrame = pd.DataFrame(rows)
     return runs
 
@@ -72,7 +72,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
     return evaluations
 
 
-def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
+def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
     protocol = protocol_words(asked.protocol)
     row: dict[str, Any] = {
@@ -90,6 +90,7 @@ def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
         "reason": record.reason,
         "digest": record.digest,
         "wall_time_s": record.wall_time_s,
+        "allocator": record.environment.get("allocator", "not recorded"),
     }
     if result is None:
         return row
@@ -110,8 +111,11 @@ def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
         if source is not None:
             row |= {name: value for name, value in vars(source).items() if name in BY_KEY and _is_figure(value)}
             row["absent"] |= getattr(source, "absent", {})
-    profiled = asked.method.label.partition(FOLDER_MARK)[0]
-    return row | _ratios(profiles.get(asked.model.name, {}).get("rows", {}).get(profiled, {}))
+    ratios, absent = _ratios(record, fit)
+    row["absent"] = absent | row["absent"]
+    if ratios and fit.profile is not None:
+        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, **ratios}
+    return row
 
 
 def _energy_source(detail: Mapping[str, Any]) -> str | None:
@@ -124,14 +128,23 @@ def _is_figure(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _ratios(profile: Mapping[str, Any]) -> dict[str, float]:
-    """The time ratios of one method of a profile, with their intervals."""
+def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]:
+    """The time ratios of a run's method with their intervals, and why others are absent."""
+    if fit.profile is None:
+        return {}, {} if fit.reason is None else dict.fromkeys(PROFILED, fit.reason)
+    row, reason = row_of(fit.profile, record, record.asked.method.label.partition(FOLDER_MARK)[0])
+    if row is None:
+        return {}, dict.fromkeys(PROFILED, reason or "not in the profile")
     found: dict[str, float] = {}
+    absent: dict[str, str] = {}
     for key, name in PROFILED.items():
-        timed = profile.get(name)
+        timed = getattr(row, name)
+        why = row.absent.get(name) or (row.unmerged if name == "infer_merged" else None)
         if timed is not None:
-            found |= {key: timed["ratio"], f"{key}_low": timed["low"], f"{key}_high": timed["high"]}
-    return found
+            found |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+        elif why is not None:
+            absent[key] = why
+    return found, absent
 
 
 def size_words(k: int | None) -> str:

@@ -6,36 +6,23 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from bench import store
 from bench.errors import UserError
-from bench.store import Record
+from bench.store import Profile, Record
 from reports.frame import FOLDER_MARK
 
 
-def read_profiles(outs: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """The profiles of folders by model; of several of one model in a folder the last by file name.
-
-    A model that two folders have profiled has none: ratios of two sittings do not stand in one column.
+def read_profiles(outs: Sequence[Path]) -> dict[str, Profile]:
+    """The profiles of folders by file name, with the folder's before it where there are several.
 
     Raises:
         UserError: one is damaged.
     """
-    folders = [_profiles(out) for out in outs]
-    counts = Counter(model for found in folders for model in found)
-    return {model: profile for found in folders for model, profile in found.items() if counts[model] == 1}
-
-
-def _profiles(out: Path) -> dict[str, dict[str, Any]]:
-    found = {}
-    for path in sorted((out / "profiles").glob("*.json")):
-        try:
-            profile = json.loads(path.read_text("utf-8"))
-            profile["rows"].items()
-            found[str(profile["model"])] = profile
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it and run bench profile again") from error
-    return found
+    found = {path: profile for out in outs for path, profile in store.read_profiles(out).items()}
+    if len(outs) == 1:
+        return {path.name: profile for path, profile in found.items()}
+    return {str(path): profile for path, profile in found.items()}
 
 
 def side_by_side(folders: Mapping[str, Sequence[Record]]) -> list[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from reports.frame import PROFILED
 from reports.indices import KNOWN
 from reports.numerals import p_value
 from reports.panels import OVERALL, Panel
@@ -34,8 +35,26 @@ def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
         )
     if "train_time_s" in keys:
         notes.append("train s: observed, one run after another on a drifting machine; no fair ratio.")
-    if "train_step_ratio" in keys:
-        notes.append("step time / full: from the model's profile, all methods taking turns in one process.")
+    return notes + setting_notes(panel, keys)
+
+
+def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
+    """Where the time ratios are from, what makes them suspect, and runs whose seconds do not compare."""
+    keys, notes = set(keys), []
+    if keys & PROFILED.keys() and "profile" in panel.ok:
+        notes += [
+            f"Time ratios: all methods taking turns in one process, at {words}. Intervals are of that process."
+            for words in panel.ok["profile"].dropna().unique()
+        ]
+        notes += [
+            f"The time ratios are SUSPECT, though measured twice: {reason}. Measure again on a quiet "
+            "machine: bench profile."
+            for reason in panel.ok["profile_suspect"].dropna().unique()
+        ]
+    allocators = {} if "allocator" not in panel.ok else panel.ok["allocator"].value_counts().to_dict()
+    if len(allocators) > 1 and any(KNOWN[key].group in ("time", "energy") for key in keys):
+        counts = "; ".join(f"{name}: {count} runs" for name, count in allocators.items())
+        notes.append(f"Runs were made under different allocators ({counts}): their seconds and joules do not compare.")
     return notes
 
 

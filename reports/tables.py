@@ -27,6 +27,7 @@ from reports.notes import (
     loss_notes,
     rank_notes,
     score_notes,
+    setting_notes,
 )
 from reports.numerals import ABSENT, heading, p_value, scale_of
 from reports.panels import OVERALL, Panel
@@ -154,6 +155,7 @@ def costs(panel: Panel) -> list[Table]:
         if figures:
             notes = [
                 _cost_note(panel),
+                *setting_notes(panel, figures),
                 *_footnotes(figures),
                 *(energy_notes(panel) if key == "energy" else []),
             ]

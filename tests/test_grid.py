@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.allocator import Allocator, expected
 from bench.config import Job, Measures, Protocol
+from bench.environment import usable_cpus
 from bench.errors import UserError
 from bench.grid import Plan, Request, plan, profile_job, run_grid
+from bench.profile import setting_of
 from bench.progress import Progress, Report, display, summary
 from bench.store import (
     Costs,
@@ -222,11 +226,17 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
     assert (job.shape.model, job.shape.batch, job.shape.tokens, job.shape.rounds) == ("tiny", 4, 32, 7)
     assert job.protocol == todo.runs[0].protocol
 
-    def done(*labels: str, rounds: int = 7) -> None:
-        values = {"model": "tiny", "batch": 4, "tokens": 32, "rounds": rounds, "threads": 1, "device": "cpu"}
-        rows = dict.fromkeys(labels, ProfileRow())
-        profile = {**values, "train_reference": "a", "infer_reference": "b", "environment": {}, "rows": rows}
-        write_profile(tmp_path, Profile.model_validate(profile))
+    def done(
+        *labels: str, rounds: int = 7, threads: int | None = None, allocator: Allocator = "keep", **changes: Any
+    ) -> None:
+        shape = job.shape.model_copy(update={"rounds": rounds, **changes})
+        protocol = job.protocol.model_copy(update={"threads": threads})
+        setting = setting_of(shape, protocol, expected(allocator))
+        values = {name: getattr(setting, name) for name in ("model", "batch", "tokens", "rounds", "threads", "device")}
+        values |= {"train_reference": "a", "infer_reference": "b", "environment": {}, "setting": setting}
+        methods = {spec.label: spec for spec in job.methods if spec.label in labels}
+        shutil.rmtree(tmp_path / "profiles", ignore_errors=True)
+        write_profile(tmp_path, Profile(**values, rows=dict.fromkeys(labels, ProfileRow()), methods=methods))
 
     done("head", "lora")
     assert profile_job(refused, tmp_path) is None
@@ -236,6 +246,18 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
     assert profile_job(refused, tmp_path) == job
     done("head", "lora", rounds=8)
     assert profile_job(refused, tmp_path) is None, "more rounds than asked for will do"
+    cores = usable_cpus()
+    done("head", "lora", threads=cores)
+    assert profile_job(refused, tmp_path) is None, "as many threads as there are cores is the default"
+    done("head", "lora", threads=cores + 1)
+    assert profile_job(refused, tmp_path) == job, "another number of threads is another setting"
+    done("head", "lora", batch=5)
+    assert profile_job(refused, tmp_path) == job
+    done("head", "lora", head="mean")
+    assert profile_job(refused, tmp_path) == job
+    if expected("keep") != expected("system"):
+        done("head", "lora", allocator="system")
+        assert profile_job(refused, tmp_path) == job
     off = Plan(todo.runs, {}, measures.model_copy(update={"profile": False}))
     assert profile_job(off, tmp_path) is None
 

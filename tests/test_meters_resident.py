@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import allocator
 from bench.meters import resident
 from bench.meters.resident import ResidentPeak, tune_malloc
 
@@ -88,11 +89,11 @@ def test_malloc_is_not_tuned_under_another_malloc_nor_said_to_be_when_refused(mo
         gnu_get_libc_version = None
 
         def mallopt(self, which, value):
-            return int(which != resident._M_ARENA_MAX)
+            return int(which != allocator.M_ARENA_MAX)
 
-    monkeypatch.setattr(resident.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: Library())
     assert tune_malloc().reason == "mallopt refused M_ARENA_MAX"
-    monkeypatch.setattr(resident, "_other_malloc", lambda: "libjemalloc.so.2")
+    monkeypatch.setattr(allocator, "other_malloc", lambda: "libjemalloc.so.2")
     assert "libjemalloc" in tune_malloc().reason
-    monkeypatch.setattr(resident.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
     assert "not glibc" in tune_malloc().reason

@@ -52,7 +52,7 @@ def poisoned() -> list[Record]:
 
 def text_of(found: list[Record], out: Path, **settings: object) -> str:
     (out / "profiles").mkdir(exist_ok=True)
-    (out / "profiles" / "minilm-l6.json").write_text(json.dumps(profile()))
+    (out / "profiles" / "minilm-l6.json").write_text(profile().model_dump_json())
     write(found, out, formats=["html"], **settings)  # type: ignore[arg-type]
     return (out / "report.html").read_text("utf-8")
 

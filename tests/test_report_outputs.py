@@ -13,7 +13,7 @@ import pytest
 
 from bench.config import Protocol
 from bench.errors import UserError
-from bench.store import Record, read_record, write_record
+from bench.store import ProfileRow, Record, read_record, write_record
 from benchmarks.records import METHODS, profile, records
 from reports.beside import published_table
 from reports.cells import Table
@@ -131,20 +131,26 @@ def test_a_damaged_profile_is_named(tmp_path: Path) -> None:
         read_profiles([tmp_path])
 
 
-def test_profiles_of_two_folders_do_not_mix(tmp_path: Path) -> None:
+def test_of_two_folders_profiles_one_is_taken_and_named(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name / "profiles").mkdir(parents=True)
-        (tmp_path / name / "profiles" / "m.json").write_text(json.dumps(profile()))
-    assert set(read_profiles([tmp_path / "one"])) == {"minilm-l6"}
-    assert read_profiles([tmp_path / "one", tmp_path / "two"]) == {}
+        (tmp_path / name / "profiles" / "m.json").write_text(profile().model_dump_json())
+    assert set(read_profiles([tmp_path / "one"])) == {"m.json"}
+    both = read_profiles([tmp_path / "one", tmp_path / "two"])
+    assert set(both) == {str(tmp_path / name / "profiles" / "m.json") for name in ("one", "two")}
+    (words,) = frame(records(), both)["profile"].unique()
+    assert f"; {tmp_path / 'two' / 'profiles' / 'm.json'}, of 2 profiles that fit" in words
     same = side_by_side({"one": records(methods=["full"]), "two": records(methods=["full"])})
     assert frame(same, {"minilm-l6": profile()})["train_step_ratio"].tolist() == [1.0] * len(same)
 
 
 def test_a_ratio_belongs_to_its_model() -> None:
-    slow = {**profile(), "rows": {"full": {"train_step": {"ratio": 1.5, "low": 1.4, "high": 1.6}}}}
+    timing = profile().rows["full"].train_step
+    assert timing is not None
+    other = timing.model_copy(update={"ratio": 1.5, "low": 1.4, "high": 1.6})
+    slow = profile("b").model_copy(update={"rows": {"full": ProfileRow(train_step=other)}})
     found = records(methods=["full"], models=["a", "b"], tasks=["trec"])
-    (one,) = panels(frame(found, {"a": profile(), "b": slow}), by="model")
+    (one,) = panels(frame(found, {"a": profile("a"), "b": slow}), by="model")
     assert one.costs["full", "a"]["train_step_ratio"].mean == 1.0
     assert one.costs["full", "b"]["train_step_ratio"].interval == (1.4, 1.6)
 

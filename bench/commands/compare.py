@@ -83,6 +83,9 @@ def compare(
     weights: Annotated[str | None, typer.Option(help="Keep what is stored: none, small or all.")] = None,
     profile: Annotated[bool | None, typer.Option(help="Time the methods against each other.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the profile.")] = None,
+    allocator: Annotated[
+        str | None, typer.Option(help="keep: malloc keeps the blocks a step frees; system: as the system has it.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="Method that the others are compared with.")] = None,
 ) -> None:
     """Trains and scores methods on tasks, and writes the table."""
@@ -118,6 +121,7 @@ def compare(
             weights=weights,
             profile=profile,
             profile_rounds=rounds,
+            allocator=allocator,
         ),
     )
     _compare(request, out, baseline)

@@ -21,16 +21,25 @@ def profile(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, or bf16 on CUDA.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    allocator: Annotated[
+        str, typer.Option(help="keep: malloc keeps the blocks a step frees; system: as the system has it.")
+    ] = "keep",
     as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
 ) -> None:
     """Times training steps and inference of methods against each other, in interleaved rounds."""
     from typing import get_args
 
+    from bench.allocator import Allocator, use
+    from bench.errors import UserError
+
+    if allocator not in get_args(Allocator):
+        raise UserError(f"--allocator {allocator}: there is {', '.join(get_args(Allocator))}")
+    use(allocator)  # type: ignore[arg-type]  # before torch is imported and allocates
+
     from pydantic import ValidationError
 
     from bench.config import HeadKind, ProfileShape, Protocol
-    from bench.errors import UserError
     from bench.grid import check_length, check_protocol
     from bench.inspection import config_of
     from bench.profile import profile as measure
@@ -72,12 +81,22 @@ def _show(profile: Profile) -> None:
     for label, row in profile.rows.items():
         timings = (row.train_step, row.infer, row.infer_merged, row.infer_single)
         rows.append((Cell(label), *(Cell(text) for timing in timings for text in _cells(timing))))
-    table = Table("profile", f"{title}, {profile.device}, {profile.rounds} rounds", tuple(heads), tuple(rows))
+    allocator = profile.environment["allocator"]
+    title = f"{title}, {profile.device}, {allocator}, {profile.rounds} rounds"
+    table = Table("profile", title, tuple(heads), tuple(rows))
     terminal(
         [table],
         [
+            *([f"SUSPECT, measured twice: {profile.suspect}."] if profile.suspect else []),
+            *([f"Measured a second time, for at first {profile.repeated}."] if profile.repeated else []),
             *(f"Not merged: {row.unmerged}." for row in profile.rows.values() if row.unmerged),
-            f"Ratios: median over rounds, in brackets the 95% bootstrap interval. Training: over "
+            *(
+                f"{label}, no {figure.replace('_', ' ')}: {why}."
+                for label, row in profile.rows.items()
+                for figure, why in row.absent.items()
+            ),
+            f"Ratios: median over rounds, in brackets the 95% bootstrap interval, which holds within this process: "
+            f"another may differ by more. Training: over "
             f"{profile.train_reference}. Inference: over {profile.infer_reference}. !: an interval wider than 10% "
             "of its ratio, or fewer than 10 rounds: measure again, alone on the machine. Milliseconds are this "
             "machine's.",

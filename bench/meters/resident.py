@@ -5,17 +5,15 @@ Nothing heavy is imported, so that a worker can tune malloc before torch allocat
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from bench.allocator import M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, glibc, set_malloc
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
-# glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 THRESHOLD_BYTES = 64 * 1024
 
 
@@ -48,20 +46,15 @@ def tune_malloc() -> MallocTuning:
     Without it freed blocks stay resident and the high-water mark depends on the order of
     allocations. Call it first in the process, before torch is imported: arenas stay once made.
     """
-    if not sys.platform.startswith("linux"):
-        return MallocTuning(False, f"mallopt is glibc's, and this is {sys.platform}")
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return MallocTuning(False, "the C library is not glibc, whose malloc alone has these settings")
-    if other := _other_malloc():
-        return MallocTuning(False, f"{other} is loaded in place of glibc's malloc")
-    settings = {
-        "M_MMAP_THRESHOLD": (_M_MMAP_THRESHOLD, THRESHOLD_BYTES),
-        "M_TRIM_THRESHOLD": (_M_TRIM_THRESHOLD, THRESHOLD_BYTES),
-        "M_ARENA_MAX": (_M_ARENA_MAX, 1),
-    }
-    refused = [name for name, (which, value) in settings.items() if library.mallopt(which, value) != 1]
-    return MallocTuning(not refused, f"mallopt refused {', '.join(refused)}" if refused else None)
+    library, reason = glibc()
+    if library is not None:
+        settings = {
+            "M_MMAP_THRESHOLD": (M_MMAP_THRESHOLD, THRESHOLD_BYTES),
+            "M_TRIM_THRESHOLD": (M_TRIM_THRESHOLD, THRESHOLD_BYTES),
+            "M_ARENA_MAX": (M_ARENA_MAX, 1),
+        }
+        reason = set_malloc(library, settings)
+    return MallocTuning(reason is None, reason)
 
 
 class ResidentPeak:
@@ -102,13 +95,4 @@ def _status_bytes(field: str) -> int | None:
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024
-    return None
-
-
-def _other_malloc() -> str | None:
-    """The name of a malloc loaded beside glibc's, as by LD_PRELOAD."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        name = line.rpartition("/")[2]
-        if any(mark in name for mark in ("jemalloc", "tcmalloc", "mimalloc")):
-            return name
     return None

@@ -18,8 +18,11 @@ SPENT: tuple[Column, ...] = (
         group="time",
         says="Time of a training step over that of full fine-tuning, in rounds in which every method takes its turn.",
         formula="median over rounds of the ratio within a round, with a bootstrap interval",
-        meter="bench profile: one process, one shape, random order in each round",
-        error="holds for the shape and machine named; an interval wider than 10% of the ratio is marked !",
+        meter="bench profile: one process, one shape, random order in each round; malloc keeps freed blocks unless "
+        "--allocator system, with which full faults its gradients' pages in anew at each step and reads slower",
+        error="holds for the shape, machine and setting named below the table, and is shown beside runs of that setting "
+        "alone; the interval is of one process, and another process may differ by more; an interval wider than 10% of "
+        "the ratio is marked !; a profile in which a step timed against itself is 2% off is marked suspect",
     ),
     Column(
         key="infer_ratio",
@@ -28,7 +31,7 @@ SPENT: tuple[Column, ...] = (
         says="Time of a forward pass as deployed, unmerged, over that of the bare model, at the profile's batch size.",
         formula="median over rounds of the ratio within a round, with a bootstrap interval",
         meter="bench profile",
-        error="holds for the shape and machine named; an interval wider than 10% of the ratio is marked !",
+        error="as for the step time; weights that equal the bare model's share its memory",
     ),
     Column(
         key="infer_merged_ratio",
@@ -56,7 +59,8 @@ SPENT: tuple[Column, ...] = (
         says="Observed seconds of a run's training steps; loading, tokenising and evaluation stop the clock.",
         formula="wall clock around the steps, the device synchronised at both ends",
         meter="time.perf_counter",
-        error="runs follow one another on a machine that drifts by 10%: no fair ratio between methods",
+        error="runs follow one another on a machine that drifts by 10%: no fair ratio between methods; malloc keeps "
+        "freed blocks unless --allocator system, and runs under different allocators do not compare",
     ),
     Column(
         key="infer_time_s",
