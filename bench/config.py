@@ -81,7 +81,9 @@ class Measures(Frozen):
     country: str | None = None
     """Three-letter ISO code of the grid's country; None: no CO2e."""
     epsilon: Annotated[float, Ge(0)] = 0.01
-    """How far the dev score may fall in the verified count."""
+    """How far the true score may fall in the verified count."""
+    verify_rows: PositiveInt = 1000
+    """Rows that a removal is tested on in the verified count, at most: neither trained on nor chosen on."""
     profile: bool = True
     """Time the methods against each other, once a model."""
     profile_tokens: PositiveInt = 32

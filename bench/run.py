@@ -87,7 +87,13 @@ def execute(
     gates = gate_frame(setting, sites) if sites else None
     if measures.effective:
         try:
-            effective = measure(setting, stored=result.stored_parameters, epsilon=measures.epsilon, gates=gates)
+            effective = measure(
+                setting,
+                stored=result.stored_parameters,
+                epsilon=measures.epsilon,
+                verify_rows=measures.verify_rows,
+                gates=gates,
+            )
             result = result.model_copy(update={"effective": effective})
         except Exception as error:  # a method's own parts may fail; its scores stand all the same
             costs.note_absent("effective", f"{type(error).__name__}: {error}")
