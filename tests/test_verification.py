@@ -25,9 +25,9 @@ def test_rows_needed_is_where_no_changed_answer_is_enough() -> None:
 def test_the_exact_test_keeps_its_level_at_the_edge(rows: int, discordant: float) -> None:
     generator = np.random.default_rng(1)
     chances = [(discordant + EPSILON) / 2, (discordant - EPSILON) / 2, 1 - discordant]
-    drawn = generator.multinomial(rows, chances, size=2000)
+    drawn = generator.multinomial(rows, chances, size=400)
     wrong = np.mean([exact_p(int(worse), int(better), rows, EPSILON) <= ALPHA for worse, better, _ in drawn])
-    assert wrong <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 2000) ** 0.5
+    assert wrong <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 400) ** 0.5
 
 
 def test_the_bound_is_what_the_test_rejects() -> None:

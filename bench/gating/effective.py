@@ -80,7 +80,10 @@ class ContributionLog:
     def note(self, name: str, output: Tensor, without: Tensor) -> None:
         """Adds a call of a part's site, unless what it returns does not belong to the pass's examples."""
         batch, tokens = self._shape
-        if output.shape[0] != batch or (output.dim() > 2 and output.shape[1] != tokens):
+        for_all = output.dim() == 3 and output.shape[:2] == (1, tokens)  # position embeddings: one row serves them all
+        if for_all:
+            output, without = (tensor.expand(batch, -1, -1) for tensor in (output, without))
+        elif output.shape[0] != batch or (output.dim() > 2 and output.shape[1] != tokens):
             return
         if self._mask is not None and output.dim() == 3:
             weights = self._mask.unsqueeze(-1).to(output.dtype)
