@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from bench.workbench import Workbench
-from methods.base import Classifier, hyper_parameters
+from methods.base import Classifier, hyper_parameters, shared_names
 
 
 class BrokenPromiseError(AssertionError):
@@ -213,8 +213,11 @@ def parts_agree_with_counts(bench: Workbench) -> None:
     bench.method.eject(classifier.backbone)
     stored = {id(p): p.numel() for p in classifier.backbone.parameters() if p.requires_grad}
     parts = bench.method.parts_of(classifier.backbone, pretrained)
-    if len({part.name for part in parts}) < len(parts):
-        raise BrokenPromiseError(f"two parts share a name: {_names(sorted(part.name for part in parts))}")
+    if twice := shared_names(parts):
+        raise BrokenPromiseError(
+            f"two parts share a name: {_names(twice)}. Their contributions would be counted as one. Give each its own "
+            "kind, layer or site, and where layers of an encoder and a decoder count from 0, its stack"
+        )
     held = [id(p) for part in parts for p in part.parameters]
     if len(set(held)) < len(held) or not set(held) <= set(stored):
         raise BrokenPromiseError(

@@ -150,6 +150,10 @@ def _check(rows: Rows, name: str) -> None:
             raise UserError(f"task {name}: {part} rows have labels unseen in training, {listed}{hint}")
 
 
+SPARE_ROWS = 5000
+"""The most spare rows that a split keeps: a large task has hundreds of thousands."""
+
+
 class Example(NamedTuple):
     """A row whose label is a class index or a real number."""
 
@@ -164,7 +168,9 @@ class Split:
 
     Attributes:
         labels: the classes' names by index; None for a regression.
-        digest: sha256 of all rows used, in order.
+        digest: sha256 of the rows of train, dev and test, in order.
+        spare: rows of the task that are none of these and repeat no text of them, in the order of the draw. What was
+            removed from a trained model can be tested on them: they had no part in training it or in any choice.
         repeated: test rows whose text (pair) stands in train or dev as well.
     """
 
@@ -174,6 +180,7 @@ class Split:
     labels: list[str] | None
     digest: str
     repeated: int = 0
+    spare: tuple[Example, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -219,7 +226,21 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         labels=None if labels is None else [str(label) for label in labels],
         digest=_digest((train, held, rows.test)),
         repeated=count_repeated(rows.test, [*train, *held]),
+        spare=tuple(_examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), labels)),
     )
+
+
+def _spare(pool: Sequence[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
+    """The rows of the pool whose text is not among the used ones, each text once."""
+    seen = {(row.text, row.pair) for rows in used for row in rows}
+    found: list[Row] = []
+    for row in pool:
+        if len(found) == SPARE_ROWS:
+            break
+        if (row.text, row.pair) not in seen:
+            seen.add((row.text, row.pair))
+            found.append(row)
+    return found
 
 
 def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:

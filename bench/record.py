@@ -151,6 +151,10 @@ class Effective(Stored):
     verified_parts: list[str] = Field(default_factory=list)
     """Names of the parts left."""
     verified_epsilon: float | None = None
+    verified_rows: int | None = None
+    """Rows that the removal was tested on; absent in old records, whose removal was chosen on the dev rows alone."""
+    verified_bound: float | None = None
+    """One-sided 95% lower bound of the true score change by the removal, at most 0."""
     verified_test_change: float | None = None
     active_curve: list[tuple[float, float]] = Field(default_factory=list)
     """(tau, parameters)."""

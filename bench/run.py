@@ -139,7 +139,13 @@ def _with_effective(
 ) -> Result:
     """The result with the effective parameters, or with the reason why there are none."""
     try:
-        effective = measure(setting, stored=result.stored_parameters, epsilon=measures.epsilon, gates=gates)
+        effective = measure(
+            setting,
+            stored=result.stored_parameters,
+            epsilon=measures.epsilon,
+            verify_rows=measures.verify_rows,
+            gates=gates,
+        )
     except Exception as error:  # a method's own parts may fail; its scores stand all the same
         if sheet is not None:
             sheet.note_absent("effective", f"{type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -111,6 +112,20 @@ class Setting:
         backbone = fetch(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=self.spec.model_seed)
         return {name: tensor.to(self.device) for name, tensor in fresh.backbone.state_dict().items()}
+
+    def verification_rows(self, most: int) -> tuple[Encoded, Encoded]:
+        """Rows to choose a removal on, and others to test it on: none of the latter was trained on.
+
+        These are up to `most` spare rows of the task, tested on beside all dev rows to choose on. Where a task has
+        fewer spare rows than half of its dev rows, each half of the dev rows does one of the two.
+        """
+        spare = self.examples.spare[:most]
+        half = len(self.dev) // 2
+        if len(spare) < min(half, most):
+            rows = np.arange(len(self.dev))
+            return self.dev.only(rows[:half]), self.dev.only(rows[half:][:most])
+        tokenizer = fetch(self.spec.model.name).tokenizer()
+        return self.dev, encode(spare, tokenizer, max_length=self.protocol.max_length)
 
     def headline_score(self, part: Encoded) -> float | None:
         """The headline score of the classifier as it is now; None where it is undefined."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -26,6 +27,8 @@ class Part:
     Attributes:
         kind: what it is, in the field's word: `lora`, `adapter`, `prefix`, `bias`, `weight`.
         layer: index of its transformer layer; None outside the layers (embeddings, pooler).
+        stack: the stack of layers it stands in where a model has several that count from 0, such as
+            `encoder` and `decoder`; empty where there is one.
         site: where in the layer it acts: `query`, `value`, `ffn`, `attention`, ...
         module: the module whose output the part changes. On one and the same input, the change of
             that output when the part is removed is the part's contribution.
@@ -46,11 +49,13 @@ class Part:
     gate: GateReader | None = None
     drop: Callable[[], None] | None = None
     fold: Callable[[float], None] | None = None
+    stack: str = ""
 
     @property
     def name(self) -> str:
-        """A name unique within its model, such as `lora.3.query`."""
-        return f"{self.kind}.{'-' if self.layer is None else self.layer}.{self.site}"
+        """A name unique within its model, such as `lora.3.query`, or `weight.decoder.0.layer` with a stack."""
+        layer = "-" if self.layer is None else str(self.layer)
+        return ".".join(filter(None, (self.kind, self.stack, layer, self.site)))
 
     @property
     def size(self) -> int:
@@ -186,6 +191,12 @@ class Method(ABC):
     def penalty(self, model: PreTrainedModel) -> Tensor | None:
         """A scalar added to the training loss after each forward pass; None adds nothing."""
         return None
+
+
+def shared_names(parts: Sequence[Part]) -> list[str]:
+    """The names that more than one of these parts has; none may be."""
+    counts = Counter(part.name for part in parts)
+    return sorted(name for name, count in counts.items() if count > 1)
 
 
 def switch(module: nn.Module) -> Callable[[], Restore]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from methods.base import Method, Part, Restore
 from methods.peft_types import PREFIX, config_of, hyper_parameters, types_of
-from methods.sites import ARCHITECTURES, Site, layer_index
+from methods.sites import ARCHITECTURES, Site, layer_index, stack_of
 from methods.thaw import thawed_parts
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class PeftMethod(Method):
             base = {id(parameter) for parameter in layer.get_base_layer().parameters()}  # type: ignore[operator]
             own = [p for p in layer.parameters() if p.requires_grad and id(p) not in base and uses[id(p)] == 1]
             if own:
-                parts.append(_part(self.kind, path, layer, tuple(own), model.config.model_type))
+                parts.append(_part(self.kind, path, layer, tuple(own), model))
         if not self.thaws:
             return parts
         names = {name: name.replace(".base_layer", "") for name, _ in model.named_parameters()}
@@ -148,8 +148,8 @@ def _keep_tables(model: nn.Module) -> None:
                 setattr(layer, name, BufferDict(table, persistent=True))
 
 
-def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...], model_type: str) -> Part:
-    architecture = ARCHITECTURES.get(model_type)
+def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...], model: PreTrainedModel) -> Part:
+    architecture = ARCHITECTURES.get(model.config.model_type)
     sites: dict[str, str] = (
         {} if architecture is None else {getattr(architecture, site): site for site in get_args(Site)}
     )
@@ -157,6 +157,7 @@ def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...],
     return Part(
         kind=kind,
         layer=layer_index(path),
+        stack=stack_of(path, model),
         site=sites.get(place, place),
         module=layer,
         parameters=own,

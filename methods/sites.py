@@ -213,6 +213,15 @@ def layer_index(name: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def stack_of(name: str, model: nn.Module) -> str:
+    """The stack that a parameter's or module's name speaks of; empty where the model has one stack of layers.
+
+    An encoder-decoder counts the layers of both from 0 (`encoder.layers.0...`, `decoder.layers.0...`).
+    """
+    several = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return name.split(".")[0] if several and layer_index(name) is not None else ""
+
+
 def linear_at(layer: Layer, site: Site) -> nn.Linear:
     """The linear projection at `site`.
 

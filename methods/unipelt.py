@@ -71,6 +71,11 @@ class UniPELT(Method):
     def reads_padding(self) -> bool:
         return self.gate_mean == "padded" and self.gate != "none"
 
+    @property
+    def _lora_sites(self) -> tuple[Site, ...]:
+        """The projections that it adapts; an architecture without them still takes the other parts."""
+        return LORA_SITES if "L" in self.parts else ()
+
     def unsupported(self, config: PretrainedConfig) -> str | None:
         needs = ["prefix"] if "P" in self.parts else []
         needs += LORA_SITES if "L" in self.parts else ()
@@ -148,7 +153,7 @@ class UniPELT(Method):
     def merge(self, model: PreTrainedModel) -> None:
         """Folds LoRA in where it has no gate; a gate differs from example to example and cannot be folded."""
         for layer in layers(model):
-            for site in LORA_SITES:
+            for site in self._lora_sites:
                 module = layer.get(site)
                 if isinstance(module, LoRALinear) and module.gate is None:
                     layer.put(site, module.merged())
@@ -180,5 +185,5 @@ class UniPELT(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
-        ranks = rank_use([layer.get(site) for layer in layers(model) for site in LORA_SITES])
+        ranks = rank_use([layer.get(site) for layer in layers(model) for site in self._lora_sites])
         return dead_units(model, run) | ranks

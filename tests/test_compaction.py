@@ -18,7 +18,7 @@ from bench.setting import Setting
 from bench.store import Record, record_path, weights_path
 from bench.worker import work
 from methods.base import Classifier
-from tests.conftest import tiny_spec
+from tests.conftest import bench, tiny_spec
 
 QUICK = Measures(costs=False, energy=False, effective=False)
 
@@ -59,7 +59,16 @@ def test_what_is_dropped_is_gone_and_the_rest_unchanged(tmp_path: Path) -> None:
     restores = {part.name: part for part in whole.method.parts_of(whole.classifier.backbone, {})}
     for name in found.plan.dropped:
         restores[name].remove()
-    torch.testing.assert_close(logits(load(tmp_path / "c")), logits(whole.classifier), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits(load(str(tmp_path / "c"))), logits(whole.classifier), atol=1e-5, rtol=1e-5)
+
+
+def test_dropping_everything_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = finished(tmp_path, "lora[r=2]")
+    path = str(record_path(tmp_path, record.digest))
+    assert bench("compact", path, "--epsilon", "1", monkeypatch=monkeypatch) == 0
+    assert "warning: every part was dropped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["unipelt[hidden=0,length=3,bottleneck=4,r=2]", "unipelt[gate=constant,hidden=8]"])

@@ -15,10 +15,10 @@ from bench.gating.effective import (
     active_parameters,
     contributing_parameters,
     contributions,
+    greedy_removal,
     participation_ratio,
     removal_effects,
     soft_parameters,
-    verify,
 )
 from bench.gating.gates import gate_sites, recording, removed, replaced, skipping
 from methods.base import Part
@@ -152,8 +152,7 @@ def test_contribution_by_hand() -> None:
         for parameter in part.parameters:
             parameter.data.copy_(torch.eye(16))
     parts[1].parameters[1].data.mul_(0.5)
-    with contributions(parts) as log:
-        log.mask = batch()["attention_mask"]
+    with contributions(parts, model) as log:
         output(model, batch())
     np.testing.assert_allclose(log.values(), [[1.0, 0.5]] * 3, rtol=1e-5)
 
@@ -163,7 +162,7 @@ def test_contribution_of_a_dead_part_is_zero_and_nothing_changes() -> None:
     for parameter in next(part for part in parts if part.name == "adapter.1.ffn").parameters:
         parameter.data.zero_()
     before = output(model, batch())
-    with contributions(parts) as log:
+    with contributions(parts, model) as log:
         assert torch.equal(output(model, batch()), before)
     means = dict(zip([part.name for part in parts], log.values().mean(0), strict=True))
     assert means["adapter.1.ffn"] == 0
@@ -171,7 +170,7 @@ def test_contribution_of_a_dead_part_is_zero_and_nothing_changes() -> None:
     assert torch.equal(output(model, batch()), before)
 
 
-def test_verified_removes_the_useless_and_keeps_the_vital() -> None:
+def test_greedy_removes_the_useless_and_keeps_the_vital() -> None:
     model, parts = adapted()
     vital, useless = "lora.0.value", "lora.1.query"
     by_name = {part.name: part for part in parts}
@@ -179,31 +178,26 @@ def test_verified_removes_the_useless_and_keeps_the_vital() -> None:
     target = output(model, batch())
     with removed([by_name[vital]]):
         worst = float((output(model, batch()) - target).norm())
-    others = [part for part in parts if part.name not in (vital, useless)]
 
     def score() -> float:
         return 1 - float((output(model, batch()) - target).norm()) / worst
 
-    with contributions(parts) as log:
+    with contributions(parts, model) as log:
         output(model, batch())
-    found = verify(parts, log.values().mean(0).tolist(), dev=score, test=score, epsilon=0.0)
-    assert found is not None
-    assert useless not in found.kept
-    assert vital in found.kept
-    assert set(found.kept) == {part.name for part in [*others, by_name[vital]]}
-    assert found.parameters == sum(part.size for part in parts) - by_name[useless].size
-    assert found.test_after == found.dev_after == 1.0
+    gone = greedy_removal(parts, log.values().mean(0).tolist(), score=score, epsilon=0.0)
+    assert gone == [by_name[useless]], "not the vital one, and none of the others"
     assert score() == 1.0, "everything is put back"
 
 
-def test_verified_removes_all_at_a_large_epsilon_and_none_where_undefined() -> None:
+def test_greedy_removes_all_at_a_large_epsilon_and_none_where_undefined() -> None:
     _, parts = adapted()
-    order = list(range(len(parts)))
-    found = verify(parts, order, dev=lambda: 0.5, test=lambda: None, epsilon=1.0)
-    assert found is not None
-    assert found.kept == ()
-    assert found.test_after is None
-    assert verify(parts, order, dev=lambda: None, test=lambda: None, epsilon=1.0) is None
+    order = [float(place) for place in range(len(parts))]
+    assert greedy_removal(parts, order, score=lambda: 0.5, epsilon=1.0) == parts
+    assert greedy_removal(parts, order, score=lambda: None, epsilon=1.0) is None
+    unknown = [np.nan, *order[1:]]
+    last = greedy_removal(parts, unknown, score=lambda: 0.5, epsilon=1.0)
+    assert last is not None
+    assert last[-1] is parts[0], "what contributes an unknown amount goes last"
 
 
 def test_removal_effects_show_the_part_that_matters() -> None:

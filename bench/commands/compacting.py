@@ -29,6 +29,11 @@ def compact(
     found = make(out, read_record(run), folder, epsilon=epsilon, tolerance=tolerance, tokens=tokens)
     before, after = found.before, found.after
     print(f"{found.plan.run.title}: {len(found.plan.dropped)} parts dropped, {len(found.plan.folded)} gates folded")
+    if found.emptied:
+        print(
+            f"  warning: every part was dropped, only the head is left; on so few dev rows that may be chance: "
+            f"compare the test scores below, or give a smaller --epsilon than {epsilon:g}"
+        )
     rows = (
         ("parameters", before.parameters, after.parameters, "{:,}"),
         ("stored bytes", before.stored_bytes, after.stored_bytes, "{:,}"),

@@ -67,6 +67,11 @@ class Compaction:
     tokens: int
     unmerged: str | None = None
 
+    @property
+    def emptied(self) -> bool:
+        """Whether nothing of what the method added is left."""
+        return self.before.parameters > 0 and self.after.parameters == 0
+
 
 def compact(
     out: Path, record: Record, into: Path, *, epsilon: float, tolerance: float, tokens: int = 32, rounds: int = 100

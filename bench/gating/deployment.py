@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.config import Frozen, RunSpec
 from bench.errors import UserError
-from bench.gating.effective import verify
+from bench.gating.effective import greedy_removal
 from bench.gating.gates import gate_sites, removed
 from bench.gating.measure import gate_values, part_contributions
 from bench.meters.parameters import state_tensors
@@ -52,17 +52,12 @@ def make_plan(setting: Setting, *, epsilon: float, tolerance: float) -> Plan:
     if not parts:
         raise UserError(f"{setting.spec.method.label} has no parts that could be dropped")
     means = part_contributions(setting, parts, setting.dev).mean(axis=0)
-    found = verify(
-        parts,
-        means.tolist(),
-        dev=lambda: setting.headline_score(setting.dev),
-        test=lambda: None,  # the test rows have no say in the plan
-        epsilon=epsilon,
-    )
+    found = greedy_removal(parts, means.tolist(), score=lambda: setting.headline_score(setting.dev), epsilon=epsilon)
     if found is None:
         raise UserError(f"{setting.headline} is undefined on the dev rows of {setting.spec.title}")
-    gone = [part for part in parts if part.name not in found.kept]
-    left = [part for part in parts if part.name in found.kept]
+    dropped = {part.name for part in found}
+    gone = [part for part in parts if part.name in dropped]
+    left = [part for part in parts if part.name not in dropped]
     with removed(gone):  # a gate reads what the layers below yield without the parts that go
         folded = _constant_gates(setting, left, tolerance)
     return Plan(
@@ -154,7 +149,7 @@ def save(into: Path, plan: Plan, state: Mapping[str, Tensor]) -> None:
     (into / PLAN).write_text(plan.model_dump_json(indent=1) + "\n", "utf-8")
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: str | Path) -> Classifier:
     """Loads a compact model: input_ids, attention_mask, ... -> logits, as `bench compact` saved it.
 
     Raises:
@@ -163,6 +158,7 @@ def load(folder: Path) -> Classifier:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    folder = Path(folder)
     if not (folder / PLAN).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds no compact model ({PLAN} and {WEIGHTS})")
     try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Part
-from methods.gates import GateReader
+from methods.gates import GateReader, TokenMean
 
 
 @dataclass(frozen=True)
@@ -67,22 +67,43 @@ class GateLog:
     """Gate values of the forward passes since it was opened, in the order of the examples seen."""
 
     sites: list[GateSite]
-    _seen: dict[int, list[Tensor]] = field(default_factory=dict)
+    _seen: dict[int, list[list[Tensor]]] = field(default_factory=dict)  # module -> pass -> calls, (batch, count)
+    _passes: dict[int, Tensor] = field(default_factory=dict)
+
+    def note(self, module: nn.Module, values: Tensor, entered: Tensor) -> None:
+        """Keeps a call's values (batch, count); `entered` is the object that the backbone made on entry."""
+        passes = self._seen.setdefault(id(module), [])
+        if self._passes.get(id(module)) is not entered:
+            self._passes[id(module)] = entered
+            passes.append([])
+        passes[-1].append(values.detach())
 
     def values(self) -> Tensor:
         """(examples, gates), on the CPU: the only copy to the host, made when it is asked for.
 
+        A gate that is computed several times in one forward pass counts with the mean over these calls, example by
+        example.
+
         Raises:
-            ValueError: nothing has run.
+            ValueError: nothing has run, or a gate's calls in one pass differ in how many examples they have.
         """
         if not self._seen:
             raise ValueError("no forward pass ran while the gates were recorded")
-        whole = {module: torch.cat(pieces) for module, pieces in self._seen.items()}
+        whole = {module: torch.cat([_mean(calls) for calls in passes]) for module, passes in self._seen.items()}
         return torch.stack([whole[id(site.module)][:, site.column] for site in self.sites], dim=1).float().cpu()
 
     def clear(self) -> None:
         """Forgets what was seen."""
         self._seen.clear()
+        self._passes.clear()
+
+
+def _mean(calls: list[Tensor]) -> Tensor:
+    """The mean over the calls of one pass, (batch, count)."""
+    if len({len(call) for call in calls}) > 1:
+        sizes = " and ".join(str(len(call)) for call in calls)
+        raise ValueError(f"a gate was computed for {sizes} examples in one forward pass, so it has no value for each")
+    return calls[0] if len(calls) == 1 else torch.stack(calls).mean(dim=0)
 
 
 @contextmanager
@@ -93,12 +114,13 @@ def recording(sites: Sequence[GateSite]) -> Iterator[GateLog]:
     """
     log = GateLog(list(sites))
 
-    def note(module: nn.Module, _: object, values: Tensor) -> None:
-        log._seen.setdefault(id(module), []).append(values.detach())
+    def noting(mean: TokenMean) -> Callable[..., None]:
+        # The mean's weights are made anew when a forward pass enters the backbone: one object a pass.
+        return lambda module, _, values: log.note(module, values, mean.weights)
 
     with ExitStack() as stack:
-        for module in {id(site.module): site.module for site in sites}.values():
-            stack.callback(module.register_forward_hook(note).remove)
+        for site in {id(site.module): site for site in sites}.values():
+            stack.callback(site.module.register_forward_hook(noting(site.reader.reading.mean)).remove)
         yield log
 
 

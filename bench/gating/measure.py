@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bench.encoding import Batch, Encoded, batches
+from bench.encoding import Encoded, batches
+from bench.errors import described
 from bench.gating import effective as counts
-from bench.gating.gates import GateLog, GateSite, gate_sites, recording
-from bench.loop import predict
-from bench.setting import Setting, on_device
+from bench.gating.gates import GateLog, GateSite, gate_sites, recording, removed
+from bench.gating.verification import Paired, rows_needed, verify_removal
+from bench.setting import Setting
 from bench.store import Effective
 from methods.base import Part
+from tasks import score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,25 +106,25 @@ def long_frame(
 
 
 def part_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -> np.ndarray:
-    """What each part contributes on each row of `part`, in the rows' order, (examples, parts)."""
-    with counts.contributions(parts) as log:
+    """What each part contributes on each row of `part`, in the rows' order, (examples, parts).
 
-        def masking() -> Iterator[Batch]:
-            for batch in on_device(batches(part, size=setting.protocol.eval_batch_size), setting.device):
-                log.mask = batch.inputs["attention_mask"]
-                yield batch
-
-        predict(setting.classifier, masking(), protocol=setting.protocol)
+    Not a number for a part whose site does not run in a forward pass.
+    """
+    with counts.contributions(parts, setting.classifier) as log:
+        setting.logits(part)
     return _in_row_order(setting, part, torch.from_numpy(log.values())).numpy()
 
 
-def measure(setting: Setting, *, stored: int, epsilon: float, gates: pd.DataFrame | None = None) -> Effective:
+def measure(
+    setting: Setting, *, stored: int, epsilon: float, verify_rows: int = 1000, gates: pd.DataFrame | None = None
+) -> Effective:
     """The effective counts of a trained, ejected classifier.
 
     Args:
         setting: its method's parts are measured.
         stored: parameters to store, without the head.
-        epsilon: how far the dev score may fall in the verified count.
+        epsilon: how far the true score may fall in the verified count.
+        verify_rows: rows that its removal is tested on, at most.
         gates: what `gate_frame` gives, if the method has gates.
     """
     parts = setting.method.parts_of(setting.classifier.backbone, setting.pretrained())
@@ -138,14 +140,34 @@ def measure(setting: Setting, *, stored: int, epsilon: float, gates: pd.DataFram
     elif not len(setting.dev):
         absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), "there are no dev rows")
     else:
-        contributed = part_contributions(setting, parts, setting.dev)
-        means = contributed.mean(axis=0)
-        found["contributions"] = {part.name: float(mean) for part, mean in zip(parts, means, strict=True)}
-        curve = [(rho, other + counts.contributing_parameters(contributed, sizes, rho)) for rho in counts.RHOS]
-        found |= {"contributing_curve": curve, "contributing_parameters": dict(curve)[RHO]}
-        found |= _verified(setting, parts, means, other, epsilon, absent)
-    found["idle"] = setting.method.idle(setting.classifier.backbone, setting.pretrained(), _pass(setting))
+        try:
+            contributed = part_contributions(setting, parts, setting.dev)
+        except Exception as error:  # what a part does when it is run again costs these counts, not the others
+            reason = f"the parts' contributions cannot be measured ({described(error)})"
+            absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), reason)
+        else:
+            found |= _contributing(parts, contributed, sizes, other, absent)
+            found |= _verified(setting, parts, contributed.mean(axis=0), other, epsilon, verify_rows, absent)
+    try:
+        found["idle"] = setting.method.idle(setting.classifier.backbone, setting.pretrained(), _pass(setting))
+    except Exception as error:  # as above
+        absent["idle"] = f"the method's idle() failed ({described(error)})"
     return Effective(**found, absent=absent)
+
+
+def _contributing(
+    parts: Sequence[Part], contributed: np.ndarray, sizes: np.ndarray, other: int, absent: dict[str, str]
+) -> dict[str, Any]:
+    """Counts that rest on contributions (examples, parts); none where a part's is unknown."""
+    means = contributed.mean(axis=0)
+    known = {part.name: float(mean) for part, mean in zip(parts, means, strict=True) if np.isfinite(mean)}
+    silent = [part.name for part in parts if part.name not in known]
+    if silent:
+        more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
+        absent["contributing_parameters"] = f"the module of part {silent[0]}{more} never ran by itself on the dev rows"
+        return {"contributions": known}
+    curve = [(rho, other + counts.contributing_parameters(contributed, sizes, rho)) for rho in counts.RHOS]
+    return {"contributions": known, "contributing_curve": curve, "contributing_parameters": dict(curve)[RHO]}
 
 
 def _gate_counts(
@@ -176,26 +198,61 @@ def _verified(
     means: np.ndarray,
     other: int,
     epsilon: float,
+    verify_rows: int,
     absent: dict[str, str],
 ) -> dict[str, Any]:
-    verified = counts.verify(
-        parts,
-        means.tolist(),
-        dev=lambda: setting.headline_score(setting.dev),
-        test=lambda: setting.headline_score(setting.test),
-        epsilon=epsilon,
-    )
-    if verified is None:
-        absent["verified_parameters"] = f"{setting.headline} is undefined on the dev rows"
+    """Parts left after a removal that is chosen on dev rows and tested on others."""
+    chosen_on, tested_on = setting.verification_rows(verify_rows)
+    reason = _untestable(len(tested_on), epsilon)
+    if reason is not None:
+        absent["verified_parameters"] = reason
         return {}
+    gone = counts.greedy_removal(
+        parts, means.tolist(), score=lambda: setting.headline_score(chosen_on), epsilon=epsilon
+    )
+    outputs = setting.logits(tested_on)
+    if gone is None or setting.headline not in setting.scores(tested_on, outputs):
+        absent["verified_parameters"] = f"{setting.headline} is undefined on the rows that it is verified with"
+        return {}
+
+    def without(size: int) -> np.ndarray:
+        with removed(gone[:size]):
+            return setting.logits(tested_on).numpy()
+
+    kind = setting.examples.kind
+    paired = Paired(
+        classes=kind == "classes",
+        labels=tested_on.labels.numpy(),
+        before=outputs.numpy(),
+        score=lambda labels, given: score(kind, labels, given).get(setting.headline),
+        by_accuracy=setting.headline == "accuracy",
+    )
+    passed = verify_removal(paired, len(gone), without, epsilon)
+    dropped = {part.name for part in gone[: passed.removed]}
+    kept = [part for part in parts if part.name not in dropped]
     found: dict[str, Any] = {
-        "verified_parameters": verified.parameters + other,
-        "verified_parts": list(verified.kept),
+        "verified_parameters": sum(part.size for part in kept) + other,
+        "verified_parts": [part.name for part in kept],
         "verified_epsilon": epsilon,
+        "verified_rows": len(tested_on),
+        "verified_bound": passed.bound,
     }
-    if verified.test_before is not None and verified.test_after is not None:
-        found["verified_test_change"] = verified.test_after - verified.test_before
+    before = setting.headline_score(setting.test)
+    with removed(gone[: passed.removed]):
+        after = setting.headline_score(setting.test)
+    if before is not None and after is not None:
+        found["verified_test_change"] = after - before
     return found
+
+
+def _untestable(rows: int, epsilon: float) -> str | None:
+    """Why a removal cannot be verified with so many rows; None if it can."""
+    needed = rows_needed(epsilon)
+    if needed is None:
+        return "no number of rows can show that a score does not fall at all: epsilon has to be above 0"
+    if rows < needed:
+        return f"{rows} rows are free to verify on; epsilon {epsilon:g} needs {needed} or more"
+    return None
 
 
 def _pass(setting: Setting) -> Any:
