@@ -99,6 +99,7 @@ def _row(record: Record, label: str, profiles: Profiles) -> dict[str, Any]:
         "backbone_parameters": result.backbone_parameters,
         "stored_share": result.stored_parameters / result.backbone_parameters,
         "train_examples": result.train_examples,
+        "test_examples": result.test_examples,
         "absent": {},
         "energy_source": _energy_source(getattr(getattr(result, "costs", None), "energy_detail", {})),
         "steps": result.steps,
