@@ -3,9 +3,9 @@
 Eight methods that all score the same in truth run on one or two tasks. Their standard deviations over seeds lie
 evenly between 1 and 4 units (1 : 4), or are equal; their mean is `SD`. Scores are rounded to whole test rows. In
 some settings a seed moves all methods together, as a lucky draw of training rows does. Coverage is that of single
-95% intervals, averaged over methods or pairs, with the worst method or pair beside it. A false lead is a setting of equal
-methods in which any pair of them is told apart by the test that the report uses. Power is the share of
-pairs that are told apart where one is better by so many of the mean standard deviations.
+95% intervals, averaged over methods or pairs, with the worst method or pair beside it. A false lead is an
+experiment with equal methods in which the report's test tells any pair of them apart. Power is the share of pairs
+that are told apart where one is better by so many of the mean standard deviations.
 
 The old interval is a t interval of each method or pair by itself, with Bonferroni's correction for all pairs.
 """
