@@ -26,7 +26,7 @@ from reports.moderation import half_width, method_spread, pair_spread
 Array = NDArray[np.float64]
 
 METHODS, SD, SCORE, LEVEL = 8, 0.01, 0.8, 0.95
-DRAWS = 1_500
+DRAWS = 1_000
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Panel:
         """By method and place; what no run finished is absent, and so is a mean that lacks a task."""
         cube = np.stack(list(self.arrays.values()))
         still = [method in self.still for method in self.methods]
-        found = {}
+        found: dict[tuple[str, str], Estimate] = {}
         for place in self.places:
             estimates = moderated_estimates(
                 self._of(cube, place),
