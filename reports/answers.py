@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.cells import Cell, Head, Table, figure_cell
 from reports.figures.pareto import front_keys, front_members
 from reports.indices import KNOWN
+from reports.notes import joined
 from reports.numerals import scale_of
 from reports.panels import Panel
 from reports.words import Leader, column_words, leader
@@ -25,8 +26,9 @@ _HEADS = (
     Head("cheapest by", "The cost that is to be least. Estimated costs are not offered.", numeric=False),
     Head(
         "method that may equal the best score",
-        "Of the method of the highest mean score and those whose difference to it has an interval that does not lie "
-        "wholly below 0 (95% for all pairs of methods together), the one of least mean cost.",
+        "Of the method of the highest mean score and those whose difference to it noise can explain (the test of the "
+        "table of differences, 5% for all pairs of methods together) and that did not score lower than it in every "
+        "single run, the one of least mean cost.",
         numeric=False,
     ),
     Head("its cost", "Mean over runs, its 95% interval if it varies; times are ratios of a profile.", numeric=False),
@@ -64,7 +66,7 @@ def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell,
         return Cell("no claim at one seed"), Cell("-"), Cell("-")
     costs = {
         method: panel.costs[method, panel.places[0]][key]
-        for method in (found.method, *found.close)
+        for method in found.advisable
         if key in panel.costs.get((method, panel.places[0]), {})
     }
     if not costs:
@@ -79,10 +81,15 @@ def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell,
     return Cell(cheapest), Cell(cost), Cell(f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
+def _tied(found: Leader) -> str:
+    return f" (exactly tied with {joined(found.tied)})" if found.tied else ""
+
+
 def _notes(found: Leader | None) -> tuple[str, ...]:
     if found is None:
         return ()
     return (
-        f"The best: {found.method}, by its mean score. A method that may equal it has a difference that noise over "
-        "seeds can explain; where the interval reaches far below 0 the seeds cannot exclude a large loss either.",
+        f"The best: {found.method}, by its mean score{_tied(found)}. A method that may equal it has a difference that "
+        "noise over seeds can explain, and is not below it in every run; where the interval reaches far below 0 the "
+        "seeds cannot exclude a large loss either.",
     )

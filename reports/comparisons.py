@@ -1,12 +1,16 @@
 """One method against another over matching seeds and tasks: difference, test, correction, power.
 
+`compare_pairs` makes every comparison of one place (one task, or all together) once; tables, summary and answers
+read them there, so that a difference has one interval and one verdict. `compare` tests against one baseline by
+permutation, where nothing is known of the scores; the gates' ablations use it.
+
 As in `reports.stats`: scores are (seeds, tasks) with NaN for an absent run, and with fewer than two
 seeds of any task there is no interval and no test, only None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from reports.improvement import improvement_interval, probability_of_improvement
+from reports.moderation import half_width, pair_spread
 from reports.stats import (
     LEVEL,
     Interval,
@@ -39,12 +44,15 @@ class Comparison:
     Attributes:
         pairs: runs of both methods with the same seed and task.
         difference: the method's mean less the baseline's over those pairs; None if a task has none.
-        interval: of the difference, per comparison (not corrected for their number).
-        p_value: of no difference on any task; None with fewer than two seeds on any task.
-        p_adjusted: Holm's correction over the comparisons made together.
+        interval: of the difference; from `compare_pairs` it holds for all its pairs together, from `compare` for
+            this one alone.
+        p_value: of no difference, not corrected; None with fewer than two seeds on any task.
+        p_adjusted: corrected for the number of comparisons made together.
         differs: whether `p_adjusted` is at most alpha; None where there is no test.
-        smallest_p: the least p value that so many pairs can give: above alpha, no test can succeed.
-        improvement: probability that a run of the method beats one of the baseline on the same task.
+        always_below: whether the method scored lower in every run that both have.
+        always_above: whether it scored higher in every one.
+        improvement: probability that a run of the method beats one of the baseline on the same task; not
+            computed by `compare_pairs`.
         detectable: the true difference that these seeds would find with the stated power.
     """
 
@@ -56,10 +64,25 @@ class Comparison:
     p_value: float | None
     p_adjusted: float | None
     differs: bool | None
-    smallest_p: float | None
-    improvement: float | None
-    improvement_interval: Interval | None
     detectable: float | None
+    always_below: bool = False
+    always_above: bool = False
+    improvement: float | None = None
+    improvement_interval: Interval | None = None
+
+    def reversed(self) -> Comparison:
+        """The baseline against the method; without what is not symmetric and was not computed."""
+        return replace(
+            self,
+            method=self.baseline,
+            baseline=self.method,
+            difference=None if self.difference is None else -self.difference,
+            interval=None if self.interval is None else Interval(-self.interval.high, -self.interval.low),
+            always_below=self.always_above,
+            always_above=self.always_below,
+            improvement=None,
+            improvement_interval=None,
+        )
 
 
 def compare(
@@ -101,7 +124,6 @@ def compare(
                 p_value=tested,
                 p_adjusted=None,
                 differs=None,
-                smallest_p=smallest_p_value(gaps),
                 improvement=probability_of_improvement(scores[method], reference),
                 improvement_interval=improvement_interval(scores[method], reference, level=level),
                 detectable=detectable_difference(gaps, alpha=1 - level, power=power),
@@ -111,6 +133,86 @@ def compare(
     return tuple(
         replace(draft, p_adjusted=p, differs=None if p is None else p <= 1 - level + 1e-12)
         for draft, p in zip(drafts, adjusted, strict=True)
+    )
+
+
+Pairs = Mapping[tuple[str, str], Comparison]
+"""Comparisons by (method, baseline), each pair in both orders."""
+
+
+def compare_pairs(
+    scores: Mapping[str, ArrayLike],
+    *,
+    resolution: ArrayLike = 0.0,
+    still: Collection[str] = (),
+    span: float = np.inf,
+    level: float = LEVEL,
+) -> Pairs:
+    """Compares all methods of one place with one another, paired by seed and task, all at once.
+
+    The test is a t test of the mean difference whose variance is moderated over the pairs (`reports.moderation`).
+    Interval and p value are corrected by Bonferroni for the number of pairs that can be tested: the interval excludes
+    0 if and only if the corrected p value is below alpha, and all intervals hold together with probability `level`.
+    `python -m benchmarks.coverage` prints how often they do.
+
+    Args:
+        scores: by method, all of one shape (seeds, tasks), rows and columns meaning the same run.
+        resolution: the step of each task's scores, one over its test rows; 0 where it is not known.
+        still: methods that train nothing.
+        span: the greatest difference that two scores can have: no interval reaches beyond it.
+        level: of all intervals together.
+    """
+    names = list(scores)
+    if len(names) < 2:
+        return {}
+    cube = np.stack([as_scores(scores[name]) for name in names])
+    first, second = np.triu_indices(len(names), 1)
+    quiet = np.array([name in still for name in names])
+    spread = pair_spread(cube, first, second, resolution, quiet)
+    tested = spread.variances > 0
+    count = max(1, int(tested.sum()))
+    halves = half_width(spread, 1 - (1 - level) / count).tolist()
+    errors, freedoms = np.sqrt(spread.variances).tolist(), spread.freedom.tolist()
+    found: dict[tuple[str, str], Comparison] = {}
+    for at, (one, other) in enumerate(zip(first, second, strict=True)):
+        gaps = cube[one] - cube[other]
+        present = gaps[~np.isnan(gaps)]
+        centre = mean(gaps)
+        comparison = Comparison(
+            method=names[one],
+            baseline=names[other],
+            pairs=len(present),
+            difference=centre,
+            interval=None,
+            p_value=None,
+            p_adjusted=None,
+            differs=None,
+            detectable=None,
+            always_below=bool(len(present)) and bool((present < 0).all()),
+            always_above=bool(len(present)) and bool((present > 0).all()),
+        )
+        if tested[at] and centre is not None:
+            p = 2 * float(special.stdtr(freedoms[at], -abs(centre) / errors[at]))
+            comparison = replace(
+                comparison,
+                interval=Interval(centre - halves[at], centre + halves[at]).within(-span, span),
+                p_value=p,
+                p_adjusted=min(1.0, p * count),
+                differs=abs(centre) > halves[at],
+                detectable=detectable(errors[at], freedoms[at], alpha=(1 - level) / count),
+            )
+        found[names[one], names[other]] = comparison
+        found[names[other], names[one]] = comparison.reversed()
+    return found
+
+
+def with_improvement(comparison: Comparison, scores: Mapping[str, ArrayLike]) -> Comparison:
+    """The comparison with its probability of improvement added."""
+    ours, theirs = scores[comparison.method], scores[comparison.baseline]
+    return replace(
+        comparison,
+        improvement=probability_of_improvement(ours, theirs),
+        improvement_interval=improvement_interval(ours, theirs),
     )
 
 
@@ -172,12 +274,6 @@ def wilcoxon_test(differences: ArrayLike) -> float | None:
     return float(stats.wilcoxon(pairs).pvalue) if pairs.any() else 1.0
 
 
-def smallest_p_value(differences: ArrayLike) -> float | None:
-    """The least p value of the sign-flip and Wilcoxon tests with so many pairs: 2 / 2 ** pairs."""
-    counts = seeds_per_task(differences)
-    return float(2.0 ** (1 - counts.sum())) if counts.min() >= 2 else None
-
-
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's correction (1979): the i-th least of m p values times m - i + 1, never less than the one before.
 
@@ -203,7 +299,11 @@ def detectable_difference(differences: ArrayLike, *, alpha: float = ALPHA, power
     error = standard_error(differences)
     if error is None or error[0] == 0:
         return None
-    scale, freedom = error
+    return detectable(*error, alpha=alpha, power=power)
+
+
+def detectable(scale: float, freedom: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
+    """The true difference that a t test with this standard error and these degrees of freedom finds with `power`."""
     critical = float(special.stdtrit(freedom, 1 - alpha / 2))
     # The noncentrality at which the statistic exceeds the critical value with probability `power`.
     shift = special.nctdtrinc(freedom, 1 - power, critical)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from reports.moderation import half_width, method_spread
 from reports.stats import LEVEL, Interval, mean, mean_interval, standard_deviation
 
 
@@ -29,7 +30,10 @@ def estimate_of(array: NDArray[np.float64]) -> Estimate | None:
 
 
 def by_column(cube: NDArray[np.float64]) -> list[list[Estimate]]:
-    """`estimate_of` for each method and column alone, in one sweep: the t interval of a single sample."""
+    """`estimate_of` for each method and column alone, in one sweep: the t interval of a single sample.
+
+    Runs that all have one figure, such as a count of parameters, have no interval.
+    """
     from scipy import special
 
     count = (~np.isnan(cube)).sum(axis=1)
@@ -37,10 +41,44 @@ def by_column(cube: NDArray[np.float64]) -> list[list[Estimate]]:
     squares = np.nansum((cube - centre[:, None]) ** 2, axis=1)
     std = np.sqrt(squares / np.maximum(count - 1, 1))
     half = special.stdtrit(np.maximum(count - 1, 1), (1 + LEVEL) / 2) * std / np.sqrt(np.maximum(count, 1))
+    low, high = np.fmin.reduce(cube, axis=1), np.fmax.reduce(cube, axis=1)
+    varied = high - low > 1e-12 * np.maximum(np.abs(low), np.abs(high))
     return [
         [
-            Estimate(centre_, n, spread, Interval(centre_ - width, centre_ + width)) if n > 1 else Estimate(centre_, n)
-            for centre_, n, spread, width in zip(*rows, strict=True)
+            Estimate(
+                centre_,
+                n,
+                spread if n > 1 else None,
+                Interval(centre_ - width, centre_ + width) if v and width > 0 else None,
+            )
+            for centre_, n, spread, width, v in zip(*rows, strict=True)
         ]
-        for rows in zip(centre.tolist(), count.tolist(), std.tolist(), half.tolist(), strict=True)
+        for rows in zip(*(part.tolist() for part in (centre, count, std, half, varied)), strict=True)
     ]
+
+
+def moderated_estimates(
+    cube: NDArray[np.float64],
+    *,
+    resolution: ArrayLike = 0.0,
+    still: ArrayLike = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> list[Estimate | None]:
+    """The estimate of each method, with the interval of a variance that is estimated over all methods together.
+
+    Args:
+        cube: scores of one place, (methods, seeds, tasks), NaN where a run is absent.
+        resolution: the step of each task's scores, one over its test rows; 0 where it is not known.
+        still: (methods,) which train nothing.
+        bounds: of the score: no interval reaches beyond them.
+    """
+    halves = half_width(method_spread(cube, resolution, still), LEVEL).tolist()
+    estimates: list[Estimate | None] = []
+    for scores, half in zip(cube, halves, strict=True):
+        centre = mean(scores)
+        if centre is None:
+            estimates.append(None)
+            continue
+        interval = None if np.isnan(half) else Interval(centre - half, centre + half).within(*bounds)
+        estimates.append(Estimate(centre, int((~np.isnan(scores)).sum()), standard_deviation(scores), interval))
+    return estimates

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from reports.frame import PROFILED
 from reports.indices import KNOWN
-from reports.numerals import p_value
-from reports.panels import OVERALL, Panel
+from reports.panels import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,8 +16,11 @@ REASONS_SHOWN = 20
 """Failed runs that a table's notes name one by one; the rest are counted."""
 
 
-FEW_SEEDS = 4
-"""Below it a t interval of one task is more than four standard errors either side."""
+INTERVALS = (
+    "Intervals are Student's t with a moderated variance: each method's variance over seeds is averaged with what "
+    "the variances of all methods of the same column are like (Smyth, 2004), and is never below that of rounding to "
+    "whole test rows; ends stay within the scores that are possible."
+)
 
 
 def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
@@ -73,11 +75,9 @@ def repeated_notes(panel: Panel) -> list[str]:
 def _seed_words(panel: Panel) -> str:
     if panel.seeds < 2:
         return "one seed: no spread, no interval, no test; no difference here is more than an anecdote."
-    few = " At so few seeds intervals are wide and may reach beyond the scores that are possible."
     return (
         f"mean ± standard deviation over {panel.seeds} seeds (n where fewer), in brackets the 95% interval "
-        "of the mean where shown. Bold: the highest mean of a column, which alone is no claim."
-        f"{few if panel.seeds < FEW_SEEDS else ''}"
+        f"of the mean where shown. {INTERVALS} Bold: the highest mean of a column, which alone is no claim."
     )
 
 
@@ -118,32 +118,15 @@ def rank_notes(panel: Panel) -> list[str]:
 
 def difference_notes(panel: Panel) -> list[str]:
     """How the tests were made, and whether so few runs can show anything."""
-    notes = [
+    return [
         f"Difference: the method's score less that of {panel.baseline}, paired by seed and task. "
-        "*: p (Holm) at most 0.05. p: sign-flip test; Holm's correction over the methods compared in one "
-        "place, not over places.",
-        "detectable: the true difference that so many seeds, so spread, would show with 80% power; a smaller "
-        "one may well be there.",
+        "*: p (all pairs) below 0.05, which is the same as an interval without 0.",
+        "Test and interval are one: Student's t with the variance of the paired differences moderated over all pairs "
+        "of methods of the place (Smyth, 2004), corrected by Bonferroni for the number of these pairs, not over "
+        "places. The summary and the answers use the same.",
+        "detectable: the true difference that this test, with so many seeds, so spread, would show with 80% power; a "
+        "smaller one may well be there.",
     ]
-    hopeless = hopeless_places(panel)
-    if hopeless:
-        places = ", ".join("all tasks together" if place == OVERALL else place for place in hopeless)
-        notes.append(
-            f"Too few runs for any test to reach 0.05 after Holm's correction on {places} (least "
-            f"possible p {', '.join(p_value(least) for least in hopeless.values())}): read the intervals "
-            "there; absence of a * says nothing."
-        )
-    return notes
-
-
-def hopeless_places(panel: Panel) -> dict[str, float]:
-    """Where even the clearest result could not reach 0.05 after the correction, and its p value there."""
-    found = {}
-    for place, contrasts in panel.contrasts.items():
-        least = [contrast.smallest_p for contrast in contrasts.values() if contrast.smallest_p is not None]
-        if least and min(1.0, min(least) * len(least)) > 0.05:
-            found[place] = min(1.0, min(least) * len(least))
-    return found
 
 
 def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:

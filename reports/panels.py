@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from reports.estimates import Estimate, by_column, estimate_of
+from reports.estimates import Estimate, by_column, estimate_of, moderated_estimates
 from reports.frame import PROFILED, By
 from reports.indices import KNOWN
 from reports.stats import Interval, average_rank
+from tasks import SCALES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.comparisons import Comparison
+    from reports.comparisons import Comparison, Pairs
 
 OVERALL = ""
 """Stands for all of a panel's columns together where a column's name is asked for."""
@@ -104,30 +105,70 @@ class Panel:
     @cached_property
     def scores(self) -> dict[tuple[str, str], Estimate]:
         """By method and place; what no run finished is absent, and so is a mean that lacks a task."""
-        found = {}
-        for method, array in self.arrays.items():
-            for place in self.places:
-                estimate = estimate_of(self._of(array, place))
-                if estimate is not None:
-                    found[method, place] = estimate
+        cube = np.stack(list(self.arrays.values()))
+        still = [method in self.still for method in self.methods]
+        found: dict[tuple[str, str], Estimate] = {}
+        for place in self.places:
+            estimates = moderated_estimates(
+                self._of(cube, place),
+                resolution=self._resolution(place),
+                still=still,
+                bounds=self.bounds(place),
+            )
+            pairs = zip(self.methods, estimates, strict=True)
+            found |= {(method, place): estimate for method, estimate in pairs if estimate is not None}
+        return found
+
+    @cached_property
+    def comparisons(self) -> dict[str, Pairs]:
+        """By place and (method, baseline): every pair of methods, compared once for all who speak of it."""
+        from reports.comparisons import compare_pairs
+
+        found: dict[str, Pairs] = {}
+        for place in self.places:
+            low, high = self.bounds(place)
+            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            found[place] = compare_pairs(scores, resolution=self._resolution(place), still=self.still, span=high - low)
         return found
 
     @cached_property
     def contrasts(self) -> dict[str, dict[str, Comparison]]:
-        """By place and method: the difference to the baseline, Holm's correction within each place."""
-        from reports.comparisons import compare
+        """By place and method: the difference to the baseline, out of `comparisons`."""
+        from reports.comparisons import with_improvement
 
-        return {
-            place: {
-                contrast.method: contrast
-                for contrast in compare(
-                    {method: self._of(array, place) for method, array in self.arrays.items()},
-                    self.baseline,
-                    generator=np.random.default_rng(0),
-                )
-            }
-            for place in self.places
-        }
+        found: dict[str, dict[str, Comparison]] = {}
+        for place in self.places:
+            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            pairs = [self.comparisons[place][m, self.baseline] for m in self.methods if m != self.baseline]
+            found[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
+        return found
+
+    @cached_property
+    def still(self) -> frozenset[str]:
+        """Methods that took no optimizer step in any run, such as one that always gives the same answer."""
+        if "steps" not in self.ok:
+            return frozenset()
+        most = self.ok.groupby("method")["steps"].max()
+        return frozenset(map(str, most.index[most == 0]))
+
+    def bounds(self, place: str) -> tuple[float, float]:
+        """The least and the greatest score that is possible there; infinite where the score is not known."""
+        scales = [SCALES.get(self.headlines.get(column, "")) for column in self._columns(place)]
+        known = [scale for scale in scales if scale is not None]
+        if len(known) < len(scales):
+            return -np.inf, np.inf
+        return sum(scale.low for scale in known) / len(known), sum(scale.high for scale in known) / len(known)
+
+    def _columns(self, place: str) -> tuple[str, ...]:
+        return self.columns if place == OVERALL else (place,)
+
+    def _resolution(self, place: str) -> NDArray[np.float64]:
+        """The step of each column's score: about one over the test rows; 0 where their number is not known."""
+        if "test_examples" not in self.ok:
+            return np.zeros(len(self._columns(place)))
+        rows = self.ok.groupby(self.by)["test_examples"].min().reindex(self._columns(place))
+        steps: NDArray[np.float64] = (1 / rows).fillna(0.0).to_numpy(dtype=float)
+        return steps
 
     @cached_property
     def ranks(self) -> dict[str, float]:
@@ -184,7 +225,7 @@ class Panel:
         if place == OVERALL:
             return array
         at = self.columns.index(place)
-        return array[:, at : at + 1]
+        return array[..., at : at + 1]
 
 
 def panels(runs: pd.DataFrame, *, by: By = "task", baseline: str | None = None) -> list[Panel]:

@@ -61,7 +61,7 @@ def _row(panel: Panel, method: str, place: str) -> dict[str, Any]:
             "difference_low": contrast.interval and contrast.interval.low,
             "difference_high": contrast.interval and contrast.interval.high,
             "p_value": contrast.p_value,
-            "p_holm": contrast.p_adjusted,
+            "p_adjusted": contrast.p_adjusted,
             "probability_of_improvement": contrast.improvement,
             "detectable_difference": contrast.detectable,
         }

@@ -26,6 +26,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> Interval:
+        """The part of it that lies between the two bounds."""
+        return Interval(min(max(self.low, low), high), max(min(self.high, high), low))
+
 
 def as_scores(scores: ArrayLike) -> Scores:
     """Scores as floats of shape (seeds, tasks); None becomes NaN.
@@ -74,6 +78,16 @@ def interquartile_mean(scores: ArrayLike) -> float | None:
     return float(_interquartile_mean(array)) if seeds_per_task(array).min() > 0 else None
 
 
+def varies(scores: ArrayLike) -> bool:
+    """Whether the scores of any task differ between seeds by more than floating point rounds."""
+    array = as_scores(scores)
+    present = array[:, seeds_per_task(array) > 0]
+    if not present.size:
+        return False
+    low, high = np.nanmin(present, axis=0), np.nanmax(present, axis=0)
+    return bool((high - low > 1e-12 * np.maximum(np.abs(low), np.abs(high))).any())
+
+
 def standard_error(scores: ArrayLike) -> tuple[float, float] | None:
     """The standard error of `mean` and its degrees of freedom; None with under two seeds on any task.
 
@@ -86,7 +100,7 @@ def standard_error(scores: ArrayLike) -> tuple[float, float] | None:
         return None
     variances = np.nanvar(array, axis=0, ddof=1) / counts
     total = variances.sum()
-    if total == 0:
+    if not varies(array) or total == 0:
         return 0.0, float((counts - 1).sum())
     shares = variances / total
     return float(np.sqrt(total) / len(counts)), float(1 / (shares**2 / (counts - 1)).sum())
@@ -106,11 +120,14 @@ def mean_interval(scores: ArrayLike, *, level: float = LEVEL) -> Interval | None
     Over the published runs of Mao et al. (ACL 2022, Table 1) they do not: the spread of the average is
     what independent tasks give (`tests/test_published.py`).
 
+    This is of one method by itself. `reports.moderation` estimates the variance together with other methods'.
+
     Returns:
-        None with fewer than two seeds on any task.
+        None with fewer than two seeds on any task, and where no task's scores differ between seeds: a few
+        seeds may agree by chance, and then tell nothing of the spread.
     """
     error = standard_error(scores)
-    if error is None:
+    if error is None or error[0] == 0:
         return None
     centre = float(_task_mean(as_scores(scores)))
     half = float(special.stdtrit(error[1], (1 + level) / 2)) * error[0]
@@ -158,11 +175,11 @@ def bootstrap_interval(
         kind: see above.
 
     Returns:
-        None with fewer than two seeds on any task.
+        None with fewer than two seeds on any task, or without any spread.
     """
     array = as_scores(scores)
     error = standard_error(array)
-    if error is None:
+    if error is None or error[0] == 0:
         return None
     drawn = statistic(resample(array, generator=generator, draws=draws))
     if kind == "percentile":

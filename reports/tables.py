@@ -71,7 +71,7 @@ def main(panel: Panel, columns: Sequence[str] | None = None) -> Table:
     best = _best(panel)
     for method in panel.methods:
         rows.append([Cell(method, method)])
-        rows[-1] += [score_cell(panel, method, place, strong=best.get(place) == method) for place in panel.columns]
+        rows[-1] += [score_cell(panel, method, place, strong=method in best.get(place, ())) for place in panel.columns]
     for key in keys:
         _add_figure(panel, key, header, rows, interval=False)
     return _table("main", panel.title, header, rows, [*score_notes(panel, keys), *loss_notes(panel)])
@@ -84,7 +84,7 @@ def accuracy(panel: Panel) -> Table:
     for place in panel.places:
         header.append(score_head(panel, place))
         for row, method in zip(rows, panel.methods, strict=True):
-            row.append(score_cell(panel, method, place, interval=True, strong=best.get(place) == method))
+            row.append(score_cell(panel, method, place, interval=True, strong=method in best.get(place, ())))
     if panel.ranks:
         header.append(Head("average rank", "1 is the best; over the seeds and tasks that every method finished."))
         for row, method in zip(rows, panel.methods, strict=True):
@@ -99,22 +99,21 @@ def differences(panel: Panel) -> Table:
         Head(panel.by, "Where the two were compared.", numeric=False),
         _METHOD,
         Head(f"difference to {panel.baseline}", "Mean of the paired differences over the same seeds."),
-        Head("95% interval", "Of the difference; Student's t over seeds, tasks being fixed."),
-        Head("p", "Two-sided sign-flip test of no difference."),
-        Head("p (Holm)", "The same, corrected for the number of methods compared in this place."),
+        Head("95% interval", "Of the difference; all intervals of one place hold together with 95%, see the note."),
+        Head("p (all pairs)", "Of no difference, corrected for all pairs of methods in this place."),
         Head(
             "P(improvement)",
             "Probability that a run of the method beats a run of the baseline, with interval.",
         ),
-        Head("detectable", "The true difference that so many seeds would find four times in five."),
+        Head("detectable", "The true difference that this test would find four times in five."),
         Head("pairs", "Runs of both with the same seed and task."),
     ]
     rows = []
     for place in panel.places:
         for method, contrast in panel.contrasts[place].items():
-            if contrast.difference is None or contrast.p_value is None or contrast.p_adjusted is None:
+            if contrast.difference is None or contrast.interval is None or contrast.p_adjusted is None:
                 continue
-            low, high = contrast.interval or (float("nan"), float("nan"))
+            low, high = contrast.interval
             mark = "*" if contrast.differs else ""
             chance = contrast.improvement
             spread = contrast.improvement_interval
@@ -125,7 +124,6 @@ def differences(panel: Panel) -> Table:
                     Cell(method, method),
                     Cell(f"{contrast.difference:+.3f}{mark}", contrast.difference),
                     Cell(f"[{low:+.3f}, {high:+.3f}]", low),
-                    Cell(p_value(contrast.p_value), contrast.p_value),
                     Cell(p_value(contrast.p_adjusted), contrast.p_adjusted),
                     NOTHING
                     if chance is None
@@ -208,15 +206,15 @@ def _add_figure(
         row.append(figure_cell(column, estimates, scale, interval=interval))
 
 
-def _best(panel: Panel) -> dict[str, str]:
-    """The method of the highest mean in each place; none at one seed or for one method."""
-    found: dict[str, str] = {}
+def _best(panel: Panel) -> dict[str, frozenset[str]]:
+    """The methods of the highest mean in each place, several if exactly tied; none at one seed or for one method."""
+    found: dict[str, frozenset[str]] = {}
     for place in panel.places:
         ranked = [
             (est.mean, method) for (method, at), est in panel.scores.items() if at == place and est.std is not None
         ]
         if len(ranked) > 1:
-            found[place] = max(ranked)[1]
+            found[place] = frozenset(method for value, method in ranked if value > max(ranked)[0] - 1e-12)
     return found
 
 

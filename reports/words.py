@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from reports.budget import budget_sentence
 from reports.columns import GROUPS
-from reports.comparisons import ALPHA, paired_differences
 from reports.indices import KNOWN
 from reports.notes import absence_sentences, energy_notes, joined
 from reports.panels import Panel
-from reports.stats import Interval, mean, mean_interval
+from reports.stats import Interval
+from tasks import SCALES
+
+NEAR_CONSTANT = 0.1
+"""Scores that lie within this of what a constant prediction reaches are said to."""
 
 EXPECTED = ("flops", "memory", "time", "energy", "effective")
 
@@ -25,45 +26,55 @@ class Leader:
     Attributes:
         gaps: the other methods' mean scores less its own, over common runs, with intervals at 95% for all
             pairs of methods together: the leader is chosen by the same scores.
-        untested: methods without an interval: too few runs, or gaps that are all one and not 0.
+        untested: methods without an interval: too few runs.
+        differing: those of `gaps` whose difference is more than noise.
+        always_below: those of `gaps` that scored lower in every run that both have.
+        tied: methods whose mean score is exactly the leader's.
     """
 
     method: str
     gaps: Mapping[str, tuple[float, Interval]]
     untested: tuple[str, ...]
+    differing: frozenset[str] = frozenset()
+    always_below: frozenset[str] = frozenset()
+    tied: tuple[str, ...] = ()
 
     @property
     def close(self) -> tuple[str, ...]:
-        """Methods whose interval does not lie wholly below 0; the leader is not among them."""
-        return tuple(method for method, (_, interval) in self.gaps.items() if interval.high >= 0)
+        """Methods whose difference to the leader noise can explain; the leader is not among them."""
+        return tuple(method for method in self.gaps if method not in self.differing)
+
+    @property
+    def advisable(self) -> tuple[str, ...]:
+        """The leader and the close methods that beat or equalled it in at least one run."""
+        return (self.method, *(method for method in self.close if method not in self.always_below))
 
 
 def leader(panel: Panel) -> Leader | None:
     """The leader by the panel's mean score among methods with an interval; None where there is none.
 
-    The intervals of the differences are t intervals at 95% for all pairs of methods together (Bonferroni).
+    Differences, intervals and verdicts are those of `Panel.comparisons`, which the tables show too.
     """
     place = panel.places[0]
     scored = [m for m in panel.methods if (m, place) in panel.scores]
     ranked = sorted((-panel.scores[m, place].mean, m) for m in scored if panel.scores[m, place].interval is not None)
     if not ranked or panel.seeds < 2:
         return None
-    best, others = ranked[0][1], [method for _, method in ranked[1:]]
-    pairs = max(1, len(ranked) * (len(ranked) - 1) // 2)
-    found: dict[str, tuple[float, Interval]] = {}
-    for method in others:
-        gaps = paired_differences(panel.arrays[method], panel.arrays[best])
-        gaps = gaps if panel.sums_up else gaps[:, :1]
-        interval = mean_interval(gaps, level=1 - ALPHA / pairs) if np.isfinite(gaps).any() else None
-        centre = mean(gaps)
-        if interval is not None and centre is not None and not _spreadless(interval, centre):
-            found[method] = (centre, interval)
-    return Leader(best, found, tuple(method for method in scored if method != best and method not in found))
-
-
-def _spreadless(interval: Interval, centre: float) -> bool:
-    """Whether all gaps are one number other than 0: few seeds may agree by chance, and then tell no spread."""
-    return abs(centre) > 1e-9 and interval.high - interval.low < 1e-9
+    best = ranked[0][1]
+    against = {m: panel.comparisons[place][m, best] for _, m in ranked[1:]}
+    gaps = {
+        method: (one.difference, one.interval)
+        for method, one in against.items()
+        if one.difference is not None and one.interval is not None
+    }
+    return Leader(
+        method=best,
+        gaps=gaps,
+        untested=tuple(method for method in scored if method != best and method not in gaps),
+        differing=frozenset(method for method in gaps if against[method].differs),
+        always_below=frozenset(method for method in gaps if against[method].always_below),
+        tied=tuple(method for value, method in ranked[1:] if abs(value - ranked[0][0]) < 1e-12),
+    )
 
 
 def sentences(panel: Panel) -> list[str]:
@@ -111,19 +122,26 @@ def _score_words(panel: Panel) -> list[str]:
     if not scored:
         return ["No method has a score of every task: there is no best one."]
     if panel.seeds < 2:
-        return ["One seed: there is no spread, no interval and no test; differences here are anecdotes."]
+        anecdotes = "One seed: there is no spread, no interval and no test; differences here are anecdotes."
+        return [anecdotes, *_no_better_than_constant(panel)]
     found = leader(panel)
     if found is None:
-        return []
+        return _no_better_than_constant(panel)
     best = scored[found.method]
     ends = f" [{best.interval.low:.3f}, {best.interval.high:.3f}]" if best.interval else ""
     what = f"over {len(panel.columns)} tasks" if panel.sums_up else column_words(panel)
-    words = [f"Highest mean score {what}: {found.method}, {best.mean:.3f}{ends}."]
+    if found.tied:
+        words = [f"Highest mean score {what}: {joined([found.method, *found.tied])}, exactly tied at {best.mean:.3f}."]
+    else:
+        words = [f"Highest mean score {what}: {found.method}, {best.mean:.3f}{ends}."]
+    words += _no_better_than_constant(panel)
     if found.close:
         words.append(
             f"Not more than noise can do at these seeds: its lead over {joined(found.close)}. "
             "That is no proof of equality."
         )
+    if below := [method for method in found.close if method in found.always_below]:
+        words.append(f"Of these, {joined(below)} scored lower in every single run, so no answer below names them.")
     clear = [m for m in scored if m != found.method and m not in (*found.close, *found.untested)]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all pairs of methods together).")
@@ -133,12 +151,41 @@ def _score_words(panel: Panel) -> list[str]:
     if sizes:
         words.append(
             f"A true difference to {panel.baseline} of {min(sizes):.3f} to {max(sizes):.3f}, by method, is what "
-            "a t test of that pair alone would find four times in five with so many seeds, before any correction "
-            "for several methods; smaller ones mostly stay hidden."
+            "this test would find four times in five with so many seeds; smaller ones mostly stay hidden."
         )
     if found.untested:
         words.append(f"Too few common runs for an interval, so no comparison with it: {joined(found.untested)}.")
     return words
+
+
+def _no_better_than_constant(panel: Panel) -> list[str]:
+    """Columns on which no trained method scored higher than one that trains nothing, or than a constant answer."""
+    words = []
+    for column in panel.columns:
+        means = {m: panel.scores[m, column].mean for m in panel.methods if (m, column) in panel.scores}
+        trained = {method: value for method, value in means.items() if method not in panel.still}
+        untrained = {method: value for method, value in means.items() if method in panel.still}
+        if not trained:
+            continue
+        best, where = max(trained.values()), _column_name(panel, column)
+        metric = panel.headlines.get(column, "score")
+        constant = SCALES[metric].constant if metric in SCALES else None
+        if constant is not None and all(abs(value - constant) < NEAR_CONSTANT for value in trained.values()):
+            words.append(
+                f"On {where} every method's {metric} is within {NEAR_CONSTANT} of {constant:.0f}, which a constant "
+                "answer reaches: nothing was learned there that the score shows."
+            )
+        elif untrained and best <= max(untrained.values()) + 1e-12:
+            reference = max(untrained, key=lambda method: untrained[method])
+            words.append(
+                f"On {where} no trained method scored higher than {reference}, which trains nothing "
+                f"({best:.3f} against {untrained[reference]:.3f})."
+            )
+    return words
+
+
+def _column_name(panel: Panel, column: str) -> str:
+    return column if panel.by == "task" else f"{panel.by} {column}"
 
 
 def column_words(panel: Panel) -> str:

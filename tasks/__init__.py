@@ -93,6 +93,31 @@ SCORES: Mapping[Kind, tuple[str, ...]] = {
 }
 
 
+class Scale(NamedTuple):
+    """What values a score can have.
+
+    Attributes:
+        low: the least.
+        high: the greatest.
+        constant: that of a model which answers every row alike; None where it depends on the labels.
+    """
+
+    low: float
+    high: float
+    constant: float | None = None
+
+
+SCALES: Mapping[str, Scale] = {
+    "accuracy": Scale(0.0, 1.0),
+    "macro_f1": Scale(0.0, 1.0),
+    "f1": Scale(0.0, 1.0),
+    "matthews": Scale(-1.0, 1.0, constant=0.0),
+    "spearman": Scale(-1.0, 1.0, constant=0.0),
+    "pearson": Scale(-1.0, 1.0, constant=0.0),
+}
+"""The scale of each score of `SCORES`."""
+
+
 @dataclass(frozen=True)
 class Task:
     """What is learned, from which rows, and how it is scored. A name and a source suffice.

@@ -87,13 +87,16 @@ def test_one_seed_has_no_test_and_nothing_to_bold() -> None:
     (row,) = comparisons.compare(scores, "full", generator=generator())
     assert row.difference == pytest.approx(0.4)
     assert (row.interval, row.p_value, row.p_adjusted, row.differs) == (None, None, None, None)
-    assert (row.improvement_interval, row.detectable, row.smallest_p) == (None, None, None)
+    assert (row.improvement_interval, row.detectable) == (None, None)
+    pairs = comparisons.compare_pairs(scores)
+    assert pairs["lora", "full"].difference == pytest.approx(0.4)
+    assert (pairs["lora", "full"].interval, pairs["lora", "full"].differs) == (None, None)
 
 
 def test_too_few_pairs_say_so() -> None:
     scores = {"full": np.zeros((2, 2)), "lora": np.array([[1.0, 1.1], [0.9, 1.2]])}
     (row,) = comparisons.compare(scores, "full", generator=generator())
-    assert row.p_value == row.smallest_p == pytest.approx(2 / 2**4)
+    assert row.p_value == pytest.approx(2 / 2**4)
     assert row.differs is False
 
 
@@ -160,3 +163,30 @@ def test_a_family_of_comparisons_raises_a_false_alarm_in_at_most_5_percent() -> 
         tested = [comparisons.sign_flip_test(one - noise[0], generator=rng) for one in noise[1:]]
         alarms += any(p is not None and p <= 0.05 for p in comparisons.holm(tested))
     assert alarms / 500 <= 0.07
+
+
+def test_one_pair_is_students_t_test() -> None:
+    ours, theirs = np.array([[0.71], [0.74], [0.77]]), np.array([[0.61], [0.70], [0.65]])
+    pairs = comparisons.compare_pairs({"a": ours, "b": theirs})
+    found, reference = pairs["a", "b"], scipy_stats.ttest_rel(ours[:, 0], theirs[:, 0])
+    assert found.p_value == pytest.approx(reference.pvalue)
+    assert found.p_adjusted == pytest.approx(reference.pvalue)
+    assert found.interval == pytest.approx(tuple(reference.confidence_interval(0.95)))
+    assert (found.always_above, pairs["b", "a"].always_below) == (True, True)
+    assert found.interval is not None
+    assert pairs["b", "a"].interval == pytest.approx((-found.interval.high, -found.interval.low))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 4), st.integers(1, 3), st.integers(2, 1000), st.integers(0, 2**32 - 1))
+def test_interval_and_verdict_of_a_pair_agree(methods: int, seeds: int, tasks: int, rows: int, seed: int) -> None:
+    drawn = 0.5 + generator(seed).normal(size=(methods, seeds, tasks)) * 0.2
+    scores = np.clip(np.round(drawn * rows) / rows, 0, 1)
+    named = {f"m{at}": one for at, one in enumerate(scores)}
+    for (one, other), pair in comparisons.compare_pairs(named, resolution=1 / rows, span=1.0).items():
+        assert pair.interval is not None
+        assert -1 <= pair.interval.low < pair.interval.high <= 1, "inside the bounds, and never of zero width"
+        assert pair.differs is (not pair.interval.low <= 0 <= pair.interval.high)
+        assert pair.p_adjusted is not None
+        assert pair.differs is (pair.p_adjusted < 0.05)
+        assert (pair.method, pair.baseline) == (one, other)

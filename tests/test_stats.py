@@ -76,8 +76,11 @@ def test_interval_moves_and_stretches_with_the_scores(shift: float, scale: float
     assert moved == pytest.approx([shift + scale * end for end in plain], rel=1e-6, abs=1e-6)
 
 
-def test_no_spread_gives_an_interval_of_no_width() -> None:
-    assert stats.mean_interval(np.full((3, 2), 0.5)) == (0.5, 0.5)
+def test_no_spread_gives_no_interval() -> None:
+    assert stats.mean_interval(np.full((3, 2), 0.1)) is None
+    assert stats.mean_interval([[0.5, 0.1], [0.5, 0.2]]) is not None, "one task with a spread has one"
+    generator = np.random.default_rng(0)
+    assert stats.interquartile_mean_interval(np.full((3, 2), 0.1), generator=generator) is None
 
 
 def test_resamples_keep_each_task_to_its_own_scores() -> None:
