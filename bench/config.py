@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Gt, Le
@@ -180,6 +181,23 @@ class MethodSpec(Frozen):
         """The hyper-parameters that the run's key is made of: a later one only where it changes the method."""
         added = self._added
         return {name: value for name, value in self.fields.items() if name not in added or value != added[name]}
+
+    @property
+    def spelled(self) -> str:
+        """The method with every hyper-parameter, as the command line takes it: exactly these values are read back."""
+        settings = ",".join(f"{field}={_exact(value)}" for field, value in self.fields.items())
+        return f"{self.name}[{settings}]" if settings else self.name
+
+
+def _exact(value: Any) -> str:
+    """A value as text that only that value is read from."""
+    if value is None:
+        return "none"
+    # A plain word needs no quotes. One that would be read as none, a bool or a number does.
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.+:/-]*", value, re.ASCII)
+    if plain and value.lower() not in {"none", "true", "false", "null", "nan", "inf", "infinity"}:
+        return str(value)
+    return json.dumps(value)
 
 
 class TaskSpec(Frozen):

@@ -296,23 +296,6 @@ def _differing(method: Method, name: str, defaults: Mapping[str, Any]) -> tuple[
     return name, found
 
 
-def spelled(spec: MethodSpec) -> str:
-    """A method with every hyper-parameter, such that `resolve_method` reads exactly these values."""
-    settings = ",".join(f"{field}={_exact(value)}" for field, value in spec.fields.items())
-    return f"{spec.name}[{settings}]" if settings else spec.name
-
-
-def _exact(value: Any) -> str:
-    """A value as text that only that value is read from."""
-    if value is None:
-        return "none"
-    # A plain word needs no quotes. One that would be read as none, a bool or a number does.
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.+:/-]*", value, re.ASCII)
-    if plain and value.lower() not in {"none", "true", "false", "null", "nan", "inf", "infinity"}:
-        return str(value)
-    return json.dumps(value)
-
-
 def _text(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, (tuple, list)):

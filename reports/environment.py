@@ -9,7 +9,6 @@ from itertools import count, takewhile
 from typing import Any
 
 from bench.config import Protocol, RunSpec, option_of
-from bench.registry import spelled
 from bench.store import Record
 
 
@@ -53,7 +52,7 @@ def commands(records: Sequence[Record]) -> list[str]:
 def _products(runs: Sequence[RunSpec]) -> Iterator[list[str]]:
     """Methods, tasks, sizes and seeds in words, a command's each: all of their combinations are among the runs."""
     cells = [
-        (run.task.name, "all" if run.k is None else str(run.k), spelled(run.method), (run.data_seed, run.model_seed))
+        (run.task.name, "all" if run.k is None else str(run.k), run.method.spelled, (run.data_seed, run.model_seed))
         for run in runs
     ]
     for tasks, rest in _alike((task, cell) for task, *cell in cells):

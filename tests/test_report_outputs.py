@@ -191,7 +191,7 @@ def test_the_command_to_redo_it() -> None:
     found = records(methods=["full", "lora"], seeds=2, ks=[100, None])
     (command,) = commands(found)
     assert command.startswith("bench compare 'full[learning_rate=0.0001]' 'lora[learning_rate=0.001,r=8]'")
-    assert "--task trec --task tweet_valence --model minilm-l6 --k 100,all --seeds 2" in command
+    assert "--task trec --task tweet_valence --k 100,all --seeds 2 --model minilm-l6 --dev k --epochs 10" in command
     noted = [record.model_copy(update={"environment": {"command": "bench compare lora"}}) for record in found]
     assert commands(noted) == ["bench compare lora"]
 

@@ -154,7 +154,7 @@ def test_what_another_version_measured_is_left_out(tmp_path: Path, make_spec: Ma
     data = json.loads(path.read_text())
     data["new"] = data["rows"]["head"]["new"] = 1
     path.write_text(json.dumps(data))
-    assert read_profiles(tmp_path) == [made]
+    assert read_profiles(tmp_path) == {path: made}
 
 
 def test_a_run_that_died_while_it_was_measured_keeps_its_scores_and_is_done_again(
