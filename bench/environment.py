@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench.allocator import in_force
+from bench.meters.allocator import in_force
 
 PACKAGES = (
     "tunebench",

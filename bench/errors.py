@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -26,10 +28,16 @@ _OURS = Path(__file__).resolve().parent
 
 def described(error: BaseException) -> str:
     """The exception in one line, and the innermost line of the author's own code that it passed through."""
-    from methods.loading import said
+    from methods.kit.loading import said
 
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         frame for frame in frames if "site-packages" not in frame.filename and _OURS not in Path(frame.filename).parents
     ]
     return f"{said(error)} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said(error)
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean ...?` with the known names most like `name`, or nothing."""
+    matches = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(matches)}?" if matches else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.config import Measures, Preset, Protocol
-from bench.synthetic import SYNTHETIC
+from bench.records.spec import Measures, Preset, Protocol
+from tasks import SYNTHETIC
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
 

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench.config import Measures, RunSpec
-from bench.costs import UNMEASURED, CostSheet, largest
+from bench.costs.sheet import UNMEASURED, CostSheet, largest
 from bench.environment import describe
 from bench.errors import AlteredError
-from bench.gating.measure import all_sites, gate_frame, in_row_order, measure, watching
-from bench.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
 from bench.meters.clock import Clock, synchronizer
 from bench.meters.energy import warm_up
 from bench.meters.parameters import count_parameters
 from bench.meters.phases import Phases
+from bench.parts.measure import all_sites, gate_frame, in_row_order, measure, watching
 from bench.progress import Report
-from bench.setting import Setting, prepare
-from bench.store import Evaluation, Record, Result
-from bench.warmup import warm_up_inference, warm_up_training
+from bench.records.spec import Measures, RunSpec
+from bench.records.store import Evaluation, Record, Result
+from bench.training.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
+from bench.training.prepared import Setting, prepare
+from bench.training.warmup import warm_up_inference, warm_up_training
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from methods.base import Classifier
+    from methods.kit.base import Classifier
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import sys
 import numpy as np
 import torch
 
-from bench.allocator import in_force, use
-from bench.config import MethodSpec, ProfileShape, Protocol
+from bench.costs.profile import Workbench
+from bench.grid.worker import quiet
+from bench.meters.allocator import in_force, use
 from bench.meters.interleave import interleave, ratios
-from bench.models import fetch
-from bench.profile import Workbench
-from bench.registry import method_of, resolve_method
-from bench.setting import prepare_torch
-from bench.worker import quiet
+from bench.records.spec import MethodSpec, ProfileShape, Protocol
+from bench.registry.methods import method_of, resolve_method
+from bench.sources.models import fetch
+from bench.training.prepared import prepare_torch
 
 TOLERANCE = 0.02
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from reports.moderation import half_width, method_spread, pair_spread
+from reports.stats.moderation import half_width, method_spread, pair_spread
 
 Array = NDArray[np.float64]
 

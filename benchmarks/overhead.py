@@ -17,17 +17,17 @@ import numpy as np
 import torch
 import typer
 
-from bench.allocator import Allocator, in_force, use
-from bench.config import ModelSpec, Protocol, RunSpec
-from bench.loop import head_rate, loss_of
+from bench.meters.allocator import Allocator, in_force, use
 from bench.meters.clock import Clock, synchronizer
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.phases import Phases
-from bench.models import fetch
-from bench.registry import resolve_method
+from bench.records.spec import ModelSpec, Protocol, RunSpec
+from bench.registry.methods import resolve_method
+from bench.registry.tasks import resolve_task
 from bench.run import run_training
-from bench.setting import Setting, prepare
-from bench.task_registry import resolve_task
+from bench.sources.models import fetch
+from bench.training.loop import head_rate, loss_of
+from bench.training.prepared import Setting, prepare
 
 
 def bare(setting: Setting) -> None:

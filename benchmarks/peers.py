@@ -18,18 +18,18 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bench.allocator import in_force, use
-from bench.classifier import Pooled, load_classifier
-from bench.config import ProfileShape, Protocol
-from bench.footprints import padded_batch
-from bench.loop import gradient_step
+from bench.costs.memory import padded_batch
+from bench.grid.worker import quiet
+from bench.meters.allocator import in_force, use
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.memory import LiveTensors
-from bench.models import fetch
-from bench.registry import method_of, resolve_method
-from bench.setting import adapt, prepare_torch
-from bench.worker import quiet
-from methods.base import Classifier, Method, freeze
+from bench.records.spec import ProfileShape, Protocol
+from bench.registry.methods import method_of, resolve_method
+from bench.sources.models import fetch
+from bench.training.classifier import Pooled, load_classifier
+from bench.training.loop import gradient_step
+from bench.training.prepared import adapt, prepare_torch
+from methods.kit.base import Classifier, Method, freeze
 
 Step = Callable[[], object]
 PAIRS = {"lora": "lora", "prefix[hidden=0]": "prefix", "bitfit": "biases"}

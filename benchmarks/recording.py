@@ -16,19 +16,19 @@ import numpy as np
 import torch
 import typer
 
-from bench.allocator import Allocator, in_force, use
-from bench.classifier import load_classifier
-from bench.config import Protocol
-from bench.footprints import padded_batch
-from bench.gating.gates import GateSite, gate_sites, recording
-from bench.loop import gradient_step, make_optimizer
+from bench.costs.memory import padded_batch
+from bench.grid.worker import quiet
+from bench.meters.allocator import Allocator, in_force, use
 from bench.meters.clock import synchronizer
 from bench.meters.interleave import Ratio, interleave, ratios
-from bench.models import Backbone, fetch
-from bench.registry import method_of, resolve_method
-from bench.setting import adapt, prepare_torch
-from bench.worker import quiet
-from methods.base import Classifier, Method
+from bench.parts.gates import GateSite, gate_sites, recording
+from bench.records.spec import Protocol
+from bench.registry.methods import method_of, resolve_method
+from bench.sources.models import Backbone, fetch
+from bench.training.classifier import load_classifier
+from bench.training.loop import gradient_step, make_optimizer
+from bench.training.prepared import adapt, prepare_torch
+from methods.kit.base import Classifier, Method
 
 Step = Callable[[], object]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import MethodSpec, ModelSpec, Protocol, RunSpec, TaskSpec
-from bench.store import Profile, Record
+from bench.records.spec import MethodSpec, ModelSpec, Protocol, RunSpec, TaskSpec
+from bench.records.store import Profile, Record
 
 BACKBONE = 22_565_376
 ALLOCATOR = "glibc 2.36, blocks kept"

@@ -70,10 +70,10 @@ def _report(out: Path, *, figures: bool) -> None:
     """The child: all steps, their seconds, and the process's high-water mark."""
     steps: dict[str, float] = {}
     began = time.perf_counter()
-    from bench.store import read_records
-    from reports.outputs import write
+    from bench.records.store import read_records
+    from reports.report import write
 
-    steps["import bench.store"], began = time.perf_counter() - began, time.perf_counter()
+    steps["import bench.records.store"], began = time.perf_counter() - began, time.perf_counter()
     records = read_records(out)
     steps[f"read {len(records)} records"], began = time.perf_counter() - began, time.perf_counter()
     write(records, out, formats=[*TABLES_AND_PAGE, *(["svg"] if figures else [])])

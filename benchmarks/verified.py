@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.gating.verification import Paired, rows_needed, verify_removal
+from bench.parts.verification import Paired, rows_needed, verify_removal
 
 PARTS, EPSILON, TRUTH = 24, 0.01, 20_000
 EFFECTS, DEV, VERIFY = (0.0, 0.02, 0.05), (100, 1000), (300, 1000)

@@ -11,9 +11,10 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.base import Method, Part, switch
-from methods.gates import Reading, where_open
-from methods.sites import Layer, Site, layers, linear_at, missing
+from methods.kit.base import Method
+from methods.kit.gates import Reading, where_open
+from methods.kit.parts import Part, switch
+from methods.kit.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

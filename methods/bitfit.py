@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from methods.base import Method
+from methods.kit.base import Method
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

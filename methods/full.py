@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Gt
 
-from methods.base import Method
+from methods.kit.base import Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

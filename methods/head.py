@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from methods.base import Method
+from methods.kit.base import Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

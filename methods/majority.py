@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from methods.base import Classifier, Method
+from methods.kit.base import Classifier, Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,10 +11,11 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from methods.attention import LayerPrefix, enable
-from methods.base import Method, Part, switch
-from methods.gates import GateReader
-from methods.sites import Layer, layers, missing
+from methods.kit.attention import LayerPrefix, enable
+from methods.kit.base import Method
+from methods.kit.gates import GateReader
+from methods.kit.parts import Part, switch
+from methods.kit.sites import Layer, layers, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

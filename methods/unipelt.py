@@ -11,11 +11,12 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from methods.adapter import Bottleneck, adapter_part, dead_units, insert_after_ffn
-from methods.base import Method, Part
-from methods.gates import GateReader, Reading, TokenMean, form
+from methods.kit.base import Method
+from methods.kit.gates import GateReader, Reading, TokenMean, form
+from methods.kit.parts import Part
+from methods.kit.sites import Layer, Site, layers, linear_at, missing
 from methods.lora import LoRALinear, lora_part, rank_use
 from methods.prefix import eject_network, insert_prefix, layer_prefix, prefix_part
-from methods.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -13,8 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 if TYPE_CHECKING:
-    from bench.config import RunSpec
-    from bench.executor import LocalExecutor
+    from bench.grid.executor import LocalExecutor
+    from bench.records.spec import RunSpec
 
 MakeSpec = Callable[..., "RunSpec"]
 
@@ -32,9 +32,9 @@ def _torch_settings() -> Iterator[None]:
 
 def tiny_spec(method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any) -> RunSpec:
     """The specification of a tiny run on the synthetic task; keywords override the protocol."""
-    from bench.config import ModelSpec, Protocol, RunSpec
-    from bench.registry import resolve_method
-    from bench.task_registry import resolve_task
+    from bench.records.spec import ModelSpec, Protocol, RunSpec
+    from bench.registry.methods import resolve_method
+    from bench.registry.tasks import resolve_task
 
     settings = {"dev": 16, "epochs": 2, "batch_size": 8, "max_length": 32, "head": "mean", "threads": 1}
     settings |= {"head_learning_rate": 0.05, **protocol}
@@ -58,7 +58,7 @@ def make_spec() -> MakeSpec:
 @pytest.fixture(scope="session")
 def executor() -> LocalExecutor:
     """One fork server for all tests: its imports take seconds."""
-    from bench.executor import LocalExecutor
+    from bench.grid.executor import LocalExecutor
 
     return LocalExecutor()
 

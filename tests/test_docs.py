@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.checking import ARCHITECTURES, check
-from bench.inspection import inspect
-from bench.registry import resolve_method
-from bench.task_registry import SHIPPED
+from bench.check.architectures import ARCHITECTURES, check
+from bench.costs.inspect import inspect
+from bench.registry.methods import resolve_method
+from bench.registry.tasks import SHIPPED
 from methods import BUILT_IN
 from tests.conftest import bench
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 DOCS = ["docs/extend.md", "docs/methods.md", "docs/tasks.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

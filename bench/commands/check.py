@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bench.checking import Finding
+    from bench.check.architectures import Finding
 
 
 def check(
@@ -17,11 +17,10 @@ def check(
     ] = None,
 ) -> None:
     """Checks what every method promises, on a small random model of every architecture."""
-    from bench.checking import ARCHITECTURES
-    from bench.checking import check as run
-    from bench.errors import UserError
-    from bench.plugins import near
-    from bench.registry import resolve_method
+    from bench.check.architectures import ARCHITECTURES
+    from bench.check.architectures import check as run
+    from bench.errors import UserError, near
+    from bench.registry.methods import resolve_method
 
     for name in architectures or []:
         if name not in ARCHITECTURES:

@@ -14,8 +14,8 @@ from bench.errors import UserError, escaped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bench.config import Measures, Preset
-    from bench.grid import Plan, Request
+    from bench.grid.plan import Plan, Request
+    from bench.records.spec import Measures, Preset
 
 FAILED = 1
 INTERRUPTED = 130
@@ -92,7 +92,7 @@ def compare(
     from bench.presets import PRESETS
 
     if preset not in PRESETS:
-        from bench.plugins import near
+        from bench.errors import near
 
         raise UserError(f"unknown preset {preset!r}{near(preset, PRESETS)}; there is {', '.join(PRESETS)}")
     base = PRESETS[preset]
@@ -143,7 +143,7 @@ def protocol_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         given: every option by its parameter's name; None where it was not given.
     """
-    from bench.config import Protocol, option_of
+    from bench.records.spec import Protocol, option_of
 
     options = {field: given[option_of(field)[2:].replace("-", "_")] for field in Protocol.model_fields}
     settings = {field: value for field, value in options.items() if value is not None}
@@ -157,7 +157,7 @@ def _measures(base: Measures, **asked: Any) -> Measures:
     """The preset's measures with what the options override."""
     from pydantic import ValidationError
 
-    from bench.config import Measures, option_of
+    from bench.records.spec import Measures, option_of
 
     values = {name: value for name, value in asked.items() if value is not None}
     try:
@@ -183,8 +183,8 @@ def _request(
     """The preset with what the options override."""
     from pydantic import ValidationError
 
-    from bench.config import Protocol, nullable, option_of
-    from bench.grid import Request
+    from bench.grid.plan import Request
+    from bench.records.spec import Protocol, nullable, option_of
 
     values = {name: None if value == "none" and nullable(name) else value for name, value in settings.items()}
     try:
@@ -226,15 +226,15 @@ def parse_sizes(texts: list[str]) -> list[int | None]:
 
 def _compare(request: Request, out: Path, baseline: str | None) -> None:
     from bench.commands.report import write_report
-    from bench.executor import LocalExecutor
-    from bench.store import claimed
+    from bench.grid.executor import LocalExecutor
+    from bench.records.store import claimed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
     failed = 0
     try:
         with claimed(out):
             executor = LocalExecutor()  # its server imports torch while this process checks and fetches
-            from bench.grid import plan, profile_job, run_grid
+            from bench.grid.plan import plan, profile_job, run_grid
 
             todo = plan(request)
             _check_baseline(baseline, todo, out)
@@ -259,8 +259,8 @@ def _compare(request: Request, out: Path, baseline: str | None) -> None:
 
 def _check_baseline(baseline: str | None, todo: Plan, out: Path) -> None:
     """Refuses a baseline before anything is trained that no run of the report can be of."""
-    from bench.plugins import near
-    from bench.store import read_records, runs_folder
+    from bench.errors import near
+    from bench.records.store import read_records, runs_folder
 
     if baseline is None:
         return

@@ -22,10 +22,10 @@ def gates(
 ) -> None:
     """Decomposes, correlates and intervenes on the gates of finished runs; writes OUT/gates."""
     from bench.commands.compare import parse_sizes
-    from bench.gating.selection import select
-    from bench.gating.studies import study
-    from bench.store import claimed, read_records
-    from bench.worker import quiet
+    from bench.gates.selection import select
+    from bench.gates.study import study_runs
+    from bench.grid.worker import quiet
+    from bench.records.store import claimed, read_records
     from reports.gates.frames import load
     from reports.gates.write import write_gates
 
@@ -39,7 +39,7 @@ def gates(
     quiet()
     files = {}
     with claimed(out):
-        for number, done in enumerate(study(out, chosen.runs, examples=examples), start=1):
+        for number, done in enumerate(study_runs(out, chosen.runs, examples=examples), start=1):
             said = "studied" if done.now else "was there"
             print(f"[{number}/{len(chosen.runs)}] {done.record.asked.title}: {said}", flush=True)
             files[done.record.digest] = done.files

@@ -40,7 +40,7 @@ class {cls}(Method):
 METHOD_TEST = """\
 from pathlib import Path
 
-from bench.checking import broken_promises
+from bench.check.architectures import broken_promises
 
 HERE = Path(__file__).parent
 
@@ -63,7 +63,7 @@ from bench import Folder, Task
 """
 
 TASK_TEST = """\
-from bench.data import load_rows
+from bench.sources.split import load_rows
 
 from {module} import {constant}
 
@@ -115,9 +115,9 @@ def _identifiers(name: str) -> tuple[str, str]:
     Raises:
         UserError: it cannot be a name on the command line, or is taken.
     """
-    from bench.plugins import entry_points
-    from bench.registry import refused_name
-    from bench.shipped import TASKS
+    from bench.registry.methods import refused_name
+    from bench.registry.plugins import entry_points
+    from tasks import TASKS
 
     reason = refused_name(name)
     if reason is not None:

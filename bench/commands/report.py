@@ -27,7 +27,7 @@ def report(
 ) -> None:
     """Writes tables, figures and the page of comparisons anew."""
     if columns == ["help"]:
-        from reports.columns import document
+        from reports.columns.document import document
 
         print(document(), end="")
         return
@@ -50,9 +50,9 @@ def write_report(
     Raises:
         UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
     """
-    from bench.store import read_records
-    from reports.frame import BYS
-    from reports.outputs import DEFAULT_FORMATS, show, write, write_many
+    from bench.records.store import read_records
+    from reports.frame.frame import BYS
+    from reports.report import DEFAULT_FORMATS, show, write, write_many
 
     if by not in BYS:
         raise UserError(f"--by {by}: there is {', '.join(BYS)}")
@@ -73,7 +73,7 @@ def write_report(
 
 def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
     """Prints all records as JSON lines."""
-    from bench.store import read_records
+    from bench.records.store import read_records
 
     for record in read_records(out):
         print(record.as_json())
@@ -81,7 +81,7 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
 
 def list_(what: Annotated[str, typer.Argument(help="methods, tasks or models.")]) -> None:
     """Shows what can be named."""
-    from bench.listing import LISTINGS
+    from bench.registry.listing import LISTINGS
 
     if what not in LISTINGS:
         raise UserError(f"cannot list {what!r}; there is {', '.join(LISTINGS)}")

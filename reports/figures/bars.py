@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reports.columns.indices import KNOWN
 from reports.figures.pareto import plain_log_ticks
 from reports.figures.style import looks
-from reports.indices import KNOWN
-from reports.panels import Panel
+from reports.frame.panels import Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +77,7 @@ def parallel_costs(panel: Panel, ax: Axes, *, keys: Sequence[str], reference: st
     Args:
         panel: whose methods are drawn.
         ax: drawn on and returned.
-        keys: of `reports.columns`, never estimated ones.
+        keys: of `reports.columns.document`, never estimated ones.
         reference: its costs are 1; None: the panel's baseline.
     """
     reference = reference or panel.baseline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.figures.style import looks
-from reports.panels import Panel
+from reports.frame.panels import Panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def training_curves(curves: pd.DataFrame, panel: Panel, task: str, ax: Axes) -> 
     """Dev score against optimizer steps: the mean over seeds, and the range between the seeds.
 
     Args:
-        curves: of `reports.frame.curves`.
+        curves: of `reports.frame.frame.curves`.
         panel: whose methods are drawn.
         task: one of its columns.
         ax: drawn on and returned.

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from reports.columns.indices import KNOWN
 from reports.figures.bars import (
     KEPT,
     MEMORY_PARTS,
@@ -20,17 +21,17 @@ from reports.figures.bars import (
     rank_plot,
 )
 from reports.figures.curves import score_by_k, training_curves
-from reports.figures.pareto import front_keys, pareto
+from reports.figures.pareto import pareto
 from reports.figures.style import COLUMN_INCHES, figure, legend_below, paper
-from reports.frame import curves as curves_of
-from reports.indices import KNOWN
-from reports.panels import Panel, panels
+from reports.frame.frame import curves as curves_of
+from reports.frame.fronts import front_keys
+from reports.frame.panels import Panel, panels
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from bench.store import Record
+    from bench.records.store import Record
 
 Format = Literal["svg", "pdf", "png"]
 PNG_DPI = 300

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.estimates import Estimate
+from reports.columns.indices import KNOWN
+from reports.columns.numerals import heading, scale_of, significant
 from reports.figures.style import looks
-from reports.fronts import pareto_front
-from reports.indices import KNOWN
-from reports.numerals import heading, scale_of, significant
-from reports.panels import OVERALL, Panel
+from reports.frame.estimates import Estimate
+from reports.frame.fronts import front_members, front_points
+from reports.frame.panels import OVERALL, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,43 +18,12 @@ SPREAD = 20
 """From this ratio of greatest to least cost on, the axis is logarithmic."""
 
 
-def front_keys(panel: Panel) -> list[str]:
-    """The costs that a front may be drawn over: measured, not estimated, less is better."""
-    return [key for key in panel.figures if not KNOWN[key].estimated and KNOWN[key].better == "lower"]
-
-
-def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate, Estimate]]:
-    """By method: score and cost, where both are known.
-
-    Raises:
-        ValueError: the figure is an estimate, which must not rank methods.
-    """
-    if KNOWN[key].estimated:
-        raise ValueError(f"{key} is estimated: no front is drawn over it")
-    found = {}
-    for method in panel.methods:
-        score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)
-        if score is not None and cost is not None:
-            found[method] = (score, cost)
-    return found
-
-
-def front_members(panel: Panel, key: str, place: str) -> list[str]:
-    """The methods on the front, cheapest first."""
-    points = front_points(panel, key, place)
-    if not points:
-        return []
-    on_front = pareto_front([s.mean for s, _ in points.values()], [c.mean for _, c in points.values()])
-    members = [method for method, on in zip(points, on_front, strict=True) if on]
-    return sorted(members, key=lambda method: (points[method][1].mean, -points[method][0].mean))
-
-
 def pareto(panel: Panel, key: str, ax: Axes, *, place: str = OVERALL) -> Axes:
     """Score against one cost, both with their 95% intervals, and the front through the means.
 
     Args:
         panel: whose methods are drawn.
-        key: of `reports.columns`.
+        key: of `reports.columns.document`.
         ax: drawn on and returned.
         place: a task, or `OVERALL`.
     """

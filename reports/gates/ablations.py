@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.comparisons import Comparison, compare
 from reports.gates.frames import Study, seed_name
-from reports.gates.paired import paired_interval
 from reports.gates.table import ONE_SEED, GateTable
-from reports.stats import Interval, mean
+from reports.stats.comparisons import Comparison, compare
+from reports.stats.intervals import Interval, mean
+from reports.stats.paired import paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.store import Effective, Record
+from bench.records.store import Effective, Record
 from reports.gates.frames import Study
 from reports.gates.table import ONE_SEED, GateTable
-from reports.stats import mean_interval
+from reports.stats.intervals import mean_interval
 
 COUNTS: dict[str, Callable[[Effective], float | None]] = {
     "soft": lambda found: found.soft_parameters,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.store import Record
+from bench.records.store import Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from reports.association import associations
-from reports.gate_values import GateValues
 from reports.gates.frames import Study
 from reports.gates.table import ONE_SEED, GateTable
-from reports.stats import mean_interval
-from reports.variance import Decomposition, decompose
+from reports.stats.association import associations
+from reports.stats.gate_values import GateValues
+from reports.stats.intervals import mean_interval
+from reports.stats.variance import Decomposition, decompose
 
 FEWEST_GATES = 3
 """A rank correlation over fewer is 1 or -1 whatever happens."""

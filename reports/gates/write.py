@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from reports.figures.style import COLUMN_INCHES, figure, paper
 from reports.gates import figures
+from reports.gates.ablations import interventions, retrained
+from reports.gates.counts import effective_counts, idle_figures
 from reports.gates.frames import Study
 from reports.gates.table import GateTable
-from reports.gates.tables import gate_tables
+from reports.gates.ties import correlations, means, value_and_effect, variance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+MAKERS = (
+    means,
+    variance,
+    value_and_effect,
+    correlations,
+    interventions,
+    retrained,
+    effective_counts,
+    idle_figures,
+)
 
 PNG_DPI = 300
 PAGE_INCHES = 6.9
@@ -188,3 +201,11 @@ def _cell(value: Any) -> str:
             return f"{value:,.0f}"
         return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
     return str(value).replace("|", "\\|")
+
+
+def gate_tables(study: Study) -> Iterator[GateTable]:
+    """All tables that the study allows."""
+    for make in MAKERS:
+        table = make(study)
+        if table is not None and len(table.rows):
+            yield table

@@ -1,0 +1,181 @@
+"""The contract of `bench.check.contract`, run for one method on a small random model of every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.errors import described
+from bench.records.spec import HeadKind
+
+if TYPE_CHECKING:
+    from bench.check.workbench import Workbench
+    from methods.kit.base import Method
+
+Status = Literal["kept", "broken", "refused"]
+
+VOCABULARY = 50
+WIDTH = 16
+
+_COMMON = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 40,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "pad_token_id": 1,
+}
+_TOKENS = {"bos_token_id": 2, "eos_token_id": 2}
+_MODERN = {"cls_token_id": 2, "sep_token_id": 2, **_TOKENS}
+_GROUPED = {"num_key_value_heads": 1, **_TOKENS}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A small random model to check methods on.
+
+    Attributes:
+        settings: of its configuration, besides the common ones.
+        head: what a real classifier of that architecture is used with.
+    """
+
+    settings: Mapping[str, Any]
+    head: HeadKind = "mean"
+
+
+ARCHITECTURES: dict[str, Bench] = {
+    "bert": Bench({}),
+    "roberta": Bench({"type_vocab_size": 1}),
+    "electra": Bench({"embedding_size": 8}),
+    "distilbert": Bench({"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
+    "albert": Bench({"embedding_size": 8}),
+    "modernbert": Bench(_MODERN),
+    "deberta-v2": Bench(
+        {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+    ),
+    "gpt2": Bench({"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS}, "last"),
+    "llama": Bench(_GROUPED, "last"),
+    "qwen2": Bench(_GROUPED, "last"),
+    "qwen3": Bench({"head_dim": 8, **_GROUPED}, "last"),
+}
+"""transformers' `model_type` -> what it is checked on."""
+
+
+CRASHED_REFUSAL = (
+    "unsupported() raised, and every comparison asks it before its runs: return the reason as a text, or None."
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found on one architecture.
+
+    Attributes:
+        check: name of the promise; `adapt` for a refusal.
+        says: what failed, what it means and where to look; the reason of a refusal; empty if kept.
+    """
+
+    architecture: str
+    check: str
+    status: Status
+    says: str = ""
+
+
+def small_config(architecture: str) -> Any:
+    """The configuration of the small model that stands for an architecture."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES[architecture].settings})
+
+
+def workbench(method: Method, architecture: str) -> Workbench:
+    """A workbench for `method` on the small model of an architecture."""
+    import torch
+
+    from bench.check.workbench import Workbench
+    from bench.training.classifier import Pooled
+
+    head = ARCHITECTURES[architecture].head
+
+    def make() -> Pooled:
+        torch.manual_seed(123)
+        return Pooled(_model(architecture), outputs=3, pooling=head, seed=5)
+
+    return Workbench(method, make, vocabulary=VOCABULARY)
+
+
+def _model(architecture: str) -> Any:
+    """A base model with random weights, without the pooler that no head reads."""
+    from transformers import AutoModel
+
+    model = AutoModel.from_config(small_config(architecture))
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
+
+
+def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) -> Iterator[Finding]:
+    """Runs every promise on every architecture.
+
+    Args:
+        method: under test.
+        architectures: to check it on.
+
+    Yields:
+        A finding for each promise, or one refusal for an architecture that the method says it cannot adapt.
+    """
+    from bench.check.contract import CHECKS
+
+    for architecture in architectures:
+        try:
+            reason = method.unsupported(small_config(architecture))
+        except Exception as error:  # an author's code may raise anything, and the line says what and where
+            yield Finding(architecture, "unsupported", "broken", f"{CRASHED_REFUSAL} {described(error)}")
+            continue
+        if reason is not None:
+            yield Finding(architecture, "adapt", "refused", reason)
+            continue
+        bench = workbench(method, architecture)
+        crash = _crash(bench)
+        if crash is None:
+            yield from (_finding(promise, bench, architecture) for promise in CHECKS)
+        else:
+            yield Finding(architecture, "adapt", "broken", crash)
+
+
+def _crash(bench: Workbench) -> str | None:
+    """Why the method cannot even be trained; None if it can. Every promise would say it again."""
+    try:
+        bench.train(bench.adapted())
+    except Exception as error:
+        return (
+            f"it cannot be trained: {described(error)}. No figure can be measured. If this architecture is "
+            "beyond the method, say why in unsupported(config); then its runs are refused with that reason"
+        )
+    return None
+
+
+def _finding(promise: Callable[[Workbench], None], bench: Workbench, architecture: str) -> Finding:
+    from bench.check.contract import BrokenPromiseError
+
+    try:
+        promise(bench)
+    except BrokenPromiseError as error:
+        return Finding(architecture, promise.__name__, "broken", str(error))
+    except Exception as error:  # an author's code may raise anything, and the line says what and where
+        return Finding(architecture, promise.__name__, "broken", f"it crashed: {described(error)}")
+    return Finding(architecture, promise.__name__, "kept")
+
+
+def broken_promises(text: str) -> list[str]:
+    """What a method breaks, one line each: empty if it keeps the contract. For an author's own test.
+
+    Args:
+        text: as on the command line: a name, `name[field=value]`, or `file.py:Class`.
+    """
+    from bench.registry.methods import resolve_method
+
+    found = check(resolve_method(text).method)
+    return [f"{f.architecture}: {f.check}: {f.says}" for f in found if f.status == "broken"]

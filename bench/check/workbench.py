@@ -1,0 +1,73 @@
+"""A workbench for one method: the same small classifier again and again, trained for a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.kit.base import Classifier, Method, freeze
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A workbench for one method on one small model.
+
+    Attributes:
+        method: the method under test.
+        make: builds the unadapted classifier; the same weights at every call.
+        vocabulary: token ids of the model's inputs are below it.
+    """
+
+    method: Method
+    make: Callable[[], Classifier]
+    vocabulary: int
+    steps: int = 4
+    classes: int = 3
+
+    def adapted(self, seed: int = 0) -> Classifier:
+        """A freshly adapted classifier, as the harness makes it, in evaluation mode."""
+        classifier = self.make()
+        freeze(classifier)
+        torch.manual_seed(seed)
+        self.method.adapt(classifier.backbone)
+        for parameter in classifier.head_parameters().values():
+            parameter.requires_grad_(True)
+        return self.method.begin(classifier, self.batch()[1]).eval()
+
+    def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Batch, Tensor]:
+        """Random inputs without padding, and labels of every class."""
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(5, self.vocabulary, (rows, tokens), generator=generator)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.arange(rows) % self.classes
+
+    def train(self, classifier: Classifier, seed: int = 0) -> dict[str, bool]:
+        """Trains a few steps; returns which trainable tensors ever got a gradient that is not zero."""
+        trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
+        reached = dict.fromkeys(trainable, False)
+        if not trainable:
+            return reached
+        optimizer = torch.optim.AdamW(trainable.values(), lr=1e-2, weight_decay=0.0)
+        classifier.train()
+        for step in range(self.steps):
+            batch, labels = self.batch(seed + step)
+            torch.manual_seed(seed + step)
+            loss = nn.functional.cross_entropy(classifier(**batch), labels)
+            penalty = self.method.penalty(classifier.backbone)
+            (loss if penalty is None else loss + penalty).backward()
+            for name, parameter in trainable.items():
+                reached[name] |= parameter.grad is not None and bool(parameter.grad.any())
+            optimizer.step()
+            optimizer.zero_grad()
+        classifier.eval()
+        return reached
+
+    def logits(self, classifier: Classifier, batch: Batch | None = None) -> Tensor:
+        """Logits in evaluation mode, (rows, outputs)."""
+        with torch.no_grad():
+            logits: Tensor = classifier.eval()(**(self.batch(99)[0] if batch is None else batch))
+            return logits.clone()

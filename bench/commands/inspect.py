@@ -1,0 +1,72 @@
+"""`bench inspect`: counts and FLOPs before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.costs.inspect import Inspection
+    from reports.tables.table import Table
+
+
+def inspect(
+    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name, a hub id, a folder, or a bare config.json.")
+    ] = "minilm-l6",
+    batch: Annotated[int, typer.Option(min=1, help="Examples in the batch that FLOPs are counted for.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="Its padded length.")] = 128,
+    outputs: Annotated[int, typer.Option(min=1, help="Logits of the head; 1 is a regression.")] = 2,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native; else the model's usual one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
+) -> None:
+    """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
+    import json
+    import sys
+    from typing import get_args
+
+    from bench.costs.inspect import inspect as count
+    from bench.errors import UserError
+    from bench.records.spec import HeadKind
+    from bench.registry.methods import resolve_method
+
+    if head is not None and head not in get_args(HeadKind):
+        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
+    resolved = [resolve_method(text) for text in methods]
+    rows = count(resolved, model, head=head, outputs=outputs, batch=batch, tokens=tokens)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps([row.model_dump(exclude={"reason", "note"}) for row in rows], indent=1))
+        for row in rows:
+            for remark in filter(None, (row.reason, row.note)):
+                print(f"{row.method}: {remark}", file=sys.stderr)
+        return
+    from reports.formats.text import terminal
+
+    uncounted = sorted({name for row in rows for name in row.unsupported_operators})
+    remarks = [f"{row.method}: {remark}" for row in rows for remark in (row.reason, row.note) if remark]
+    if uncounted:
+        remarks.append(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}.")
+    terminal([_table(rows, f"{model}, batch {batch} x {tokens} tokens")], remarks)
+
+
+def _table(rows: Sequence[Inspection], title: str) -> Table:
+    from reports.tables.table import Cell, Head, Table
+
+    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
+    lines = []
+    for row in rows:
+        counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
+        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.train_step_flops))]
+        lines.append((Cell(row.method), *map(Cell, cells)))
+    return Table("inspect", title, (Head("method", numeric=False), *map(Head, names)), tuple(lines))
+
+
+def _whole(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _giga(flops: int | None) -> str:
+    return "-" if flops is None else f"{flops / 1e9:.3f}"

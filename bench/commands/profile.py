@@ -1,0 +1,113 @@
+"""`bench profile`: the steps of all methods against each other, interleaved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.records.record import Profile, Timing
+
+
+def profile(
+    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A name, a hub id or a folder.")] = "minilm-l6",
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 16,
+    tokens: Annotated[int, typer.Option(min=1, help="Padded length.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which every method takes its turn.")] = 30,
+    head: Annotated[str | None, typer.Option(help="mean, cls, last or native.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, or bf16 on CUDA.")] = "float32",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    allocator: Annotated[
+        str, typer.Option(help="keep: malloc keeps the blocks a step frees; system: as the system has it.")
+    ] = "keep",
+    as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
+) -> None:
+    """Times training steps and inference of methods against each other, in interleaved rounds."""
+    from typing import get_args
+
+    from bench.errors import UserError
+    from bench.meters.allocator import Allocator, use
+
+    if allocator not in get_args(Allocator):
+        raise UserError(f"--allocator {allocator}: there is {', '.join(get_args(Allocator))}")
+    use(allocator)  # type: ignore[arg-type]  # before torch is imported and allocates
+
+    from pydantic import ValidationError
+
+    from bench.costs.inspect import config_of
+    from bench.costs.profile import profile as measure
+    from bench.grid.plan import check_length, check_protocol
+    from bench.grid.worker import quiet
+    from bench.records.spec import HeadKind, ProfileShape, Protocol
+    from bench.records.store import write_profile
+    from bench.registry.methods import resolve_method
+
+    if head is not None and head not in get_args(HeadKind):
+        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
+    settings = {"device": device, "precision": precision, "threads": threads}
+    known = {name: value for name, value in settings.items() if value is not None}
+    try:
+        protocol = Protocol.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from error
+    check_protocol(protocol)
+    check_length(protocol.model_copy(update={"max_length": tokens}), config_of(model)[0], model)
+    quiet()
+    shape = ProfileShape(model=model, batch=batch, tokens=tokens, rounds=rounds, head=head)  # type: ignore[arg-type]
+    found = measure([resolve_method(text).spec for text in methods], shape, protocol)
+    if out is not None:
+        write_profile(out, found)
+    if as_json:
+        print(found.model_dump_json(indent=1, exclude_none=True))
+    else:
+        _show(found)
+
+
+def _show(profile: Profile) -> None:
+    from reports.formats.text import terminal
+    from reports.tables.table import Cell, Head, Table
+
+    title = f"{profile.model}, batch {profile.batch} x {profile.tokens} tokens, {profile.threads} threads"
+    heads = [Head("method", numeric=False)]
+    for name in ("train step", "inference", "merged", "batch 1"):
+        heads += [Head(name), Head("p50 / p95 ms")]
+    rows = []
+    for label, row in profile.rows.items():
+        timings = (row.train_step, row.infer, row.infer_merged, row.infer_single)
+        rows.append((Cell(label), *(Cell(text) for timing in timings for text in _cells(timing))))
+    allocator = profile.environment["allocator"]
+    title = f"{title}, {profile.device}, {allocator}, {profile.rounds} rounds"
+    table = Table("profile", title, tuple(heads), tuple(rows))
+    terminal(
+        [table],
+        [
+            *([f"SUSPECT, measured twice: {profile.suspect}."] if profile.suspect else []),
+            *([f"Measured a second time, for at first {profile.repeated}."] if profile.repeated else []),
+            *(f"Not merged: {row.unmerged}." for row in profile.rows.values() if row.unmerged),
+            *(
+                f"{label}, no {figure.replace('_', ' ')}: {why}."
+                for label, row in profile.rows.items()
+                for figure, why in row.absent.items()
+            ),
+            f"Ratios: median over rounds, in brackets the 95% bootstrap interval, which holds within this process: "
+            f"another may differ by more. Training: over "
+            f"{profile.train_reference}. Inference: over {profile.infer_reference}. !: an interval wider than 10% "
+            "of its ratio, or fewer than 10 rounds: measure again, alone on the machine. Milliseconds are this "
+            "machine's.",
+        ],
+        width=170,  # four ratios with their intervals
+    )
+
+
+def _cells(timing: Timing | None) -> tuple[str, str]:
+    if timing is None:
+        return "-", "-"
+    flag = " !" if timing.wide else ""
+    ratio = f"{timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}]{flag}"
+    return ratio, f"{timing.p50_ms:.1f} / {timing.p95_ms:.1f}"

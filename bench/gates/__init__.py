@@ -1,0 +1,1 @@
+"""The study of gates: what their values are tied to, and what happens when they are changed."""

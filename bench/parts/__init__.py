@@ -1,0 +1,1 @@
+"""The parts of any method: their gates, effective parameters, compaction and deployment."""

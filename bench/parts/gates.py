@@ -1,0 +1,170 @@
+"""The gates of an adapted model: which there are, their values example by example, and replacing these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from methods.kit.gates import GateReader, TokenMean
+from methods.kit.parts import Part
+
+
+@dataclass(frozen=True)
+class GateSite:
+    """One gate of a model.
+
+    Attributes:
+        layer: whose it is.
+        part: what it gates: the parts' kind, and their site where a kind has several gates in the layer.
+        reader: reads it.
+        parts: the parts behind it; two where LoRA's query and value share one.
+    """
+
+    layer: int
+    part: str
+    reader: GateReader
+    parts: tuple[Part, ...]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that computes it; a forward hook on it sees or replaces the values (batch, count)."""
+        return self.reader.reading.gate
+
+    @property
+    def column(self) -> int:
+        """Its place among the values of its module."""
+        return self.reader.index
+
+    @property
+    def size(self) -> int:
+        """Parameters of the parts behind it."""
+        return sum(part.size for part in self.parts)
+
+
+def gate_sites(parts: Sequence[Part]) -> list[GateSite]:
+    """The gates that stand before these parts, each once, in the parts' order."""
+    behind: dict[tuple[int, int], list[Part]] = {}
+    for part in parts:
+        if part.gate is not None:
+            behind.setdefault((id(part.gate.reading), part.gate.index), []).append(part)
+    kinds = [(group[0].layer, group[0].kind) for group in behind.values()]
+    sites = []
+    for group in behind.values():
+        first = group[0]
+        assert first.gate is not None
+        several = kinds.count((first.layer, first.kind)) > 1
+        name = f"{first.kind}.{first.site}" if several else first.kind
+        sites.append(GateSite(-1 if first.layer is None else first.layer, name, first.gate, tuple(group)))
+    return sites
+
+
+@dataclass
+class GateLog:
+    """Gate values of the forward passes since it was opened, in the order of the examples seen."""
+
+    sites: list[GateSite]
+    _seen: dict[int, list[list[Tensor]]] = field(default_factory=dict)  # module -> pass -> calls, (batch, count)
+    _passes: dict[int, Tensor] = field(default_factory=dict)
+
+    def note(self, module: nn.Module, values: Tensor, entered: Tensor) -> None:
+        """Keeps a call's values (batch, count); `entered` is the object that the backbone made on entry."""
+        passes = self._seen.setdefault(id(module), [])
+        if self._passes.get(id(module)) is not entered:
+            self._passes[id(module)] = entered
+            passes.append([])
+        passes[-1].append(values.detach())
+
+    def values(self) -> Tensor:
+        """(examples, gates), on the CPU: the only copy to the host, made when it is asked for.
+
+        A gate that is computed several times in one forward pass counts with the mean over these calls, example by
+        example.
+
+        Raises:
+            ValueError: nothing has run, or a gate's calls in one pass differ in how many examples they have.
+        """
+        if not self._seen:
+            raise ValueError("no forward pass ran while the gates were recorded")
+        whole = {module: torch.cat([_mean(calls) for calls in passes]) for module, passes in self._seen.items()}
+        return torch.stack([whole[id(site.module)][:, site.column] for site in self.sites], dim=1).float().cpu()
+
+    def clear(self) -> None:
+        """Forgets what was seen."""
+        self._seen.clear()
+        self._passes.clear()
+
+
+def _mean(calls: list[Tensor]) -> Tensor:
+    """The mean over the calls of one pass, (batch, count)."""
+    if len({len(call) for call in calls}) > 1:
+        sizes = " and ".join(str(len(call)) for call in calls)
+        raise ValueError(f"a gate was computed for {sizes} examples in one forward pass, so it has no value for each")
+    return calls[0] if len(calls) == 1 else torch.stack(calls).mean(dim=0)
+
+
+@contextmanager
+def recording(sites: Sequence[GateSite]) -> Iterator[GateLog]:
+    """Records the gates in every forward pass inside the block; outside it nothing is left behind.
+
+    The values are those that act: a replacement that is already in force is what is recorded.
+    """
+    log = GateLog(list(sites))
+
+    def noting(mean: TokenMean) -> Callable[..., None]:
+        # The mean's weights are made anew when a forward pass enters the backbone: one object a pass.
+        return lambda module, _, values: log.note(module, values, mean.weights)
+
+    with ExitStack() as stack:
+        for site in {id(site.module): site for site in sites}.values():
+            stack.callback(site.module.register_forward_hook(noting(site.reader.reading.mean)).remove)
+        yield log
+
+
+Replacement = Callable[[GateSite, Tensor], Tensor]
+"""(gate, its own values (batch,)) -> the values that act instead, (batch,)."""
+
+
+@contextmanager
+def replaced(sites: Sequence[GateSite], replacement: Replacement) -> Iterator[None]:
+    """Makes other values act in place of the gates' own inside the block."""
+    by_module: dict[int, list[GateSite]] = {}
+    for site in sites:
+        by_module.setdefault(id(site.module), []).append(site)
+
+    def replace(module: nn.Module, _: object, values: Tensor) -> Tensor:
+        columns = list(values.unbind(1))
+        for site in by_module[id(module)]:
+            columns[site.column] = replacement(site, columns[site.column]).to(values)
+        return torch.stack(columns, dim=1)
+
+    with ExitStack() as stack:
+        for group in by_module.values():
+            # First of all hooks, so that whoever records sees what acts.
+            stack.callback(group[0].module.register_forward_hook(replace, prepend=True).remove)
+        yield
+
+
+@contextmanager
+def skipping(sites: Sequence[GateSite], threshold: float) -> Iterator[None]:
+    """Leaves out, inside the block, the work of parts whose gate is not above `threshold`."""
+    before = [(part.gate, part.gate.threshold) for site in sites for part in site.parts if part.gate]
+    for reader, _ in before:
+        reader.threshold = threshold
+    try:
+        yield
+    finally:
+        for reader, old in before:
+            reader.threshold = old
+
+
+@contextmanager
+def removed(parts: Sequence[Part]) -> Iterator[None]:
+    """Takes the parts out of the model inside the block."""
+    with ExitStack() as stack:
+        for part in parts:
+            stack.callback(part.remove())
+        yield

@@ -1,0 +1,390 @@
+"""What a record of a run holds: asked, came out, where. Old forms are brought up to date by `UPGRADES`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from bench.records.spec import MethodSpec, RunSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SCHEMA = 1
+"""Number of the record's form; whoever changes the form adds an entry to `UPGRADES`."""
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Schema number -> what makes a record of it one of the next number."""
+
+Status = Literal["ok", "failed", "unsupported"]
+
+
+_READING = {"reading": True}
+"""The validation context of what comes from a file."""
+
+
+class Stored(BaseModel):
+    """A piece of a record. An absent figure was not measured.
+
+    Whoever makes one must spell its fields as they are: an unknown name raises, else a misspelt figure would be
+    lost without a word. `read` takes what another version wrote and leaves out what this one does not know.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """Makes one from what stands in a file.
+
+        Args:
+            data: as `json.loads` gives it.
+
+        Raises:
+            ValidationError: a field is missing or has another type.
+        """
+        return cls.model_validate(data, context=_READING)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unknown(cls, data: Any, info: ValidationInfo) -> Any:
+        """While reading, drops the fields of another version, in the pieces inside too."""
+        if info.context is not _READING or not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if name in cls.model_fields}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values; pydantic itself does not look at their names.
+
+        Raises:
+            ValueError: a name that is no field.
+        """
+        unknown = sorted(set(update or ()) - set(type(self).model_fields))
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no field {', '.join(unknown)}")
+        return super().model_copy(update=update, deep=deep)
+
+
+class Evaluation(Stored):
+    """One look at the dev rows during training."""
+
+    epoch: int
+    """Passes over the training rows so far, from 1."""
+    step: int
+    """Optimizer steps so far."""
+    train_loss: float
+    """Mean over the steps since the last evaluation."""
+    scores: dict[str, float]
+    """On the dev rows; an undefined score is absent."""
+    gates: dict[str, float] = Field(default_factory=dict)
+    """`layer.part` -> mean gate on the dev rows."""
+
+
+COUNTED = (
+    "train_flops",
+    "train_flops_per_example",
+    "infer_flops",
+    "infer_flops_per_example",
+    "train_live_bytes",
+    "infer_live_bytes",
+)
+"""What is measured at one seed of each method, task and K: it differs by seed only as batches are padded."""
+
+
+class Costs(Stored):
+    """What a run cost, beside its time. Each figure is defined in docs/definitions.md; absent: not measured."""
+
+    stored_bytes: int | None = None
+    train_flops: int | None = None
+    train_flops_per_example: float | None = None
+    infer_flops: int | None = None
+    infer_flops_per_example: float | None = None
+    unsupported_operators: list[str] = Field(default_factory=list)
+    """Did arithmetic in the forward pass and are not in the FLOPs."""
+    train_live_bytes: int | None = None
+    train_weights_bytes: int | None = None
+    train_gradients_bytes: int | None = None
+    train_optimizer_bytes: int | None = None
+    train_activations_bytes: int | None = None
+    infer_live_bytes: int | None = None
+    resident_peak_bytes: int | None = None
+    cuda_allocated_bytes: int | None = None
+    cuda_reserved_bytes: int | None = None
+    infer_cuda_allocated_bytes: int | None = None
+    infer_cuda_reserved_bytes: int | None = None
+    train_examples_per_s: float | None = None
+    train_tokens_per_s: float | None = None
+    infer_examples_per_s: float | None = None
+    infer_tokens_per_s: float | None = None
+    train_energy_measured_joules: float | None = None
+    train_energy_estimated_joules: float | None = None
+    train_co2e_kg: float | None = None
+    infer_energy_measured_joules: float | None = None
+    infer_energy_estimated_joules: float | None = None
+    infer_co2e_kg: float | None = None
+    energy_detail: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Phase -> component -> joules and source (rapl, nvml, estimated); scope and origin of the CPU's power."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Figure -> why it was not measured."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether FLOPs or memory were measured in this run, and not left to another seed."""
+        return any(getattr(self, name) is not None for name in COUNTED)
+
+
+class Effective(Stored):
+    """Effective parameters of the chosen checkpoint; see docs/definitions.md."""
+
+    parts: int
+    """How many there are."""
+    part_parameters: int
+    """Of all parts; the rest of what is stored (gates) always counts."""
+    soft_parameters: float | None = None
+    active_parameters: float | None = None
+    participation_ratio: float | None = None
+    contributing_parameters: float | None = None
+    verified_parameters: int | None = None
+    verified_parts: list[str] = Field(default_factory=list)
+    """Names of the parts left."""
+    verified_epsilon: float | None = None
+    verified_rows: int | None = None
+    """Rows that the removal was tested on; absent in old records, whose removal was chosen on the dev rows alone."""
+    verified_bound: float | None = None
+    """One-sided 95% lower bound of the true score change by the removal, at most 0."""
+    verified_test_change: float | None = None
+    active_curve: list[tuple[float, float]] = Field(default_factory=list)
+    """(tau, parameters)."""
+    contributing_curve: list[tuple[float, float]] = Field(default_factory=list)
+    """(rho, parameters)."""
+    contributions: dict[str, float] = Field(default_factory=dict)
+    """Part -> mean contribution on the dev rows."""
+    gates: dict[str, float] = Field(default_factory=dict)
+    """`layer.part` -> mean gate on the test rows."""
+    idle: dict[str, float] = Field(default_factory=dict)
+    """What else is known to idle: effective rank, dead units, biases that did not move."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Figure -> why it was not measured."""
+
+
+class Result(Stored):
+    """What came out of a run. Scores: higher is better. Costs: lower is better, unit in the name."""
+
+    kind: Literal["classes", "regression"]
+    """Of the task's labels."""
+    headline: str
+    """The score that chose the checkpoint and that tables show."""
+    test_scores: dict[str, float]
+    """On the task's held-out rows; an undefined score is absent."""
+    dev_scores: dict[str, float] | None = None
+    """On the dev rows, of the chosen checkpoint; absent if nothing was trained."""
+    curve: list[Evaluation] = Field(default_factory=list)
+    """Every evaluation during training."""
+    best_epoch: int | None = None
+    """Of the chosen checkpoint."""
+    steps: int = 0
+    """Optimizer steps taken."""
+    trained_parameters: int
+    """Require a gradient and got one; without the head."""
+    stored_parameters: int
+    """Have to be kept to deploy, beside the backbone; without the head."""
+    draws_again: bool = False
+    """Whether deploying needs frozen random numbers that are not stored: a seed has to give them again."""
+    head_parameters: int
+    """Of the head that was trained."""
+    backbone_parameters: int
+    """Of the pretrained model without the head and before the method changed it."""
+    train_examples: int
+    """Training rows."""
+    dev_examples: int
+    """Rows that chose the checkpoint."""
+    test_examples: int
+    """Rows scored on."""
+    classes: list[str] | None = None
+    """Names of the classes, in the order of the logits."""
+    train_time_s: float | None = None
+    """Observed seconds of the training steps alone; absent if nothing was trained."""
+    infer_time_s: float | None = None
+    """Observed seconds of the forward passes over the test rows."""
+    head_kind: str
+    """How hidden states become outputs."""
+    learning_rate: float
+    """AdamW's, for the backbone."""
+    head_learning_rate: float
+    """AdamW's, for the head."""
+    data_digest: str
+    """sha256 of the rows used."""
+    repeated_examples: int | None = None
+    """Test rows whose text stands in the training or dev rows too; absent in records made before it was counted."""
+    train_shape: tuple[int, int] | None = None
+    """(rows, padded length) of the largest training batch."""
+    test_shape: tuple[int, int] | None = None
+    """(rows, padded length) of the largest test batch."""
+    costs: Costs | None = None
+    """Absent in records made before costs were measured, or where they were not asked for."""
+    effective: Effective | None = None
+    """Absent where it was not asked for, or the method has no parts."""
+
+
+class Record(Stored):
+    """One run: what was asked, what came out, where."""
+
+    schema_number: int = SCHEMA
+    digest: str
+    """The run's key: of `asked`."""
+    status: Status
+    reason: str | None = None
+    """In one line, why it failed or is unsupported; of one that is ok, why it is not complete."""
+    complete: bool = True
+    """Whether the run came to its end. One that died while its costs were measured keeps its scores, and is done again
+    where costs are asked for."""
+    traceback: str | None = None
+    """Of a failure inside Python."""
+    asked: RunSpec
+    result: Result | None = None
+    environment: dict[str, Any]
+    """Where: versions, commit, device, threads."""
+    started_at: str
+    """UTC, ISO 8601."""
+    wall_time_s: float | None = None
+    """Seconds of the whole run, loading and evaluation included; absent if it never began."""
+
+    def as_json(self, *, indent: int | None = None) -> str:
+        """The record as JSON. A figure that was not measured is absent; what was asked stays whole."""
+        data = self.model_dump(mode="json", exclude_none=True)
+        data["asked"] = self.asked.model_dump(mode="json")  # none is a setting there
+        return json.dumps(data, indent=indent, allow_nan=False)
+
+
+class Timing(Stored):
+    """One step's time over the reference's, in interleaved rounds."""
+
+    ratio: float
+    """Median over rounds of the ratio within a round."""
+    low: float
+    """Lower end of its 95% bootstrap interval."""
+    high: float
+    """Upper end."""
+    p50_ms: float
+    """Median milliseconds on this machine."""
+    p95_ms: float
+    """95th percentile of the milliseconds."""
+    rounds: int
+    """How many rounds it rests on."""
+    wide: bool
+    """The interval is too wide to rely on."""
+
+
+class ProfileRow(Stored):
+    """The times of one method; absent where it has no such step."""
+
+    train_step: Timing | None = None
+    infer: Timing | None = None
+    infer_merged: Timing | None = None
+    infer_single: Timing | None = None
+    unmerged: str | None = None
+    """What merge() should have folded and could not, and why; then `infer_merged` is absent."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Figure (`train_step`, ...) -> why there is none."""
+
+
+class ProfileSetting(Stored):
+    """All that the times of a profile depend on, beside its methods."""
+
+    model: str
+    revision: str
+    """Of the weights."""
+    head: str
+    """Its kind, resolved."""
+    outputs: int
+    """Logits of the head."""
+    batch: int
+    tokens: int
+    rounds: int
+    threads: int
+    device: str
+    """`cpu` or `cuda`, never `auto`."""
+    device_name: str | None = None
+    """The processor's or the GPU's name for itself; absent where the system does not tell."""
+    precision: str
+    max_gradient_norm: float | None = None
+    """Norm that the gradient is clipped to; absent: never clipped."""
+    allocator: str
+    """What was in force, as `bench.meters.allocator.in_force` words it."""
+    torch: str
+    transformers: str
+
+
+_RATES = ("learning_rate", "head_learning_rate")
+
+
+def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
+    """Whether two specifications take the same time: the same code and fields, whatever the learning rates.
+
+    The learning rates are factors of the optimizer's update; no time depends on them.
+    """
+    return _timed_by(method) == _timed_by(other)
+
+
+def _timed_by(method: MethodSpec) -> dict[str, Any]:
+    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in _RATES}
+    return {"name": method.name, "source": method.source, "fields": fields}
+
+
+class Profile(Stored):
+    """Times of several methods against each other, on one model at one shape."""
+
+    schema_number: int = SCHEMA
+    model: str
+    batch: int
+    """Examples in a step."""
+    tokens: int
+    """Padded length."""
+    rounds: int
+    train_reference: str
+    """The method, or else what trains the whole backbone, whose step time is 1."""
+    infer_reference: str
+    """Whose forward pass is 1."""
+    threads: int
+    device: str
+    environment: dict[str, Any]
+    rows: dict[str, ProfileRow]
+    """By the method's label."""
+    setting: ProfileSetting | None = None
+    """The key, with `methods`; absent in profiles made before there was one."""
+    methods: dict[str, MethodSpec] = Field(default_factory=dict)
+    """Label -> the method that was timed; empty in profiles made before this was recorded."""
+    controls: dict[str, Timing] = Field(default_factory=dict)
+    """What takes the same time as its reference by construction -> its time over the reference's."""
+    suspect: str | None = None
+    """Which control is off 1, so that no ratio is to be relied on; absent: none is."""
+    repeated: str | None = None
+    """Why the profile was measured a second time; absent: it was not."""
+    measured_at: str | None = None
+    """UTC, ISO 8601."""
+
+    @property
+    def digest(self) -> str | None:
+        """8 hex digits over the key, of which file names are made; None for a profile without one."""
+        if self.setting is None:
+            return None
+        key = {
+            "setting": self.setting.model_dump(mode="json"),
+            "methods": {label: _timed_by(method) for label, method in self.methods.items()},
+        }
+        return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+    def holds(self, setting: ProfileSetting, methods: Mapping[str, MethodSpec]) -> bool:
+        """Whether it is a profile of this setting, of as many rounds at least, with all these methods.
+
+        One without a key, or marked as suspect, is not.
+        """
+        if self.setting is None or self.suspect is not None or self.setting.rounds < setting.rounds:
+            return False
+        same = self.setting.model_copy(update={"rounds": setting.rounds}) == setting
+        return same and all(
+            label in self.methods and timed_alike(self.methods[label], method) for label, method in methods.items()
+        )

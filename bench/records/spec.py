@@ -1,0 +1,302 @@
+"""What is asked: the protocol of a comparison, one run of it, and the digest that is the run's key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bench.meters.allocator import Allocator
+from methods import ADDED_FIELDS
+
+HeadKind = Literal["mean", "cls", "last", "native"]
+PositiveInt = Annotated[int, Gt(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class Frozen(BaseModel):
+    """A value object: immutable; an unknown field is an error, and so is a number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Protocol(Frozen):
+    """How every method of a comparison is trained and evaluated, the same for all of them."""
+
+    dev: Annotated[int, Ge(0)] | Literal["k"] = 1000
+    """Training rows, other than the K, that choose the checkpoint; `k`: as many as K."""
+    epochs: PositiveInt | None = 10
+    """Passes over the K rows; None if `steps` is set."""
+    steps: PositiveInt | None = None
+    """Optimizer steps; None if `epochs` is set."""
+    batch_size: PositiveInt = 16
+    """Examples in a training step."""
+    eval_batch_size: PositiveInt = 64
+    """Examples in an evaluation batch."""
+    max_length: PositiveInt = 128
+    """Tokens an example is cut to."""
+    warmup_share: Share = 0.06
+    """Share of the steps over which the learning rate rises from zero."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """AdamW's, for head and body."""
+    max_gradient_norm: Annotated[float, Gt(0)] | None = None
+    """Norm that the gradient is clipped to; None: never."""
+    evaluations: PositiveInt | None = None
+    """Looks at the dev rows, spread evenly over the epochs, the last one always; None: after every epoch."""
+    patience: PositiveInt | None = None
+    """Evaluations without a better dev score after which training stops; None: never."""
+    head_learning_rate: Annotated[float, Gt(0)] | None = 5e-3
+    """AdamW's rate for the head where the method has none of its own; None: the body's."""
+    head: HeadKind | None = None
+    """What turns hidden states into outputs; None: the model's usual one."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Arithmetic of forward and backward pass; bf16 is autocast on CUDA, weights stay float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; auto: CUDA if there is one."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; None: as many as the process may use."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Protocol:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("set one of epochs and steps, and the other to none")
+        return self
+
+    def dev_rows(self, k: int | None) -> int:
+        """How many rows choose the checkpoint when `k` (None: all) are trained on."""
+        if self.dev == "k":
+            return 1000 if k is None else k
+        return self.dev
+
+
+_SHORTER = {
+    "batch_size": "batch",
+    "eval_batch_size": "eval-batch",
+    "warmup_share": "warmup",
+    "profile_rounds": "rounds",
+}
+
+
+def option_of(field: str) -> str:
+    """The option of `bench compare` that sets a field of `Protocol` or `Measures`.
+
+    Parsing, messages and the command that makes a run again all take it from here.
+    """
+    return f"--{_SHORTER.get(field, field.replace('_', '-'))}"
+
+
+def nullable(field: str) -> bool:
+    """Whether a field of `Protocol` may be none, which its option then takes as the word `none`."""
+    return type(None) in get_args(Protocol.model_fields[field].annotation)
+
+
+class Measures(Frozen):
+    """What is measured besides scores and time. None of it changes a run, so none of it is in its digest."""
+
+    costs: bool = True
+    """FLOPs and live tensors, at the first seed of each method, task and K that finishes; bytes to store."""
+    energy: bool = True
+    """Energy of the phases, measured where there is a counter and estimated elsewhere."""
+    effective: bool = True
+    """Effective parameters: active, contributing, verified."""
+    country: str | None = None
+    """Three-letter ISO code of the grid's country; None: no CO2e."""
+    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Power usage effectiveness of the data centre: multiplies CO2e, never joules, which are the machine's."""
+    epsilon: Annotated[float, Ge(0)] = 0.01
+    """How far the true score may fall in the verified count."""
+    verify_rows: PositiveInt = 1000
+    """Rows that a removal is tested on in the verified count, at most: neither trained on nor chosen on."""
+    profile: bool = True
+    """Time the methods against each other, once a model."""
+    profile_tokens: PositiveInt = 32
+    """Padded length of the profile's batches, in tokens."""
+    profile_rounds: PositiveInt = 30
+    """Rounds of the profile, in each of which every method takes its turn."""
+    resident: bool = True
+    """The resident peak, in a child of its own, with the costs."""
+    allocator: Allocator = "keep"
+    """Of runs and profile. keep: malloc keeps freed blocks, which changes no score; system: as the system has it."""
+    weights: Literal["none", "small", "all"] = "small"
+    """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
+
+    def keeps(self, stored: int, backbone: int) -> bool:
+        """Whether a run that stores so many parameters keeps them."""
+        return self.weights == "all" or (self.weights == "small" and stored < backbone / 2)
+
+
+class Preset(Frozen):
+    """A comparison as data: each field is what an option of `bench compare` overrides."""
+
+    title: str
+    """One line for the help and the report."""
+    methods: tuple[str, ...]
+    """Method specifications."""
+    tasks: tuple[str, ...]
+    """Task names."""
+    model: str
+    """Model name."""
+    ks: tuple[int | None, ...]
+    """Training-set sizes in rows; None: all."""
+    seeds: PositiveInt
+    """How many seeds, counted from 0."""
+    protocol: Protocol
+    """The rest of the setting."""
+    measures: Measures = Measures()
+    """What is measured besides scores and time."""
+    method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Method name -> hyper-parameters (learning rates) that this preset sets unless the user does."""
+
+
+class MethodSpec(Frozen):
+    """A method as it was asked for and resolved."""
+
+    name: str
+    """What the registry resolves: a built-in's name, an entry point's, or `file.py:Class`."""
+    label: str
+    """What tables call it, such as `lora[r=16]`."""
+    source: str
+    """`built-in`, `package==version`, or the file's sha256."""
+    fields: dict[str, Any]
+    """Every hyper-parameter with its value."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> MethodSpec:
+        """Gives a record from before a hyper-parameter the value that the method had without it."""
+        for field, value in self._added.items():
+            self.fields.setdefault(field, value)
+        return self
+
+    @property
+    def _added(self) -> dict[str, Any]:
+        """Later hyper-parameters. The code of others is in the key by its `source`, which changes with it."""
+        return ADDED_FIELDS.get(self.name, {}) if self.source == "built-in" else {}
+
+    @property
+    def key_fields(self) -> dict[str, Any]:
+        """The hyper-parameters that the run's key is made of: a later one only where it changes the method."""
+        added = self._added
+        return {name: value for name, value in self.fields.items() if name not in added or value != added[name]}
+
+    @property
+    def spelled(self) -> str:
+        """The method with every hyper-parameter, as the command line takes it: exactly these values are read back."""
+        settings = ",".join(f"{field}={_exact(value)}" for field, value in self.fields.items())
+        return f"{self.name}[{settings}]" if settings else self.name
+
+
+def _exact(value: Any) -> str:
+    """A value as text that only that value is read from."""
+    if value is None:
+        return "none"
+    # A plain word needs no quotes. One that would be read as none, a bool or a number does.
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.+:/-]*", value, re.ASCII)
+    if plain and value.lower() not in {"none", "true", "false", "null", "nan", "inf", "infinity"}:
+        return str(value)
+    return json.dumps(value)
+
+
+class TaskSpec(Frozen):
+    """A task as it was asked for."""
+
+    name: str
+    """What the registry resolves: a shipped name, a folder, an entry point's name, `file.py:NAME`."""
+    label: str
+    """What tables call it."""
+    source: str
+    """Where its definition comes from, as for a method."""
+    revision: str
+    """Pins the rows: a wheel's sha256, a hub revision, a digest of the folder."""
+
+
+class ModelSpec(Frozen):
+    """A backbone as it was asked for."""
+
+    name: str
+    """A shipped name, a random shape, a folder, or a hub id."""
+    revision: str
+    """Pins the weights: sha256 of the file, hub commit, or the seed of random ones."""
+
+
+class RunSpec(Frozen):
+    """One run: everything that decides what comes out."""
+
+    method: MethodSpec
+    task: TaskSpec
+    model: ModelSpec
+    k: PositiveInt | None
+    """Training rows; None: all."""
+    data_seed: Annotated[int, Ge(0)]
+    """Decides which rows are trained on."""
+    model_seed: Annotated[int, Ge(0)]
+    """Decides initial values, batch order and dropout."""
+    protocol: Protocol
+
+    @property
+    def title(self) -> str:
+        """A line for progress and errors."""
+        size = "all" if self.k is None else self.k
+        seed = f"seed {self.data_seed}"
+        if self.model_seed != self.data_seed:
+            seed += f"/{self.model_seed}"
+        return f"{self.method.label} on {self.task.label}, K={size}, {seed}"
+
+    @property
+    def digest(self) -> str:
+        """The run's key: 16 hex digits over all that decides the outcome.
+
+        Of the protocol, a field at its default is left out, so that a later field does not change the keys of
+        old records; hence a changed default must be a changed name. Of the method, every hyper-parameter is in
+        the key, so that a changed default is another run; one that came later is left out where it changes
+        nothing (`methods.ADDED_FIELDS`).
+        """
+        asked = self.model_dump(mode="json", exclude_defaults=True)
+        asked["method"]["fields"] = {name: asked["method"]["fields"][name] for name in self.method.key_fields}
+        for labelled in ("method", "task"):
+            del asked[labelled]["label"]
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class ProfileShape(Frozen):
+    """What is profiled."""
+
+    model: str
+    """Name of the backbone."""
+    batch: PositiveInt
+    """Examples in a step; inference is timed for one example too."""
+    tokens: PositiveInt
+    """Padded length."""
+    rounds: PositiveInt = 30
+    """In each of which every method takes its turn."""
+    outputs: PositiveInt = 2
+    """Logits of the head."""
+    head: HeadKind | None = None
+    """Its kind; None: the model's usual one."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the order of turns and of initial values."""
+
+
+class ProfileJob(Frozen):
+    """A profile as a worker is given it."""
+
+    methods: tuple[MethodSpec, ...]
+    shape: ProfileShape
+    protocol: Protocol
+    allocator: Allocator = "keep"
+    """Whether malloc keeps freed blocks, or is as the system has it."""
+
+
+class Job(Frozen):
+    """What a worker is given."""
+
+    run: RunSpec
+    measures: Measures = Measures()
+    first: bool = True
+    """Whether it measures costs that hardly differ by seed: no other seed of its method, task and K has."""
+    command: str | None = None
+    """What the user typed, for the record."""

@@ -1,0 +1,1 @@
+"""From a text to the object it names: methods, tasks and plug-ins."""

@@ -1,0 +1,50 @@
+"""What `bench list` shows. It imports no plug-in and no method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bench.registry import plugins
+from bench.registry.methods import GROUP as METHOD_GROUP
+from bench.registry.tasks import GROUP as TASK_GROUP
+from bench.registry.tasks import SHIPPED as TASKS
+from bench.sources.models import SHIPPED as MODELS
+from bench.sources.random_models import SHAPES
+from methods import BUILT_IN, VARIANTS
+
+Lines = Iterable[tuple[str, str]]
+
+
+def methods() -> Lines:
+    """Name and origin of each method."""
+    yield from ((name, "built in") for name in BUILT_IN)
+    yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
+    yield from _plugins(METHOD_GROUP, {*BUILT_IN, *VARIANTS})
+    yield "peft:TYPE", "any type of the package peft, such as peft:ia3; or the path of an adapter_config.json"
+    yield "file.py:Class", "a subclass of bench.Method in a Python file"
+
+
+def tasks() -> Lines:
+    """Name and caveat of each task."""
+    yield from ((name, task.caveat) for name, task in TASKS.items())
+    yield from _plugins(TASK_GROUP, TASKS)
+    yield "folder", "with train and validation as .jsonl, .csv or .parquet, and perhaps test"
+    yield "file.py:NAME", "a bench.Task in a Python file"
+
+
+def models() -> Lines:
+    """Name and description of each model."""
+    yield from ((name, shipped.about) for name, shipped in MODELS.items())
+    yield from ((name, shape.about) for name, shape in SHAPES.items())
+    yield "folder", "with config.json, model.safetensors and a tokenizer"
+    yield "owner/name", "a model of the Hugging Face hub with safetensors weights"
+
+
+def _plugins(group: str, taken: Iterable[str]) -> Lines:
+    for name, entry in plugins.entry_points(group).items():
+        clash = " (refused: the name is built in)" if name in set(taken) else ""
+        yield name, f"from {plugins.origin(entry)}{clash}"
+
+
+LISTINGS: dict[str, Callable[[], Lines]] = {"methods": methods, "tasks": tasks, "models": models}
+"""What can be listed."""

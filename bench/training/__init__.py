@@ -1,0 +1,1 @@
+"""One run's training: data and classifier prepared, encoded, trained."""

@@ -1,0 +1,149 @@
+"""From texts to tokens, once, and from tokens to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from bench.sources.split import Example
+
+_CHUNK = 4096  # rows tokenized in one call: fast, and the lists of a large task never all live at once
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of many examples, end to end without padding.
+
+    Attributes:
+        tokens: (all tokens,) int32 input ids.
+        types: (all tokens,) int32 token type ids, or None where the tokenizer gives none.
+        starts: (examples,) where each begins in `tokens`.
+        lengths: (examples,) how many tokens each has.
+        labels: (examples,) int64 class indices or float32 numbers.
+        padding: the ids that pad tokens and types.
+        pad_left: whether padding stands before the tokens.
+    """
+
+    tokens: np.ndarray
+    types: np.ndarray | None
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: Tensor
+    padding: tuple[int, int]
+    pad_left: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def only(self, rows: np.ndarray) -> Encoded:
+        """The examples of these rows, (rows,), in their order."""
+        return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
+
+
+class Batch(NamedTuple):
+    """What a model is called with, the labels (batch,), and the examples' indices (batch,)."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    rows: Tensor
+
+
+def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Encoded:
+    """Tokenizes once; texts longer than `max_length` tokens are cut, of a pair the longer one first."""
+    import numpy as np
+    import torch
+
+    tokens: list[np.ndarray] = [np.zeros(0, np.int32)]
+    types: list[np.ndarray] = []
+    lengths: list[int] = []
+    for begin in range(0, len(examples), _CHUNK):
+        chunk = examples[begin : begin + _CHUNK]
+        found = _tokenized(chunk, tokenizer, max_length)
+        lengths += map(len, found["input_ids"])
+        tokens += (np.asarray(ids, np.int32) for ids in found["input_ids"])
+        types += (np.asarray(ids, np.int32) for ids in found.get("token_type_ids", ()))
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    real = bool(examples) and isinstance(examples[0].label, float)
+    return Encoded(
+        tokens=np.concatenate(tokens),
+        types=np.concatenate(types) if types else None,
+        starts=np.cumsum([0, *lengths])[:-1],
+        lengths=np.asarray(lengths, np.int64),
+        labels=torch.tensor([e.label for e in examples], dtype=torch.float32 if real else torch.int64),
+        padding=(padding or 0, tokenizer.pad_token_type_id),
+        pad_left=tokenizer.padding_side == "left",
+    )
+
+
+def _tokenized(
+    chunk: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> dict[str, list[list[int]]]:
+    """The tokenizer's lists, one entry an example; it takes texts with a pair and texts without one apart."""
+    found: dict[str, list[list[int]]] = {}
+    for paired in (False, True):
+        rows = [row for row, example in enumerate(chunk) if (example.pair is not None) is paired]
+        if not rows:
+            continue
+        pairs = [pair for row in rows if (pair := chunk[row].pair) is not None]
+        own = tokenizer(
+            [chunk[row].text for row in rows],
+            pairs or None,
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+        )
+        for name, lists in own.items():
+            whole = found.setdefault(name, [[] for _ in chunk])
+            for row, ids in zip(rows, lists, strict=True):
+                whole[row] = ids
+    return found
+
+
+def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+    """Yields batches padded to their longest example.
+
+    Args:
+        encoded: the examples.
+        size: examples in a batch; the last may hold fewer.
+        order: shuffles them for training; None goes from long to short, for evaluation.
+    """
+    import numpy as np
+    import torch
+
+    if order is None:
+        rows = torch.from_numpy(np.argsort(-encoded.lengths, kind="stable"))
+    else:
+        rows = torch.randperm(len(encoded), generator=order)
+    for chosen in rows.split(size) if len(rows) else ():
+        yield Batch(_padded(encoded, chosen.numpy()), encoded.labels[chosen], chosen)
+
+
+def _padded(encoded: Encoded, rows: np.ndarray) -> dict[str, Tensor]:
+    """The model's inputs, each (batch, longest), int64."""
+    import numpy as np
+    import torch
+
+    starts, lengths = encoded.starts[rows, None], encoded.lengths[rows, None]
+    places = np.arange(lengths.max())[None]  # (1, longest)
+    if encoded.pad_left:
+        places = places - (places.shape[1] - lengths)
+    mask = (places >= 0) & (places < lengths)  # (batch, longest)
+    sources = np.where(mask, starts + places, 0)
+
+    def padded(values: np.ndarray, padding: int) -> Tensor:
+        return torch.from_numpy(np.where(mask, values[sources], padding).astype(np.int64))
+
+    inputs = {
+        "input_ids": padded(encoded.tokens, encoded.padding[0]),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    if encoded.types is not None:
+        inputs["token_type_ids"] = padded(encoded.types, encoded.padding[1])
+    return inputs

@@ -1,0 +1,1 @@
+"""What methods are built from: the contract, parts, gates, sites, attention and the bridge to peft."""

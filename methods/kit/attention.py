@@ -1,0 +1,183 @@
+"""Attention with a prefix, through transformers' attention registry: one code for all architectures.
+
+The mask function must be registered beside the attention function; without it transformers silently
+drops the padding mask.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from methods.kit.gates import GateReader, where_open
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "tunebench_prefix"
+
+
+class LayerPrefix(nn.Module):
+    """Keys and values put in front of one layer's own; lives on the attention module as `prefix`.
+
+    Attributes:
+        states: (2, length, heads, head width), keys and values: a parameter, or set before each forward
+            pass by a prefix network. In the memory order of the projections' outputs, so that they are
+            joined by copying whole rows.
+        gate: reads the gate's values (batch,); None if ungated.
+        log_gate: the gate is not multiplied with keys and values (as published) but its logarithm added
+            to the prefix's attention scores, so that zero is exact removal.
+    """
+
+    states: Tensor
+
+    def __init__(self, *, gate: GateReader | None = None, log_gate: bool = False) -> None:
+        super().__init__()
+        self.gate = gate
+        self.log_gate = log_gate
+        self.removed = False
+
+    def own(self, states: Tensor) -> None:
+        """Makes the states a parameter of this module."""
+        self.__dict__.pop("states", None)
+        self.states = nn.Parameter(states)
+
+    @property
+    def length(self) -> int:
+        """How many positions it adds."""
+        return self.states.shape[1]
+
+    def extend(self, key: Tensor, value: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Puts the prefix, times `gate` (batch,), before keys and values (batch, heads, tokens, width)."""
+        states = self.states.to(key.dtype).unsqueeze(1)  # (2, 1, length, heads, head width)
+        if gate is not None and not self.log_gate:
+            states = states * gate.to(key.dtype).view(1, -1, 1, 1, 1)
+        keys, values = states.expand(-1, len(key), -1, -1, -1)
+        return (
+            torch.cat((keys, key.transpose(1, 2)), dim=1).transpose(1, 2),
+            torch.cat((values, value.transpose(1, 2)), dim=1).transpose(1, 2),
+        )
+
+    def extend_mask(self, mask: Tensor | None, query: Tensor, gate: Tensor | None, *, causal: bool) -> Tensor | None:
+        """The mask over prefix and tokens: (batch, 1, queries, length + tokens), or None for no limit."""
+        if mask is None and causal and query.shape[2] > 1:
+            queries = query.shape[2]
+            mask = torch.ones(queries, queries, dtype=torch.bool, device=query.device).tril()[None, None]
+        if gate is None or not self.log_gate:
+            return None if mask is None else functional.pad(mask, (self.length, 0), value=_seen(mask))
+        gate = gate.to(query.dtype).view(-1, 1, 1, 1)
+        # The clamp keeps the gradient finite at an exact zero, which then becomes -inf: no mass at all.
+        scores = gate.clamp_min(torch.finfo(gate.dtype).tiny).log().masked_fill(gate == 0, -torch.inf)
+        batch, _, queries, _ = query.shape
+        if mask is None:
+            tokens = query.new_zeros(()).expand(batch, 1, queries, queries)
+        elif mask.dtype == torch.bool:
+            tokens = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -torch.inf)
+        else:
+            tokens = mask
+        tokens = tokens.expand(batch, 1, queries, -1)
+        return torch.cat((scores.expand(-1, 1, queries, self.length), tokens), dim=3)
+
+
+def _seen(mask: Tensor) -> float:
+    """The value by which this mask says that a position takes part."""
+    return 1.0 if mask.dtype == torch.bool else 0.0
+
+
+def dropping(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, dropout: float, scaling: float | None = None
+) -> Tensor:
+    """Attention whose weights are dropped at random, for training on a CPU in float32.
+
+    torch's fused kernel for CPUs has no dropout: `scaled_dot_product_attention` falls back to one operator
+    after another, scales queries and keys each, looks for rows without any position, and draws every dropped
+    weight by `bernoulli_`, which takes twice as long as a uniform number and a comparison.
+
+    Args:
+        query: (batch, heads, queries, head width).
+        key: (batch, heads, positions, head width).
+        value: (batch, heads, positions, head width).
+        mask: (batch or 1, heads or 1, queries or 1, positions), True or 0 where a position takes part, False or
+            -inf where not, at least one of each row; None for no limit.
+        dropout: probability of dropping a weight, between 0 and 1.
+        scaling: of the scores; None: one over the root of the head width.
+
+    Returns:
+        (batch, queries, heads, head width).
+    """
+    batch, heads, queries, width = query.shape
+    scaling = width**-0.5 if scaling is None else scaling
+    query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)  # each (batch * heads, ...)
+    scores = torch.bmm(query, key.transpose(1, 2)).view(batch, heads, queries, -1)
+    if mask is None:
+        scores = scores * scaling
+    else:
+        if mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+        scores = torch.add(mask, scores, alpha=scaling)
+    weights = scores.softmax(dim=3)
+    kept = torch.rand(weights.shape, device=weights.device).ge_(dropout).div_(1 - dropout)
+    output = torch.bmm((weights * kept).flatten(0, 1), value)
+    return output.view(batch, heads, queries, -1).transpose(1, 2).contiguous()
+
+
+def _plain(query: Tensor, key: Tensor) -> bool:
+    """Whether these are what `dropping` is for: on a CPU, in float32, as many heads of keys as of queries."""
+    return query.device.type == "cpu" and query.dtype == torch.float32 and key.shape[1] == query.shape[1]
+
+
+def _prefix_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function for the registry: as `sdpa`, with the module's prefix in front if it has one."""
+    prefix = getattr(module, "prefix", None)
+
+    def plain() -> Tensor:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return output
+
+    if not isinstance(prefix, LayerPrefix) or prefix.removed:
+        return plain(), None
+    is_causal = kwargs.get("is_causal")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+
+    def prefixed(rows: Tensor | None) -> Tensor:
+        states, mask = (query, key, value), attention_mask
+        gate = None if prefix.gate is None else prefix.gate()
+        if rows is not None:
+            states = (query[rows], key[rows], value[rows])
+            mask = mask[rows] if mask is not None and len(mask) > 1 else mask
+            gate = None if gate is None else gate[rows]
+        mask = prefix.extend_mask(mask, states[0], gate, causal=causal)
+        keys, values = prefix.extend(states[1], states[2], gate)
+        dropout = float(kwargs.get("dropout") or 0.0)
+        # A log gate of zero may leave a row without any position, which only SDPA turns into zeros.
+        if 0 < dropout < 1 and _plain(query, key) and not prefix.log_gate:
+            return dropping(states[0], keys, values, mask, dropout=dropout, scaling=kwargs.get("scaling"))
+        settings = kwargs | {"is_causal": False}
+        output, _ = sdpa_attention_forward(module, states[0], keys, values, mask, **settings)
+        return output
+
+    return where_open(prefix.gate, plain, prefixed), None
+
+
+AttentionInterface.register(NAME, _prefix_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def enable(model: PreTrainedModel) -> None:
+    """Makes the model's attention modules honour a prefix."""
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise ValueError(f"{type(model).__name__} does not take an attention function from the registry")

@@ -1,0 +1,218 @@
+"""The one table that knows architectures: where query, value, the FFN's output and the rest are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from torch import nn
+
+from methods.kit.parts import Restore
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Site = Literal["attention", "query", "key", "value", "output", "ffn_in", "ffn_out", "ffn_norm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Paths of the sites, those of one layer relative to the layer; None where there is no such site.
+
+    Attributes:
+        layers: the list of layers, relative to the base model.
+        attention: the self-attention module; it reads the layer's input and calls the attention function.
+        query, key, value: the projections of the attention's input.
+        output: the attention's output projection.
+        ffn_in, ffn_out: the two projections of the feed-forward network.
+        ffn_norm: the layer norm that reads FFN output + residual (post-norm architectures).
+        lacks: site, or capability (see `missing`), -> why it cannot be used here.
+    """
+
+    layers: str
+    attention: str
+    query: str | None
+    key: str | None
+    value: str | None
+    output: str
+    ffn_in: str
+    ffn_out: str
+    ffn_norm: str | None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+
+_PRE_NORM = "its layers have their norms before the blocks, so none reads the feed-forward block's output"
+_FUSED = "query, key and value are one fused projection (peft:lora with target_modules adapts it as a whole)"
+_CONV1D = "its projections are of transformers' class Conv1D, not linear layers (peft:lora handles them)"
+_SHARED = "all layers are one, run again and again, so a gate would take several values in one forward pass"
+_RELATIVE = "its projections of query and key serve the relative positions too, which belong to no example"
+_DISENTANGLED = "its disentangled attention does not call transformers' registry of attention functions"
+
+_BERT = Architecture(
+    layers="encoder.layer",
+    attention="attention.self",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    output="attention.output.dense",
+    ffn_in="intermediate.dense",
+    ffn_out="output.dense",
+    ffn_norm="output.LayerNorm",
+)
+
+_LLAMA = Architecture(
+    layers="layers",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.o_proj",
+    ffn_in="mlp.up_proj",
+    ffn_out="mlp.down_proj",
+    ffn_norm=None,
+    lacks={"ffn_norm": _PRE_NORM},
+)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "camembert": _BERT,
+    "electra": _BERT,
+    "distilbert": Architecture(
+        layers="transformer.layer",
+        attention="attention",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        output="attention.out_lin",
+        ffn_in="ffn.lin1",
+        ffn_out="ffn.lin2",
+        ffn_norm="output_layer_norm",
+    ),
+    # Its one layer is run num_hidden_layers times: what is put into it acts each time and is counted once.
+    "albert": Architecture(
+        layers="encoder.albert_layer_groups.0.albert_layers",
+        attention="attention",
+        query="attention.query",
+        key="attention.key",
+        value="attention.value",
+        output="attention.dense",
+        ffn_in="ffn",
+        ffn_out="ffn_output",
+        ffn_norm="full_layer_layer_norm",
+        lacks={"gates": _SHARED},
+    ),
+    "modernbert": Architecture(
+        layers="layers",
+        attention="attn",
+        query=None,
+        key=None,
+        value=None,
+        output="attn.Wo",
+        ffn_in="mlp.Wi",
+        ffn_out="mlp.Wo",
+        ffn_norm=None,
+        lacks={**dict.fromkeys(("query", "key", "value"), _FUSED), "ffn_norm": _PRE_NORM},
+    ),
+    "deberta-v2": replace(
+        _BERT,
+        query="attention.self.query_proj",
+        key="attention.self.key_proj",
+        value="attention.self.value_proj",
+        lacks={"prefix": _DISENTANGLED, "gated projections": _RELATIVE},
+    ),
+    "gpt2": Architecture(
+        layers="h",
+        attention="attn",
+        query=None,
+        key=None,
+        value=None,
+        output="attn.c_proj",
+        ffn_in="mlp.c_fc",
+        ffn_out="mlp.c_proj",
+        ffn_norm=None,
+        lacks={
+            **dict.fromkeys(("query", "key", "value"), _FUSED),
+            **dict.fromkeys(("output", "ffn_in", "ffn_out"), _CONV1D),
+            "ffn_norm": _PRE_NORM,
+        },
+    ),
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+}
+"""transformers' `model_type` -> where its sites are."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer and access to its sites by name."""
+
+    index: int
+    module: nn.Module
+    architecture: Architecture
+
+    def get(self, site: Site) -> nn.Module:
+        """The module that stands at `site` now."""
+        return self.module.get_submodule(self._path(site))
+
+    def put(self, site: Site, module: nn.Module) -> Restore:
+        """Puts `module` at `site`; returns the function that puts the old one back."""
+        path = self._path(site)
+        old = self.module.get_submodule(path)
+        self.module.set_submodule(path, module)
+        return lambda: self.module.set_submodule(path, old)
+
+    def _path(self, site: Site) -> str:
+        path: str | None = getattr(self.architecture, site)
+        if path is None:
+            raise ValueError(f"layer {self.index} has no {site}: {self.architecture.lacks[site]}")
+        return path
+
+
+def missing(config: PretrainedConfig, *needs: str) -> str | None:
+    """Why a model of this configuration lacks what a method needs; None if it has all.
+
+    Args:
+        config: of the model.
+        needs: sites, `prefix` (keys and values in front of the layer's own), `gates` (one value for an
+            example in each layer), `gated projections` (such gates on what query, key or value yield).
+    """
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
+        known = ", ".join(ARCHITECTURES)
+        return f"the table of sites has no row for architecture {config.model_type!r} (it has {known})"
+    if getattr(config, "num_hidden_groups", 1) > 1:
+        return f"{config.model_type} with {config.num_hidden_groups} groups of shared layers; only one group is known"
+    for need in needs:
+        if need in architecture.lacks:
+            return f"{config.model_type} has no place for {need}: {architecture.lacks[need]}"
+    return None
+
+
+def layers(model: PreTrainedModel) -> list[Layer]:
+    """The layers of a base model, in order.
+
+    Raises:
+        ValueError: its architecture is not in the table.
+    """
+    reason = missing(model.config)
+    if reason is not None:
+        raise ValueError(reason)
+    architecture = ARCHITECTURES[model.config.model_type]
+    modules = model.get_submodule(architecture.layers)
+    return [Layer(index, module, architecture) for index, module in enumerate(modules.children())]
+
+
+def linear_at(layer: Layer, site: Site) -> nn.Linear:
+    """The linear projection at `site`.
+
+    Raises:
+        ValueError: something else stands there.
+    """
+    module = layer.get(site)
+    if not isinstance(module, nn.Linear):
+        raise ValueError(f"layer {layer.index}: {site} is a {type(module).__name__}, not a linear projection")
+    return module

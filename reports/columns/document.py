@@ -1,0 +1,51 @@
+"""Every figure that a table or figure shows, said once: label, unit, formula, meter, known error.
+
+`docs/definitions.md`, the tables' footnotes, the page's hover texts and `bench report --columns` all read
+this list, which `reports.definitions` holds by subject. Print the document with `python -m reports.columns.document`.
+"""
+
+from __future__ import annotations
+
+from reports.columns.column import GROUPS, Column, Group
+from reports.columns.compute import COMPUTE
+from reports.columns.counts import COUNTS
+from reports.columns.spent import SPENT
+
+__all__ = ["BY_KEY", "COLUMNS", "GROUPS", "Column", "Group", "document"]
+
+COLUMNS: tuple[Column, ...] = (*COUNTS, *COMPUTE, *SPENT)
+
+BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
+
+
+def document() -> str:
+    """`docs/definitions.md`, whole."""
+    lines = [
+        "# Definitions of every figure",
+        "",
+        "Made by `python -m reports.columns.document > docs/definitions.md`; the tables' footnotes and the page use the same",
+        "text. A figure that was not measured is absent, never 0. The head is left out of every parameter count",
+        "but its own. `better` says which way a figure counts for a method.",
+    ]
+    for group, title in GROUPS.items():
+        members = [column for column in COLUMNS if column.group == group]
+        if not members:
+            continue
+        lines += ["", f"## {title}"]
+        for column in members:
+            lines += [
+                "",
+                f"### {column.label}",
+                "",
+                f"`{column.key}`{f', in {column.unit}' if column.unit else ''}. {column.says}",
+                "",
+                f"- Formula: {column.formula}.",
+                f"- Meter: {column.meter}{' **An estimate.**' if column.estimated else '.'}",
+                f"- Known error: {column.error}.",
+                f"- Better: {column.better or 'neither'}.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

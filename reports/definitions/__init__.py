@@ -1,1 +1,0 @@
-"""The figures that tables and figures show, by subject; `reports.columns` puts them together."""

@@ -1,0 +1,1 @@
+"""The formats of a report: text, data files and the page."""

@@ -1,0 +1,192 @@
+"""The page: one file that opens offline, asks the network for nothing, and takes no text for markup."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.records.store import Record
+from reports.columns.document import GROUPS, Column
+from reports.columns.indices import KNOWN
+from reports.frame.estimates import Estimate
+from reports.frame.panels import OVERALL, Panel
+from reports.tables.sections import Section
+from reports.tables.table import Table
+
+if TYPE_CHECKING:
+    from reports.figures.draw import Drawn
+
+LIMIT_BYTES = 6_000_000
+ROWS_SHOWN = 400
+"""Rows that a table of the page shows; the CSV files have all."""
+PLAIN_CSV_BYTES = 200_000
+"""Larger downloads are compressed."""
+
+
+def page(
+    panels: list[Panel],
+    sections: Sequence[Section],
+    records: Sequence[Record],
+    *,
+    outs: Sequence[Path],
+    files: Mapping[str, str],
+    published: Table | None = None,
+    figures: Sequence[Drawn] = (),
+    command: str | None = None,
+) -> str:
+    """The whole page as HTML, at most 6 MB: what has no room is left out and named.
+
+    Args:
+        panels: of the comparison, in the order they are shown.
+        sections: what is said of each panel.
+        records: its runs, for where they were made.
+        files: CSV files by name, offered as downloads.
+        outs: its folders; `gates/` in them is shown.
+        published: measured beside published scores.
+        figures: SVG files to embed, each with what it says and the panel that it is shown with.
+        command: that redoes it; None: put together from the records.
+    """
+    from reports.formats.gates_section import gate_figures, gate_tables
+    from reports.frame.environment import commands, environments
+
+    used = [key for key in KNOWN if any(key == "score" or key in panel.figures for panel in panels)]
+    context: dict[str, Any] = {
+        "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
+        "sections": [replace(part, tables=tuple(map(_shortened, part.tables))) for part in sections],
+        "published": published,
+        "definitions": [(GROUPS[group], [KNOWN[k] for k in used if KNOWN[k].group == group]) for group in GROUPS],
+        "environments": environments(records),
+        "commands": [command] if command else commands(records),
+        "data": plot_data(panels, records),
+        "downloads": [_download(name, text) for name, text in files.items()],
+        "figures": [_figure(*figure) for figure in figures],
+        "gate_figures": [gate for out in outs for gate in gate_figures(out)],
+        "gate_tables": [_shortened(table) for out in outs for table in gate_tables(out)],
+        "left_out": [],
+    }
+    text = _render(context)
+    dispensable = {
+        "figures": "the figures (see figures/)",
+        "gate_figures": "the gate figures (see gates/)",
+        "downloads": "the CSV files (see table.csv and runs.csv)",
+    }
+    for name, words in dispensable.items():
+        if len(text.encode()) <= LIMIT_BYTES:
+            break
+        context[name] = []
+        context["left_out"].append(words)
+        text = _render(context)
+    return text
+
+
+def _render(context: dict[str, Any]) -> str:
+    """The template with its style and script inlined; the script's digest is the only one allowed to run."""
+    from jinja2 import BaseLoader, Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=BaseLoader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # figures and methods have their order
+    source = resources.files("reports") / "templates"
+    template, style, plot, rest = (
+        (source / name).read_text("utf-8") for name in ("page.html.j2", "page.css", "plot.js", "page.js")
+    )
+    script = plot + rest
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.from_string(template).render(
+        **context,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=digest,
+    )
+
+
+def _shortened(table: Table) -> Table:
+    if len(table.rows) <= ROWS_SHOWN:
+        return table
+    note = f"The first {ROWS_SHOWN} of {len(table.rows)} rows; table.csv has all."
+    return replace(table, rows=table.rows[:ROWS_SHOWN], notes=(note, *table.notes))
+
+
+def _download(name: str, text: str) -> dict[str, str]:
+    """A CSV file as a link that holds it."""
+    raw = text.encode()
+    kind = "text/csv"
+    if len(raw) > PLAIN_CSV_BYTES:
+        raw, name, kind = gzip.compress(raw, mtime=0), f"{name}.gz", "application/gzip"
+    link = f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+    return {"name": name, "link": link, "size": f"{len(raw) / 1000:,.0f} kB"}
+
+
+def _figure(path: Path, says: str, setting: int | None = None) -> dict[str, Any]:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"link": f"data:image/svg+xml;base64,{data}", "says": says, "name": path.stem, "setting": setting}
+
+
+def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
+    """What the interactive plot needs, rounded to 6 digits: figures, methods, points by panel and place."""
+    from reports.figures.style import looks
+    from reports.frame.frame import unique_labels
+
+    names = list(dict.fromkeys(method for panel in panels for method in panel.methods))
+    style, used = looks(names), ["score", *{key: None for panel in panels for key in panel.figures}]
+    fields: dict[str, str] = {}
+    for record, label in zip(records, unique_labels(records), strict=True):
+        if label not in fields:
+            fields[label] = ", ".join(f"{name}={value}" for name, value in record.asked.method.fields.items())
+    return {
+        "figures": {key: _axis(KNOWN[key]) for key in used if key in KNOWN and not KNOWN[key].estimated},
+        "methods": {
+            name: {
+                "colour": style[name].colour,
+                "dark": style[name].dark,
+                "marker": style[name].marker,
+                "fields": fields.get(name, ""),
+            }
+            for name in names
+        },
+        "panels": [
+            {
+                "title": panel.title,
+                "places": [_place(panel, place) for place in panel.places],
+            }
+            for panel in panels
+        ],
+    }
+
+
+def _axis(column: Column) -> dict[str, Any]:
+    return {"label": column.label, "unit": column.unit, "better": column.better, "says": column.says}
+
+
+def _place(panel: Panel, place: str) -> dict[str, Any]:
+    metric = panel.headlines.get(place, "")
+    name = f"mean of {len(panel.columns)} tasks" if place == OVERALL else place
+    return {
+        "name": f"{name} ({metric})" if metric else name,
+        "points": {
+            method: {"score": _numbers(panel.scores.get((method, place)))}
+            | {
+                key: _numbers(estimate)
+                for key, estimate in panel.costs.get((method, place), {}).items()
+                if not KNOWN[key].estimated
+            }
+            for method in panel.methods
+        },
+    }
+
+
+def _numbers(estimate: Estimate | None) -> list[float | int | None] | None:
+    """Mean, both ends of its interval, number of runs."""
+    if estimate is None:
+        return None
+    low, high = estimate.interval or (None, None)
+    rounded = [None if value is None else float(f"{value:.6g}") for value in (estimate.mean, low, high)]
+    return [*rounded, estimate.runs]

@@ -1,0 +1,1 @@
+"""From records to tidy tables: frame, panels, estimates and Pareto fronts."""

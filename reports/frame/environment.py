@@ -1,0 +1,113 @@
+"""Where runs were made, and the command that makes them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, takewhile
+from typing import Any
+
+from bench.records.spec import Protocol, RunSpec, option_of
+from bench.records.store import Record
+
+
+def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Each distinct environment with its number of runs, the most frequent first."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        facts = {name: value for name, value in record.environment.items() if name != "command"}
+        known = found.setdefault(json.dumps(facts, sort_keys=True, default=str), {"runs": 0, "facts": _flat(facts)})
+        known["runs"] += 1
+    return sorted(found.values(), key=lambda entry: -entry["runs"])
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
+        for name, value in facts.items()
+    }
+
+
+def commands(records: Sequence[Record]) -> list[str]:
+    """The commands as recorded; where a run has none, commands put together from what the runs asked.
+
+    Each command asks for no run that is not among the records. It states every field of the protocol and every
+    hyper-parameter, so that no default of a preset or of a later version can come in between.
+    """
+    recorded = [record.environment.get("command") for record in records]
+    if records and all(recorded):
+        return list(dict.fromkeys(map(str, recorded)))
+    groups: dict[str, list[RunSpec]] = {}
+    for record in records:
+        key = record.asked.model.name + record.asked.protocol.model_dump_json()
+        groups.setdefault(key, []).append(record.asked)
+    return [
+        shlex.join(["bench", "compare", *words, "--model", group[0].model.name, *_protocol(group[0].protocol)])
+        for group in groups.values()
+        for words in _products(group)
+    ]
+
+
+def _products(runs: Sequence[RunSpec]) -> Iterator[list[str]]:
+    """Methods, tasks, sizes and seeds in words, a command's each: all of their combinations are among the runs."""
+    cells = [
+        (run.task.name, "all" if run.k is None else str(run.k), run.method.spelled, (run.data_seed, run.model_seed))
+        for run in runs
+    ]
+    for tasks, rest in _alike((task, cell) for task, *cell in cells):
+        for sizes, rest_of_size in _alike((size, cell) for size, *cell in rest):
+            for methods, seeds in _alike(rest_of_size):
+                task_words = [word for task in tasks for word in ("--task", task)]
+                for words in _seeds({seed for (seed,) in seeds}):
+                    yield [*methods, *task_words, "--k", ",".join(sizes), *words]
+
+
+def _alike(pairs: Iterable[Sequence[Any]]) -> list[tuple[list[str], list[tuple[Any, ...]]]]:
+    """The keys that go with exactly the same rests together, with these rests; both in their first order."""
+    rests: dict[str, dict[tuple[Any, ...], None]] = {}
+    for key, *rest in pairs:
+        flat = rest[0] if len(rest) == 1 and isinstance(rest[0], list) else rest
+        rests.setdefault(key, {})[tuple(flat)] = None
+    groups: dict[frozenset[tuple[Any, ...]], list[str]] = {}
+    for key, found in rests.items():
+        groups.setdefault(frozenset(found), []).append(key)
+    return [(keys, list(rests[keys[0]])) for keys in groups.values()]
+
+
+def _seeds(pairs: set[tuple[int, int]]) -> Iterator[list[str]]:
+    """Options that together give these (data seed, model seed) pairs and no others.
+
+    `--seeds N` where both count up from 0 together, with one of them held where the other counts up alone, and
+    both held for a pair that no such row has.
+    """
+    rows = [(_row(pairs, lambda n: (n, n)), list[str]())]
+    rows += [
+        (_row(pairs, lambda n, seed=seed: (seed, n)), ["--data-seed", str(seed)])  # type: ignore[misc]
+        for seed in sorted({data for data, _ in pairs})
+    ]
+    rows += [
+        (_row(pairs, lambda n, seed=seed: (n, seed)), ["--model-seed", str(seed)])  # type: ignore[misc]
+        for seed in sorted({model for _, model in pairs})
+    ]
+    left = set(pairs)
+    for row, held in sorted(rows, key=lambda entry: -len(entry[0])):
+        if (len(row) > 1 or not held) and not left.isdisjoint(row):
+            yield ["--seeds", str(len(row)), *held]
+            left -= set(row)
+    for data, model in sorted(left):
+        yield ["--data-seed", str(data), "--model-seed", str(model)]
+
+
+def _row(pairs: set[tuple[int, int]], pair: Callable[[int], tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pairs 0, 1, 2, ... up to the first that is not there."""
+    return list(takewhile(pairs.__contains__, map(pair, count())))
+
+
+def _protocol(protocol: Protocol) -> list[str]:
+    """Every field of the protocol by its option. Of epochs and steps the one that is set: it puts the other off."""
+    words = []
+    for field, value in protocol.model_dump().items():
+        if value is not None or field not in ("epochs", "steps"):
+            words += [option_of(field), "none" if value is None else str(value)]
+    return words

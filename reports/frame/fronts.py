@@ -1,0 +1,39 @@
+"""Pareto fronts of a panel: which methods no other beats in both score and cost."""
+
+from __future__ import annotations
+
+from reports.columns.indices import KNOWN
+from reports.frame.estimates import Estimate
+from reports.frame.panels import Panel
+from reports.stats.fronts import pareto_front
+
+
+def front_keys(panel: Panel) -> list[str]:
+    """The costs that a front may be drawn over: measured, not estimated, less is better."""
+    return [key for key in panel.figures if not KNOWN[key].estimated and KNOWN[key].better == "lower"]
+
+
+def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate, Estimate]]:
+    """By method: score and cost, where both are known.
+
+    Raises:
+        ValueError: the figure is an estimate, which must not rank methods.
+    """
+    if KNOWN[key].estimated:
+        raise ValueError(f"{key} is estimated: no front is drawn over it")
+    found = {}
+    for method in panel.methods:
+        score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)
+        if score is not None and cost is not None:
+            found[method] = (score, cost)
+    return found
+
+
+def front_members(panel: Panel, key: str, place: str) -> list[str]:
+    """The methods on the front, cheapest first."""
+    points = front_points(panel, key, place)
+    if not points:
+        return []
+    on_front = pareto_front([s.mean for s, _ in points.values()], [c.mean for _, c in points.values()])
+    members = [method for method, on in zip(points, on_front, strict=True) if on]
+    return sorted(members, key=lambda method: (points[method][1].mean, -points[method][0].mean))

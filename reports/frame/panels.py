@@ -1,0 +1,281 @@
+"""Runs that may stand in one table, with every statistic that tables, figures and page show of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UserError
+from bench.tasks import SCALES
+from reports.columns.indices import KNOWN
+from reports.frame.estimates import Estimate, by_column, estimate_of, moderated_estimates
+from reports.frame.frame import PROFILED, By
+from reports.stats.intervals import Interval, average_rank
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.stats.comparisons import Comparison, Pairs
+
+OVERALL = ""
+"""Stands for all of a panel's columns together where a column's name is asked for."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One setting: its runs differ in method, seed and the column's value alone.
+
+    Attributes:
+        title: the setting in words.
+        by: what the columns are.
+        columns: their values, in order.
+        methods: by what they store, least first.
+        baseline: the method that the others are compared with.
+        runs: their rows of the frame.
+        fixed: what all runs share, such as model and k.
+    """
+
+    title: str
+    by: By
+    columns: tuple[str, ...]
+    methods: tuple[str, ...]
+    baseline: str
+    runs: pd.DataFrame = field(repr=False)
+    fixed: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def ok(self) -> pd.DataFrame:
+        """The runs that finished."""
+        finished: pd.DataFrame = self.runs[self.runs["status"] == "ok"]
+        return finished
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Scores by method, (seeds, columns): all of one shape, NaN for an absent run."""
+        return dict(zip(self.methods, self.cube("score"), strict=True))
+
+    def cube(self, key: str) -> NDArray[np.float64]:
+        """A figure of every run: (methods, seeds, columns), NaN where there is none."""
+        found = np.full((len(self.methods), self.runs["seed"].nunique(), len(self.columns)), np.nan)
+        if key in self.ok:
+            found[self._where] = self.ok[key].astype(float)
+        return found
+
+    @cached_property
+    def _where(self) -> tuple[NDArray[np.intp], ...]:
+        """Each finished run's place in a cube."""
+        import pandas as pd
+
+        axes = (
+            ("method", self.methods),
+            ("seed", sorted(self.runs["seed"].unique())),
+            (self.by, self.columns),
+        )
+        return tuple(pd.Index(order).get_indexer(self.ok[name]) for name, order in axes)
+
+    @cached_property
+    def headlines(self) -> dict[str, str]:
+        """The score that is shown for each column."""
+        if "headline" not in self.ok:
+            return {}
+        pairs = self.ok[[self.by, "headline"]].dropna().drop_duplicates(self.by)
+        return dict(zip(pairs[self.by], pairs["headline"], strict=True))
+
+    @cached_property
+    def seeds(self) -> int:
+        """The most seeds that any method and column has a score of."""
+        return max(int((~np.isnan(array)).sum(axis=0).max()) for array in self.arrays.values())
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether a mean over the columns means anything: over several tasks, never over K or models."""
+        return self.by == "task" and len(self.columns) > 1
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The columns, and before them all together where that means anything."""
+        return ((OVERALL,) if self.sums_up else ()) + self.columns
+
+    @cached_property
+    def scores(self) -> dict[tuple[str, str], Estimate]:
+        """By method and place; what no run finished is absent, and so is a mean that lacks a task."""
+        cube = np.stack(list(self.arrays.values()))
+        still = [method in self.still for method in self.methods]
+        found: dict[tuple[str, str], Estimate] = {}
+        for place in self.places:
+            estimates = moderated_estimates(
+                self._of(cube, place),
+                resolution=self._resolution(place),
+                still=still,
+                bounds=self.bounds(place),
+            )
+            pairs = zip(self.methods, estimates, strict=True)
+            found |= {(method, place): estimate for method, estimate in pairs if estimate is not None}
+        return found
+
+    @cached_property
+    def comparisons(self) -> dict[str, Pairs]:
+        """By place and (method, baseline): every pair of methods, compared once for all who speak of it."""
+        from reports.stats.comparisons import compare_pairs
+
+        found: dict[str, Pairs] = {}
+        for place in self.places:
+            low, high = self.bounds(place)
+            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            found[place] = compare_pairs(scores, resolution=self._resolution(place), still=self.still, span=high - low)
+        return found
+
+    @cached_property
+    def contrasts(self) -> dict[str, dict[str, Comparison]]:
+        """By place and method: the difference to the baseline, out of `comparisons`."""
+        from reports.stats.comparisons import with_improvement
+
+        found: dict[str, dict[str, Comparison]] = {}
+        for place in self.places:
+            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            pairs = [self.comparisons[place][m, self.baseline] for m in self.methods if m != self.baseline]
+            found[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
+        return found
+
+    @cached_property
+    def still(self) -> frozenset[str]:
+        """Methods that took no optimizer step in any run, such as one that always gives the same answer."""
+        if "steps" not in self.ok:
+            return frozenset()
+        most = self.ok.groupby("method")["steps"].max()
+        return frozenset(map(str, most.index[most == 0]))
+
+    def bounds(self, place: str) -> tuple[float, float]:
+        """The least and the greatest score that is possible there; infinite where the score is not known."""
+        scales = [SCALES.get(self.headlines.get(column, "")) for column in self._columns(place)]
+        known = [scale for scale in scales if scale is not None]
+        if len(known) < len(scales):
+            return -np.inf, np.inf
+        return sum(scale.low for scale in known) / len(known), sum(scale.high for scale in known) / len(known)
+
+    def _columns(self, place: str) -> tuple[str, ...]:
+        return self.columns if place == OVERALL else (place,)
+
+    def _resolution(self, place: str) -> NDArray[np.float64]:
+        """The step of each column's score: about one over the test rows; 0 where their number is not known."""
+        if "test_examples" not in self.ok:
+            return np.zeros(len(self._columns(place)))
+        rows = self.ok.groupby(self.by)["test_examples"].min().reindex(self._columns(place))
+        steps: NDArray[np.float64] = (1 / rows).fillna(0.0).to_numpy(dtype=float)
+        return steps
+
+    @cached_property
+    def ranks(self) -> dict[str, float]:
+        """Average rank of the methods that have a score of every task; empty at one seed or one method."""
+        whole = [method for method, array in self.arrays.items() if not np.isnan(array).all(axis=0).any()]
+        if self.seeds < 2 or len(whole) < 2 or self.by != "task":
+            return {}
+        found = average_rank(np.stack([self.arrays[method] for method in whole]))
+        return {} if found is None else dict(zip(whole, map(float, found), strict=True))
+
+    @cached_property
+    def figures(self) -> tuple[str, ...]:
+        """Keys of `reports.columns.document`, in its order, that any run has; the score is not among them."""
+        return tuple(key for key in figure_keys(self.ok) if key != "score")
+
+    @cached_property
+    def costs(self) -> dict[tuple[str, str], dict[str, Estimate]]:
+        """By method and place, all figures but the score."""
+        found: dict[tuple[str, str], dict[str, Estimate]] = {}
+        for key in self.figures:
+            cube = self.cube(key)
+            swept = self._profiled(key) if key in PROFILED else by_column(cube)
+            for method, array, singles in zip(self.methods, cube, swept, strict=True):
+                known = np.flatnonzero(~np.isnan(array).all(axis=0))
+                estimates: dict[str, Estimate | None] = {self.columns[at]: singles[at] for at in known}
+                if self.sums_up and len(known):  # what one task lacks, the others have
+                    first = singles[known[0]]
+                    estimates[OVERALL] = first if key in PROFILED else estimate_of(array[:, known])
+                for place, estimate in estimates.items():
+                    if estimate is not None:
+                        found.setdefault((method, place), {})[key] = estimate
+        return found
+
+    def _profiled(self, key: str) -> list[list[Estimate]]:
+        """A ratio of the models' profiles with the profile's own interval; the runs only carry it."""
+        ratio, low, high = (
+            np.fmax.reduce(self.cube(name), axis=1).tolist() for name in (key, f"{key}_low", f"{key}_high")
+        )
+        return [
+            [Estimate(*ends[:1], 1, None, Interval(*ends[1:])) for ends in zip(*rows, strict=True)]
+            for rows in zip(ratio, low, high, strict=True)
+        ]
+
+    @cached_property
+    def statuses(self) -> dict[tuple[str, str], Counter[str]]:
+        """By method and column: how many runs ended how."""
+        found: dict[tuple[str, str], Counter[str]] = {}
+        rows = zip(self.runs["method"], self.runs[self.by], self.runs["status"], strict=True)
+        for method, column, status in rows:
+            found.setdefault((method, column), Counter())[status] += 1
+        return found
+
+    def _of(self, array: NDArray[np.float64], place: str) -> NDArray[np.float64]:
+        if place == OVERALL:
+            return array
+        at = self.columns.index(place)
+        return array[..., at : at + 1]
+
+
+def panels(runs: pd.DataFrame, *, by: By = "task", baseline: str | None = None) -> list[Panel]:
+    """The settings of a frame, each a panel.
+
+    Args:
+        runs: of `reports.frame.frame.frame`.
+        by: what the columns are; runs that differ in another one stand in different panels.
+        baseline: a method's label; None: the one that stores most in each panel.
+
+    Raises:
+        UserError: no run is of the baseline.
+    """
+    if baseline is not None and baseline not in set(runs["method"]):
+        known = ", ".join(sorted(runs["method"].unique()))
+        raise UserError(f"--baseline {baseline}: no run is of that method; there is {known}")
+    keys = [key for key in ("model", "k", "task") if key != by]
+    found = []
+    for values, group in runs.groupby([*keys, "protocol"], sort=False):
+        fixed = dict(zip([*keys, "protocol"], map(str, values), strict=True))
+        methods = _order(group)
+        own = baseline if baseline in methods else methods[-1]
+        found.append(
+            Panel(_title(fixed), by, _sorted(by, group[by].unique()), methods, own or methods[-1], group, fixed)
+        )
+    return sorted(found, key=lambda panel: [_natural(panel.fixed[key]) for key in [*keys, "protocol"]])
+
+
+def _title(fixed: Mapping[str, str]) -> str:
+    words = [f"K={value}" if key == "k" else value for key, value in fixed.items() if value]
+    return ", ".join(words)
+
+
+def _natural(value: str) -> tuple[int, str]:
+    """Numbers by size, before words."""
+    return (int(value), "") if value.isdigit() else (10**9, value)
+
+
+def _sorted(by: By, values: Any) -> tuple[str, ...]:
+    return tuple(sorted(map(str, values), key=_natural))
+
+
+def _order(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Methods by what they store; those of which that is unknown come first, for the last is the baseline."""
+    if "stored_parameters" not in runs:
+        return tuple(sorted(runs["method"].unique()))
+    sizes = runs.groupby("method")["stored_parameters"].max().sort_index()
+    return tuple(map(str, sizes.sort_values(kind="stable", na_position="first").index))
+
+
+def figure_keys(runs: pd.DataFrame) -> tuple[str, ...]:
+    """Keys of `reports.columns.document` that at least one of the runs has a figure of."""
+    return tuple(key for key in KNOWN if key in runs and runs[key].notna().any())

@@ -1,0 +1,177 @@
+"""Which profile's time ratios may stand beside a run: one of the run's own setting, or none, with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.records.store import Profile, ProfileRow, Record, timed_alike
+
+Profiles = Mapping[str, Profile]
+"""File name -> a profile."""
+
+_UNKNOWN = "not recorded"
+_BY_DEFAULT = {"precision": "float32", "clipping": "none"}
+"""What a profile that does not record these is taken for; beside runs of anything else it has no place."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The profile for one run.
+
+    Attributes:
+        profile: of the run's setting; None where there is none.
+        words: its shape and setting, and how it was chosen where several fit.
+        reason: why there is none; None also where nobody profiled the run's model.
+    """
+
+    profile: Profile | None = None
+    words: str | None = None
+    reason: str | None = None
+
+
+def fits(records: Sequence[Record], profiles: Profiles) -> list[Fit]:
+    """The profile for each run.
+
+    All runs of one model and setting get the same profile: of several that fit, the one that has most of their
+    methods, then one that is not suspect, then the one of most rounds, then the newest, then the last by name.
+    Where the runs of one table have different profiles none is given: ratios of two settings do not stand in
+    one column.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    keys = [_key(record) for record in records]
+    for key, record in zip(keys, records, strict=True):
+        if record.result is not None:
+            groups.setdefault(key, []).append(record)
+    chosen = {key: _choice(group, profiles) for key, group in groups.items()}
+    found = [chosen.get(key, Fit()) for key in keys]
+    places = [_table(record) for record in records]
+    seen: dict[str, set[str]] = {}
+    for place, fit in zip(places, found, strict=True):
+        if fit.words is not None:
+            seen.setdefault(place, set()).add(fit.words)
+    mixed = Fit(reason="the runs of this table were made in several settings, each with a profile of its own")
+    return [mixed if len(seen.get(place, ())) > 1 else fit for place, fit in zip(places, found, strict=True)]
+
+
+def row_of(profile: Profile, record: Record, label: str) -> tuple[ProfileRow | None, str | None]:
+    """What a profile has of a run's method, or else why it has nothing."""
+    if not profile.methods:  # made before methods were recorded: the label is all there is
+        row = profile.rows.get(label)
+        return row, None if row else f"{label} is not in the profile"
+    for name in (label, *profile.methods):
+        if name in profile.methods and timed_alike(profile.methods[name], record.asked.method):
+            return profile.rows.get(name), None
+    other = label in profile.methods
+    return None, f"the profile timed another {label}" if other else f"{label} is not in the profile"
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    return (record.asked.model.name, *_run_setting(record).values())
+
+
+def _table(record: Record) -> str:
+    """Runs that differ in it never share a table's cell."""
+    asked = record.asked
+    return json.dumps([asked.model.name, asked.k, asked.protocol.model_dump_json()])
+
+
+def _run_setting(record: Record) -> dict[str, str]:
+    """All that times depend on, by its name in words."""
+    protocol, here = record.asked.protocol, record.environment
+    versions = here.get("versions", {})
+    device = here.get("device") or (None if protocol.device == "auto" else protocol.device)
+    found = {
+        "model revision": record.asked.model.revision,
+        "head": record.result.head_kind if record.result else None,
+        "batch": protocol.batch_size,
+        "threads": here.get("threads") or protocol.threads,
+        "device": device and str(device).partition(":")[0],
+        "machine": here.get("device_name"),
+        "precision": protocol.precision,
+        "clipping": protocol.max_gradient_norm or "none",
+        "allocator": here.get("allocator"),
+        "torch": versions.get("torch"),
+        "transformers": versions.get("transformers"),
+    }
+    return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
+
+
+def _profile_setting(profile: Profile) -> dict[str, str]:
+    """The same of a profile."""
+    key, here = profile.setting, profile.environment
+    versions = here.get("versions", {})
+    found = {
+        "model revision": key and key.revision,
+        "head": key and key.head,
+        "batch": profile.batch,
+        "threads": profile.threads,
+        "device": profile.device.partition(":")[0],
+        "machine": here.get("device_name"),
+        "precision": key and key.precision,
+        "clipping": key and (key.max_gradient_norm or "none"),
+        "allocator": here.get("allocator"),
+        "torch": versions.get("torch"),
+        "transformers": versions.get("transformers"),
+    }
+    return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
+
+
+def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """In what a profile's setting contradicts that of runs, in words."""
+    found = []
+    for name, run in theirs.items():
+        timed = ours[name]
+        if timed == run:
+            continue
+        if timed == _UNKNOWN and name != "allocator" and run == _BY_DEFAULT.get(name, run):
+            continue
+        if run == _UNKNOWN and name not in ("allocator", "threads", "device"):
+            continue
+        found.append(f"{name} {timed} (the runs: {run})")
+    return found
+
+
+def _choice(group: Sequence[Record], profiles: Profiles) -> Fit:
+    """The profile for runs of one model and setting."""
+    theirs = _run_setting(group[0])
+    here = {name: profile for name, profile in profiles.items() if profile.model == group[0].asked.model.name}
+    if not here:
+        return Fit()
+    contradicted = {name: _differences(_profile_setting(profile), theirs) for name, profile in here.items()}
+    fitting = [name for name, differences in contradicted.items() if not differences]
+    if not fitting:
+        nearest = min(contradicted, key=lambda name: (len(contradicted[name]), name))
+        start = "the model's profile is" if len(here) == 1 else f"none of {len(here)} profiles fits; the nearest is"
+        return Fit(reason=f"{start} of another setting: {', '.join(contradicted[nearest])}")
+    methods = {record.asked.method.model_dump_json(): record for record in group}.values()
+
+    def merit(name: str) -> tuple[int, bool, int, str, str]:
+        profile = here[name]
+        labels = [(record, record.asked.method.label.partition(" @")[0]) for record in methods]
+        covered = sum(row_of(profile, record, label)[0] is not None for record, label in labels)
+        return covered, profile.suspect is None, profile.rounds, profile.measured_at or "", name
+
+    best = max(fitting, key=merit)
+    words = _words(here[best])
+    if len(fitting) > 1:
+        words += f"; {best}, of {len(fitting)} profiles that fit the one of most methods, then rounds, then the newest"
+    return Fit(here[best], words)
+
+
+def _words(profile: Profile) -> str:
+    """`minilm-l6, 16 x 32 tokens, 2 threads, cpu (its name), float32, ...`."""
+    setting = _profile_setting(profile)
+    machine = "" if setting["machine"] == _UNKNOWN else f" ({setting['machine']})"
+    threads = f"{profile.threads} thread{'' if profile.threads == 1 else 's'}"
+    words = [profile.model, f"batch {profile.batch} x {profile.tokens} tokens", threads, setting["device"] + machine]
+    known = {"precision": "{}", "head": "head {}", "allocator": "{}", "clipping": "clipping {}", "torch": "torch {}"}
+    words += [
+        text.format(setting[name])
+        for name, text in known.items()
+        if setting[name] != _UNKNOWN and (name, setting[name]) != ("clipping", "none")
+    ]
+    unknown = [name for name in known if setting[name] == _UNKNOWN]
+    words.append(f"{profile.rounds} rounds")
+    return ", ".join(words) + (f"; not recorded: {', '.join(unknown)}" if unknown else "")

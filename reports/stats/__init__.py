@@ -1,0 +1,1 @@
+"""Statistics: pure functions on arrays of scores, costs and gate values."""

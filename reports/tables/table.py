@@ -1,0 +1,125 @@
+"""What tables are made of: cells that know their value, headings that know what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from reports.columns.document import Column
+from reports.columns.indices import KNOWN
+from reports.columns.numerals import ABSENT, Scale, rounded, written
+from reports.frame.estimates import Estimate
+from reports.frame.frame import PROFILED
+from reports.frame.panels import OVERALL, Panel
+
+WIDE_SHARE = 0.1
+"""An interval of a time ratio that is wider than this share of it is marked: measure again."""
+
+SHORT_HEADS = {"stored_share": "share\n%", "train_step_ratio": "step\n/ full", "train_time_s": "train\ns"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table's field.
+
+    Attributes:
+        text: as it is read.
+        value: what it is sorted by; None sorts last.
+        strong: the best of its column, where there is a spread to judge it by.
+        short: the same for a narrow terminal; empty: no shorter.
+    """
+
+    text: str
+    value: float | str | None = None
+    strong: bool = False
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading, and what it means."""
+
+    text: str
+    says: str = ""
+    numeric: bool = True
+    short: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table with a title above and notes below it."""
+
+    key: str
+    title: str
+    header: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+NOTHING = Cell(ABSENT)
+
+
+def head_of(column: Column, text: str | None = None) -> Head:
+    """The heading of a figure with its definition."""
+    says = f"{column.says} {column.formula}. Meter: {column.meter}. Known error: {column.error}."
+    estimated = " (est.)" if column.estimated and "estimated" not in column.label else ""
+    return Head((text or column.label) + estimated, says)
+
+
+def figure_cell(column: Column, estimates: Sequence[Estimate], scale: Scale, *, interval: bool) -> Cell:
+    """One estimate with its interval, or the range of several."""
+    if not estimates:
+        return NOTHING
+    mark = "~" if column.estimated else ""
+    low, high = min(estimate.mean for estimate in estimates), max(estimate.mean for estimate in estimates)
+    text = mark + written(column, low, scale)
+    if written(column, high, scale) != written(column, low, scale):
+        text += f" to {written(column, high, scale)}"
+    ends = estimates[0].interval if interval and len(estimates) == 1 else None
+    if ends is not None and ends.high - ends.low > 1e-9 * abs(low):
+        text += f" [{written(column, ends.low, scale)}, {written(column, ends.high, scale)}]"
+        if column.key in PROFILED and ends.high - ends.low > WIDE_SHARE * low:
+            text += " !"
+    return Cell(text, low, short=rounded(low) if text == f"{low:,.0f}" else "")
+
+
+def score_head(panel: Panel, place: str) -> Head:
+    """The heading of a column of scores."""
+    if place == OVERALL:
+        return Head(f"mean of {len(panel.columns)} tasks", "The mean over tasks of the mean over seeds.")
+    metric = panel.headlines.get(place)
+    name = f"K={place}" if panel.by == "k" else place
+    text = f"{name} ({metric})" if metric else name
+    return Head(text, KNOWN["score"].says, short=f"{name}\n{metric or ''}")
+
+
+def place_words(place: str) -> str:
+    """A task, or all of them."""
+    return "all tasks" if place == OVERALL else place
+
+
+def score_cell(panel: Panel, method: str, place: str, *, interval: bool = False, strong: bool = False) -> Cell:
+    """Mean ± standard deviation, what is lacking, and the interval if asked for."""
+    estimate = panel.scores.get((method, place))
+    lost = _lost(panel, method, place)
+    if estimate is None:
+        return Cell(", ".join(lost) or ABSENT)
+    text, short = f"{estimate.mean:.3f}", f"{estimate.mean:.3f}"
+    if estimate.std is not None:
+        text += f" ± {estimate.std:.3f}"
+        short += f" ±{estimate.std:.3f}".replace("±0.", "±.")
+    if interval and estimate.interval is not None:
+        text += f" [{estimate.interval.low:.3f}, {estimate.interval.high:.3f}]"
+    fewer = [f"n={estimate.runs}"] if place != OVERALL and estimate.runs < panel.seeds else []
+    if remark := ", ".join(fewer + lost):
+        text, short = f"{text} ({remark})", f"{short} {fewer[0] if fewer else f'({remark})'}"
+    return Cell(text, estimate.mean, strong, short)
+
+
+def _lost(panel: Panel, method: str, place: str) -> list[str]:
+    """`1 failed`, `2 undefined`."""
+    counts: Mapping[str, int] = panel.statuses.get((method, place), {})
+    lost = [f"{count} {status}" for status, count in counts.items() if status != "ok"]
+    scored = panel.scores.get((method, place))
+    undefined = counts.get("ok", 0) - (scored.runs if scored else 0)
+    return lost + ([f"{undefined} undefined"] if undefined > 0 else [])

@@ -1,0 +1,222 @@
+"""Tables as values: what each cell says, what it is sorted by, and the notes without which it misleads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from reports.columns.document import Group
+from reports.columns.indices import KNOWN
+from reports.columns.numerals import ABSENT, heading, p_value, scale_of
+from reports.frame.panels import OVERALL, Panel
+from reports.tables.budget import budget
+from reports.tables.notes import (
+    absence_notes,
+    difference_notes,
+    energy_notes,
+    loss_notes,
+    rank_notes,
+    score_notes,
+    setting_notes,
+)
+from reports.tables.table import (
+    NOTHING,
+    SHORT_HEADS,
+    Cell,
+    Head,
+    Table,
+    figure_cell,
+    head_of,
+    place_words,
+    score_cell,
+    score_head,
+)
+
+COMPACT = ("trained_parameters", "stored_parameters", "stored_share", "train_step_ratio", "train_time_s")
+"""What the main table shows beside the scores unless columns are chosen."""
+
+_COST_TABLES: dict[str, tuple[Group, ...]] = {
+    "parameters": ("parameters", "effective"),
+    "compute": ("flops", "memory"),
+    "time": ("time",),
+    "energy": ("energy",),
+}
+_CAPTIONS = {
+    "parameters": "Parameters: trained, stored, effective",
+    "compute": "FLOPs and memory",
+    "time": "Time",
+    "energy": "Energy",
+}
+
+
+_METHOD = Head("method", "The method and the hyper-parameters that are not at their defaults.", numeric=False)
+
+
+def tables(panel: Panel, columns: Sequence[str] | None = None) -> list[Table]:
+    """All tables of a panel: combined, scores, differences, and what was measured of costs."""
+    found = [main(panel, columns), accuracy(panel), differences(panel), *costs(panel), budget(panel)]
+    return [table for table in found if table.rows]
+
+
+def main(panel: Panel, columns: Sequence[str] | None = None) -> Table:
+    """Scores and costs in one compact table.
+
+    Args:
+        panel: whose methods are the rows.
+        columns: keys of `reports.columns.document` to show; None: the usual few that were measured.
+    """
+    keys = [key for key in (COMPACT if columns is None else columns) if key in panel.figures]
+    header = [_METHOD, *(score_head(panel, column) for column in panel.columns)]
+    rows: list[list[Cell]] = []
+    best = _best(panel)
+    for method in panel.methods:
+        rows.append([Cell(method, method)])
+        rows[-1] += [score_cell(panel, method, place, strong=method in best.get(place, ())) for place in panel.columns]
+    for key in keys:
+        _add_figure(panel, key, header, rows, interval=False)
+    return _table("main", panel.title, header, rows, [*score_notes(panel, keys), *loss_notes(panel)])
+
+
+def accuracy(panel: Panel) -> Table:
+    """Scores with intervals, their mean over tasks, rank, and how they compare with the baseline."""
+    header, best = [_METHOD], _best(panel)
+    rows = [[Cell(method, method)] for method in panel.methods]
+    for place in panel.places:
+        header.append(score_head(panel, place))
+        for row, method in zip(rows, panel.methods, strict=True):
+            row.append(score_cell(panel, method, place, interval=True, strong=method in best.get(place, ())))
+    if panel.ranks:
+        header.append(Head("average rank", "1 is the best; over the seeds and tasks that every method finished."))
+        for row, method in zip(rows, panel.methods, strict=True):
+            rank = panel.ranks.get(method)
+            row.append(NOTHING if rank is None else Cell(f"{rank:.2f}", rank))
+    return _table("scores", f"Scores, {panel.title}", header, rows, [*score_notes(panel, ()), *rank_notes(panel)])
+
+
+def differences(panel: Panel) -> Table:
+    """Each method against the baseline, task by task and over all tasks; empty at one seed."""
+    heads = [
+        Head(panel.by, "Where the two were compared.", numeric=False),
+        _METHOD,
+        Head(f"difference to {panel.baseline}", "Mean of the paired differences over the same seeds."),
+        Head("95% interval", "Of the difference; all intervals of one place hold together with 95%, see the note."),
+        Head("p (all pairs)", "Of no difference, corrected for all pairs of methods in this place."),
+        Head(
+            "P(improvement)",
+            "Probability that a run of the method beats a run of the baseline, with interval.",
+        ),
+        Head("detectable", "The true difference that this test would find four times in five."),
+        Head("pairs", "Runs of both with the same seed and task."),
+    ]
+    rows = []
+    for place in panel.places:
+        for method, contrast in panel.contrasts[place].items():
+            if contrast.difference is None or contrast.interval is None or contrast.p_adjusted is None:
+                continue
+            low, high = contrast.interval
+            mark = "*" if contrast.differs else ""
+            chance = contrast.improvement
+            spread = contrast.improvement_interval
+            detectable = contrast.detectable
+            rows.append(
+                [
+                    Cell(place_words(place), place_words(place)),
+                    Cell(method, method),
+                    Cell(f"{contrast.difference:+.3f}{mark}", contrast.difference),
+                    Cell(f"[{low:+.3f}, {high:+.3f}]", low),
+                    Cell(p_value(contrast.p_adjusted), contrast.p_adjusted),
+                    NOTHING
+                    if chance is None
+                    else Cell(f"{chance:.2f}{f' [{spread.low:.2f}, {spread.high:.2f}]' if spread else ''}", chance),
+                    NOTHING if detectable is None else Cell(f"{detectable:.3f}", detectable),
+                    Cell(str(contrast.pairs), contrast.pairs),
+                ]
+            )
+    title = f"Differences to {panel.baseline}, {panel.title}"
+    return _table("differences", title, heads, rows, difference_notes(panel) if rows else [])
+
+
+def costs(panel: Panel) -> list[Table]:
+    """What was measured of parameters, FLOPs and memory, time, energy: a table each."""
+    found = []
+    places = (OVERALL,) if panel.sums_up else panel.columns
+    several = len(places) > 1
+    for key, groups in _COST_TABLES.items():
+        header = [_METHOD, *([Head(panel.by, "As in the scores' table.", numeric=False)] if several else [])]
+        pairs = [(method, place) for method in panel.methods for place in places]
+        rows = [[Cell(method, method), *([Cell(place, place)] if several else [])] for method, place in pairs]
+        figures = [name for name in panel.figures if KNOWN[name].group in groups]
+        for name in figures:
+            # A count that only the task decides has no meaningful mean over tasks: its range is shown.
+            whole = panel.sums_up and KNOWN[name].group == "parameters"
+            _add_figure(panel, name, header, rows, interval=True, pairs=None if whole else pairs, each=whole)
+        if figures:
+            notes = [
+                _cost_note(panel),
+                *setting_notes(panel, figures),
+                *_footnotes(figures),
+                *(energy_notes(panel) if key == "energy" else []),
+            ]
+            notes += absence_notes(panel, groups)
+            found.append(_table(key, f"{_CAPTIONS[key]}, {panel.title}", header, rows, notes))
+    return found
+
+
+def _cost_note(panel: Panel) -> str:
+    over = "seeds and tasks" if panel.sums_up else "seeds"
+    return (
+        f"Means over {over} (counts that differ by task: from least to greatest); in brackets the 95% interval "
+        f"where the figure varies. {ABSENT}: not measured."
+    )
+
+
+def _footnotes(keys: Iterable[str]) -> list[str]:
+    """What each figure is, its formula's error included."""
+    found = []
+    for column in (KNOWN[key] for key in keys):
+        estimate = " An estimate: it ranks nothing." if column.estimated else ""
+        found.append(f"{column.label}: {column.says} Known error: {column.error}.{estimate}")
+    return found
+
+
+def _add_figure(
+    panel: Panel,
+    key: str,
+    header: list[Head],
+    rows: list[list[Cell]],
+    *,
+    interval: bool,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    each: bool = False,
+) -> None:
+    """Appends one figure's heading and cells.
+
+    Without pairs, a cell covers all of its method's columns: by their mean, or with `each` by their range.
+    """
+    column = KNOWN[key]
+    if pairs is not None:
+        found = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
+    else:
+        places = (OVERALL,) if panel.sums_up and not each else panel.columns
+        found = [[panel.costs.get((method, place), {}).get(key) for place in places] for method in panel.methods]
+    known = [[estimate for estimate in some if estimate] for some in found]
+    scale = scale_of(column, (estimate.mean for some in known for estimate in some))
+    header.append(replace(head_of(column, heading(column, scale)), short=SHORT_HEADS.get(key, "")))
+    for row, estimates in zip(rows, known, strict=True):
+        row.append(figure_cell(column, estimates, scale, interval=interval))
+
+
+def _best(panel: Panel) -> dict[str, frozenset[str]]:
+    """The methods of the highest mean in each place, several if exactly tied; none at one seed or for one method."""
+    found: dict[str, frozenset[str]] = {}
+    for place in panel.places:
+        ranked = [
+            (est.mean, method) for (method, at), est in panel.scores.items() if at == place and est.std is not None
+        ]
+        if len(ranked) > 1:
+            found[place] = frozenset(method for value, method in ranked if value > max(ranked)[0] - 1e-12)
+    return found
+
+
+def _table(key: str, title: str, header: Sequence[Head], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> Table:
+    return Table(key, title, tuple(header), tuple(map(tuple, rows)), tuple(notes))

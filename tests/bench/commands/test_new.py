@@ -1,0 +1,65 @@
+"""What `bench new` writes works as it stands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.registry.tasks import resolve_task
+from tests.conftest import bench
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_a_new_method_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench("new", "method", "norm-tuning", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
+    source = (tmp_path / "norm_tuning.py").read_text("utf-8")
+    assert len([line for line in source.splitlines() if line.strip()]) <= 12
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_new_task_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.sources.split import load_rows
+
+    assert bench("new", "task", "film-mood", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
+    task = resolve_task(f"{tmp_path}/film_mood.py:FILM_MOOD").task
+    rows = load_rows(task)
+    assert (len(rows.train), len(rows.test)) == (4, 2)
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, object] = {}
+    exec((tmp_path / "test_film_mood.py").read_text("utf-8"), names)
+    names["test_its_rows_are_read"]()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lora", "is built in"),
+        ("trec", "is taken"),
+        ("my method", "cannot be written"),
+        ("class", "no name of a Python"),
+    ],
+)
+def test_a_bad_name_writes_nothing(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench("new", "method", name, "--folder", str(tmp_path), monkeypatch=monkeypatch) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_mine.py").write_text("my own work")
+    assert bench("new", "method", "mine", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 2
+    assert "is there already; nothing was written" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["test_mine.py"]

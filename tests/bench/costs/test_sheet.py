@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bench.costs import memory as footprints
+from bench.costs.memory import live_inference, live_training
+from bench.costs.sheet import CostSheet
+from bench.meters.clock import Clock
+from bench.meters.flops import Shaped, UncountedAttentionError
+from bench.meters.phases import Phases
+from bench.meters.run_flops import Shape, token_batch
+from bench.records.record import Costs
+from bench.records.spec import Measures
+from bench.records.store import weights_path, write_record
+from bench.run import execute, run_training
+from bench.training import loop
+from bench.training.prepared import Setting, prepare
+from tests.conftest import MakeSpec
+
+CPU = torch.device("cpu")
+FLOAT = 4
+
+
+def phases() -> Phases:
+    return Phases(Clock(), device=CPU, energy=False)
+
+
+def trained(spec: object) -> tuple[Setting, CostSheet, Phases]:
+    """A trained, ejected run before its costs are counted."""
+    setting, meters = prepare(spec), phases()  # type: ignore[arg-type]
+    training = run_training(setting, phases=meters)
+    assert sum(training.shapes.values()) == training.steps
+    setting.method.eject(setting.classifier.backbone)
+    return setting, CostSheet(setting, training.shapes), meters
+
+
+def sheet_of(spec: object) -> tuple[Costs, Setting]:
+    setting, sheet, meters = trained(spec)
+    with meters.phase("infer"):
+        setting.logits(setting.test)
+    sheet.measure_inference()
+    sheet.measure_training()
+    return sheet.costs(meters, train_examples=40), setting
+
+
+@pytest.mark.parametrize("method", ["full", "prefix", "unipelt"])
+def test_flops_of_a_run_are_the_sum_over_its_padded_batches(method: str, make_spec: MakeSpec) -> None:
+    spec = make_spec(method, k=20, epochs=2)  # the last batch of an epoch has four rows
+    costs, _ = sheet_of(spec)
+    again = prepare(spec)
+    order = torch.Generator().manual_seed(spec.model_seed)
+    shaped = Shaped(again.classifier)
+
+    def shape_of(inputs: dict[str, torch.Tensor]) -> Shape:
+        rows, tokens = inputs["input_ids"].shape
+        return rows, tokens
+
+    @cache
+    def step(shape: Shape) -> int:
+        labels = torch.zeros(shape[0], dtype=torch.long)
+        found = shaped.train_step(token_batch(shape), lambda logits: functional.cross_entropy(logits, labels))
+        assert found
+        return found
+
+    seen = [shape_of(batch.inputs) for _ in range(2) for batch in again.train_batches(order)]
+    assert Counter(rows for rows, _ in seen) == {8: 4, 4: 2}
+    assert costs.train_flops == sum(step(shape) for shape in seen)
+    assert costs.train_flops_per_example == pytest.approx(sum(step(shape) for shape in seen) / 40)
+
+    again.method.eject(again.classifier.backbone)
+    shaped = Shaped(again.classifier.eval())
+    forward = cache(lambda shape: shaped.forward(token_batch(shape))[0])
+    scored = [shape_of(batch.inputs) for batch in again.test_batches()]
+    assert sum(rows for rows, _ in scored) == 300
+    assert costs.infer_flops == sum(forward(shape) for shape in scored)
+    assert costs.infer_flops_per_example == pytest.approx(sum(forward(shape) for shape in scored) / 300)
+    assert not {"train_flops", "infer_flops", "flops_check"} & set(costs.absent)
+    assert "gelu" in costs.unsupported_operators
+
+
+def test_live_bytes_add_up_and_are_those_of_the_method(make_spec: MakeSpec) -> None:
+    found = {}
+    for method in ("full", "lora"):
+        costs, setting = sheet_of(make_spec(method))
+        parts = (
+            costs.train_weights_bytes,
+            costs.train_gradients_bytes,
+            costs.train_optimizer_bytes,
+            costs.train_activations_bytes,
+        )
+        assert None not in parts
+        assert costs.train_live_bytes == sum(part or 0 for part in parts)
+        classifier = setting.classifier
+        held = [*classifier.parameters(), *classifier.buffers()]
+        assert costs.train_weights_bytes == sum(tensor.nbytes for tensor in held)
+        trainable = [p for p in classifier.parameters() if p.requires_grad]
+        # AdamW: two moments of each weight, and a step count of four bytes for each tensor
+        state = sum(2 * p.nbytes + FLOAT for p in trainable)
+        assert costs.train_optimizer_bytes == state
+        assert 0 <= (costs.train_gradients_bytes or 0) <= sum(p.nbytes for p in trainable)
+        assert costs.infer_live_bytes is not None
+        assert costs.infer_live_bytes > sum(tensor.nbytes for tensor in held)
+        found[method] = costs
+    assert (found["full"].train_live_bytes or 0) > (found["lora"].train_live_bytes or 0)
+
+
+@pytest.mark.parametrize("method", ["full", "bitfit", "prefix", "unipelt[gate=hard,sparsity=0.1]"])
+def test_measuring_leaves_the_trained_model_as_it_is(method: str, make_spec: MakeSpec) -> None:
+    setting, sheet, _ = trained(make_spec(method))
+    classifier = setting.classifier
+    classifier.train()
+    before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    trainable = [name for name, p in classifier.named_parameters() if p.requires_grad]
+    random = torch.random.get_rng_state()
+
+    def unchanged(*, training: bool) -> None:
+        after = classifier.state_dict()
+        assert list(after) == list(before)
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        assert [name for name, p in classifier.named_parameters() if p.requires_grad] == trainable
+        assert all(p.grad is None for p in classifier.parameters())
+        assert all(module.training == training for module in classifier.modules())
+        assert torch.equal(torch.random.get_rng_state(), random)
+
+    sheet.measure_training()
+    unchanged(training=True)
+    sheet.measure_inference()
+    unchanged(training=True)
+
+
+def test_memory_is_that_of_the_protocols_own_step(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It clips where the protocol does, and both phases compute in the protocol's precision."""
+    events: list[object] = []
+
+    @contextmanager
+    def autocast() -> Iterator[None]:
+        events.append("autocast")
+        yield
+
+    setting = prepare(make_spec("lora", max_gradient_norm=0.5))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, limit: events.append(limit))
+    for module in (loop, footprints):
+        monkeypatch.setattr(module, "autocasting", lambda protocol: autocast)
+    live_training(setting, (2, 6))
+    assert events == ["autocast", 0.5] * 2
+    live_inference(setting, (2, 6))
+    assert events[4:] == ["autocast"]
+
+
+def test_scores_are_the_same_with_and_without_costs(make_spec: MakeSpec) -> None:
+    off = Measures(costs=False, energy=False, effective=False)
+    bare = execute(make_spec("lora"), measures=off)
+    measured = execute(make_spec("lora"), measures=off.model_copy(update={"costs": True}))
+    assert (bare.outputs["logits"] == measured.outputs["logits"]).all()
+    assert bare.record.result is not None
+    assert bare.record.result.costs is None
+
+
+def test_where_nothing_is_trained_its_costs_are_absent_with_the_reason(make_spec: MakeSpec) -> None:
+    costs, _ = sheet_of(make_spec("majority"))
+    for figure in ("train_flops", "train_flops_per_example", "train_live_bytes", "train_energy_estimated_joules"):
+        assert getattr(costs, figure) is None
+        assert costs.absent[figure] == "nothing is trained"
+    assert costs.train_examples_per_s is None
+    assert costs.train_optimizer_bytes is None
+    assert costs.infer_flops == 0, "it reads no text: a count of zero, not an absent one"
+    assert (costs.infer_live_bytes or 0) > 0
+
+
+def test_attention_that_nobody_counts_leaves_the_figure_absent_with_the_reason(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uncounted(*_: object) -> int:
+        raise UncountedAttentionError("attention ran uncounted, in mine")
+
+    monkeypatch.setattr(Shaped, "train_step", uncounted)
+    costs, _ = sheet_of(make_spec("head"))
+    for figure in ("train_flops", "train_flops_per_example"):
+        assert getattr(costs, figure) is None
+        assert costs.absent[figure] == "attention ran uncounted, in mine"
+    assert (costs.infer_flops or 0) > 0
+    assert (costs.train_live_bytes or 0) > 0
+
+
+def test_throughput_is_work_over_observed_time(make_spec: MakeSpec) -> None:
+    _, sheet, _ = trained(make_spec("head"))
+    ticks = iter([0.0, 4.0, 10.0, 13.0])
+    meters = Phases(Clock(now=lambda: next(ticks)), device=CPU, energy=False)
+    for name in ("train", "infer"):
+        with meters.phase(name):
+            pass
+    costs = sheet.costs(meters, train_examples=48)
+    assert costs.train_examples_per_s == 48 / 4
+    assert costs.infer_examples_per_s == 300 / 3
+    assert costs.absent["train_energy_estimated_joules"] == "energy was not metered"
+    assert costs.absent["cuda_allocated_bytes"] == "the device is cpu, not cuda"
+    assert costs.cuda_allocated_bytes is None
+
+
+@pytest.mark.parametrize("method", ["bitfit", "prefix"])
+def test_stored_bytes_are_those_of_the_file(method: str, make_spec: MakeSpec, tmp_path: Path) -> None:
+    outcome = execute(make_spec(method), measures=Measures(energy=False, effective=False, weights="all"))
+    write_record(tmp_path, outcome.record, weights=outcome.weights)
+    assert outcome.record.result is not None
+    assert outcome.record.result.costs is not None
+    file = weights_path(tmp_path, outcome.record.digest)
+    assert outcome.record.result.costs.stored_bytes == file.stat().st_size
+
+
+def test_the_pue_is_recorded_beside_the_machines_joules(make_spec: MakeSpec) -> None:
+    measures = Measures(costs=True, effective=False, country="FRA", pue=1.5)
+    result = execute(make_spec("head"), measures=measures).record.result
+    assert result is not None
+    assert result.costs is not None
+    for phase in ("train", "infer"):
+        assert result.costs.energy_detail[phase]["pue"] == 1.5

@@ -1,0 +1,98 @@
+"""Whether malloc keeps the blocks of a step is measured by the page faults of real runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from bench.grid.executor import LocalExecutor
+from bench.meters.allocator import Allocator, expected, glibc, in_force
+from bench.records.spec import Job, Measures, ModelSpec
+from bench.sources.models import fetch
+from tests.conftest import MakeSpec
+
+GLIBC = pytest.mark.skipif(glibc()[0] is None, reason="only glibc's malloc can be set")
+
+WATCHED = """
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from bench import Method
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Method):
+    name: ClassVar[str] = "watched"
+    thaws: ClassVar[bool] = True
+    learning_rate: float = 1e-4
+
+    def adapt(self, model):
+        model.requires_grad_(True)
+
+    def penalty(self, model):
+        with (Path(__file__).parent / "faults.txt").open("a") as stream:
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt, file=stream)
+"""
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of MiniLM's width and vocabulary, of two layers: its word embedding's gradient is 47 MB."""
+    from transformers import BertConfig, BertModel
+
+    path = tmp_path_factory.mktemp("backbone")
+    config = BertConfig(hidden_size=384, num_hidden_layers=2, num_attention_heads=12, intermediate_size=1536)
+    BertModel(config).save_pretrained(path)
+    fetch("tiny").tokenizer().save_pretrained(path)
+    return path
+
+
+@GLIBC
+@pytest.mark.parametrize("asked", ["keep", "system"])
+def test_page_faults_of_a_step_in_a_run(
+    tmp_path: Path, backbone: Path, make_spec: MakeSpec, executor: LocalExecutor, asked: Allocator
+) -> None:
+    (tmp_path / "watched.py").write_text(WATCHED)
+    spec = make_spec(f"{tmp_path}/watched.py:Watched", k=32, epochs=3, dev=0)
+    model = ModelSpec(name=str(backbone), revision=fetch(str(backbone)).spec.revision)
+    spec = spec.model_copy(update={"model": model})
+    measures = Measures(costs=False, energy=False, effective=False, weights="none", allocator=asked)
+    record = executor.run(Job(run=spec, measures=measures), tmp_path / "out")
+    assert record.status == "ok", record.reason
+    assert record.environment["allocator"] == expected(asked)
+    counts = list(map(int, (tmp_path / "faults.txt").read_text().split()))
+    steps = [later - earlier for earlier, later in pairwise(counts[3:])]
+    assert len(steps) >= 6
+    if asked == "keep":
+        assert median(steps) < 100
+    else:
+        assert median(steps) > 5000
+
+
+def in_child(code: str, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **variables},
+        cwd=Path(__file__).resolve().parents[3],
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@GLIBC
+def test_what_is_in_force_is_said() -> None:
+    code = "from bench.meters.allocator import use, in_force; use(%r); print(in_force())"
+    assert in_child(code % "keep") == expected("keep")
+    assert expected("keep").endswith(", blocks kept")
+    assert in_child(code % "system") == in_force() == expected("system")
+    own = in_child(code % "system", MALLOC_TRIM_THRESHOLD_="1")
+    assert own.endswith("as the system has it (MALLOC_TRIM_THRESHOLD_=1)")
+
+
+def test_the_allocator_changes_no_digest(make_spec: MakeSpec) -> None:
+    assert "allocator" not in type(make_spec().protocol).model_fields
+    assert Measures().allocator == "keep"

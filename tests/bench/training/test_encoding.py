@@ -1,0 +1,139 @@
+"""Batches against the tokenizer's own padding."""
+
+from __future__ import annotations
+
+import functools
+import operator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from bench.sources.split import Example
+from bench.training.encoding import Encoded, batches, encode
+
+WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
+
+
+def make_tokenizer(padding_side: str = "right", types: bool = True) -> PreTrainedTokenizerFast:
+    inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"] if types else ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+        padding_side=padding_side,
+        model_input_names=names,
+    )
+
+
+PAIRS = [
+    Example("a b", "c", 1),
+    Example("a", "b c d e f", 0),
+    Example("a b c d e f", "g h", 1),
+    Example("", "a", 0),
+]
+
+
+@pytest.mark.parametrize("padding_side", ["right", "left"])
+@pytest.mark.parametrize("types", [True, False])
+@pytest.mark.parametrize("max_length", [6, 20])
+def test_a_batch_is_what_the_tokenizer_itself_would_give(padding_side: str, types: bool, max_length: int) -> None:
+    tokenizer = make_tokenizer(padding_side, types)
+    encoded = encode(PAIRS, tokenizer, max_length=max_length)
+    assert ("token_type_ids" in tokenizer("a")) is types
+    for batch in batches(encoded, size=3):
+        own = tokenizer(
+            [PAIRS[row].text for row in batch.rows],
+            [str(PAIRS[row].pair) for row in batch.rows],
+            truncation=True,
+            max_length=max_length,
+            padding=True,
+            return_tensors="pt",
+        )
+        assert set(batch.inputs) == set(own)
+        for name, tensor in batch.inputs.items():
+            assert tensor.dtype == torch.int64
+            assert torch.equal(tensor, own[name])
+        assert batch.labels.tolist() == [PAIRS[row].label for row in batch.rows]
+
+
+def test_single_texts_and_real_labels() -> None:
+    encoded = encode([Example("a b", None, 0.5), Example("c", None, -1.0)], make_tokenizer(), max_length=8)
+    (batch,) = batches(encoded, size=8)
+    assert batch.inputs["input_ids"].tolist() == [[1, 4, 5, 2], [1, 6, 2, 0]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert batch.labels.dtype == torch.float32
+    assert batch.labels.tolist() == [0.5, -1.0]
+
+
+def test_evaluation_goes_from_long_to_short_and_keeps_the_order_of_equals() -> None:
+    examples = [Example(text, None, 0) for text in ("a", "a b", "b", "b c", "a b c")]
+    found = [batch.rows.tolist() for batch in batches(encode(examples, make_tokenizer(), max_length=9), size=2)]
+    assert found == [[4, 1], [3, 0], [2]]
+
+
+def numbered(count: int) -> Encoded:
+    examples = [Example(" ".join("abc"[: index % 3 + 1]), None, index) for index in range(count)]
+    return encode(examples, make_tokenizer(), max_length=9)
+
+
+@given(st.integers(0, 30), st.integers(1, 9), st.integers(0, 99))
+def test_every_example_once_an_epoch(count: int, size: int, seed: int) -> None:
+    encoded = numbered(count)
+    for order in (None, torch.Generator().manual_seed(seed)):
+        seen = [batch.labels.tolist() for batch in batches(encoded, size=size, order=order)]
+        assert sorted(functools.reduce(operator.iadd, seen, [])) == list(range(count))
+        assert all(len(batch) == size for batch in seen[:-1])
+
+
+def test_the_generator_alone_decides_the_order_and_goes_on() -> None:
+    encoded = numbered(50)
+
+    def epochs(seed: int) -> list[list[int]]:
+        order = torch.Generator().manual_seed(seed)
+        return [torch.cat([batch.rows for batch in batches(encoded, size=8, order=order)]).tolist() for _ in "ab"]
+
+    torch.manual_seed(1)
+    one = epochs(5)
+    torch.manual_seed(2)
+    assert epochs(5) == one
+    assert one[0] != one[1]
+    assert epochs(6) != one
+
+
+def test_chunks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = numbered(30)
+    monkeypatch.setattr("bench.training.encoding._CHUNK", 7)
+    parts = numbered(30)
+    assert whole.tokens.tolist() == parts.tokens.tolist()
+    assert whole.starts.tolist() == parts.starts.tolist()
+    assert len(parts) == 30
+
+
+@pytest.mark.parametrize("first_has_a_pair", [True, False])
+@pytest.mark.parametrize("types", [True, False])
+def test_texts_with_and_without_a_pair_in_one_chunk(first_has_a_pair: bool, types: bool) -> None:
+    examples = [Example("a b", "c d", 0), Example("e", None, 1), Example("f", "g", 0), Example("h a b", None, 1)]
+    if not first_has_a_pair:
+        examples.reverse()
+    tokenizer = make_tokenizer(types=types)
+    encoded = encode(examples, tokenizer, max_length=20)
+    for row, example in enumerate(examples):
+        (batch,) = batches(encoded.only(np.array([row])), size=1)
+        own = tokenizer(example.text, example.pair, return_tensors="pt")
+        assert set(batch.inputs) == set(own)
+        for name, tensor in batch.inputs.items():
+            assert torch.equal(tensor, own[name])

@@ -1,0 +1,186 @@
+"""The page in Debian's chromium: sorting, filtering, choice of axes, no errors, no network.
+
+Where no chromium is installed it is skipped, unless TUNEBENCH_BROWSER_TESTS=1 says that it must run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.records import records
+from tests.reports.formats.test_page import poisoned, text_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+REQUIRED = os.environ.get("TUNEBENCH_BROWSER_TESTS") == "1"
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not REQUIRED,
+    reason="no chromium here (apt-get install chromium); TUNEBENCH_BROWSER_TESTS unset",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = (
+        pytest.importorskip("playwright.sync_api") if not REQUIRED else __import__("playwright.sync_api").sync_api
+    )
+    assert CHROMIUM is not None, "TUNEBENCH_BROWSER_TESTS=1 and no chromium: apt-get install chromium"
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page")
+    text_of([*records(lost=[("lora", "trec", 1)]), *records(ks=[500])], out)
+    return out
+
+
+class Opened:
+    """A page with all that it complained of or asked for."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page, self.complaints, self.requests = page, [], []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(path.as_uri())
+
+    complaints: list[str]
+    requests: list[str]
+
+    def quiet(self) -> None:
+        outside = [url for url in self.requests if not url.startswith(("file:", "data:"))]
+        assert self.complaints == []
+        assert outside == []
+
+
+def opened(browser: Browser, folder: Path, **settings: Any) -> Opened:
+    return Opened(browser.new_context(offline=True, **settings).new_page(), folder / "report.html")
+
+
+def column(page: Page, table: str, index: int) -> list[str]:
+    cells = page.locator(f"#{table} tbody tr:visible > *:nth-child({index})")
+    return [text.strip() for text in cells.all_inner_texts()]
+
+
+def test_sorting_by_value_with_absent_ones_last(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    heads = found.page.locator("#t0-0 thead button")
+    names = heads.all_inner_texts()
+    at = next(number for number, name in enumerate(names) if name.startswith("train s"))
+    heads.nth(at).click()
+    values = column(found.page, "t0-0", at + 1)
+    assert values[-1] == "-"
+    assert [float(value) for value in values[:-1]] == sorted(float(value) for value in values[:-1])
+    assert found.page.locator("#t0-0 thead th").nth(at).get_attribute("aria-sort") == "ascending"
+    heads.nth(at).press("Enter")  # by keyboard, the other way round
+    assert column(found.page, "t0-0", at + 1)[:-1] == values[:-1][::-1]
+    assert column(found.page, "t0-0", at + 1)[-1] == "-"
+    trained = next(number for number, name in enumerate(names) if name == "trained")
+    heads.nth(trained).click()
+    numbers = [int(text.replace(",", "")) for text in column(found.page, "t0-0", trained + 1)]
+    assert numbers == sorted(numbers)
+    found.quiet()
+
+
+def test_filtering(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    block = found.page.locator("[data-table]").filter(has=found.page.locator("#t0-0"))
+    block.locator(".filter").fill("unipelt")
+    assert column(found.page, "t0-0", 1) == ["unipelt-apl"]
+    assert block.locator(".count").inner_text() == "1 of 8 rows"
+    block.locator(".filter").fill("")
+    assert len(column(found.page, "t0-0", 1)) == 8
+    found.quiet()
+
+
+def test_choice_of_axes_and_the_hover_text(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    page = found.page
+    assert "stored" in (page.locator("#plot svg").get_attribute("aria-label") or "")
+    page.select_option("#plot-x", "train_live_bytes")
+    page.select_option("#plot-y", "infer_flops_per_example")
+    label = page.locator("#plot svg").get_attribute("aria-label") or ""
+    assert label.startswith("inference FLOPs against training memory")
+    assert "majority" in page.locator("#plot-says").inner_text()  # has no such figures: named
+    page.select_option("#plot-y", "score")
+    mark = page.locator('#plot g.mark[data-method="lora"]')
+    mark.focus()
+    tip = page.locator("#tip").inner_text()
+    assert tip.startswith("lora\nscore: 0.")
+    assert "[" in tip
+    assert "r=8" in tip
+    assert tip.replace("\n", ", ") == mark.get_attribute("aria-label")
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+    page.uncheck('#plot-methods input[value="lora"]')
+    assert mark.count() == 0
+    assert not any(
+        "estimated" in value for value in page.locator("#plot-x option").evaluate_all("o => o.map(x => x.value)")
+    )
+    found.quiet()
+
+
+def test_choice_of_setting(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    assert found.page.locator("h2:visible").first.inner_text().startswith("Summary: minilm-l6, K=100")
+    found.page.select_option("#setting", "1")
+    assert found.page.locator("h2:visible").first.inner_text().startswith("Summary: minilm-l6, K=500")
+    assert found.page.locator("#plot-panel").input_value() == "1"
+    found.quiet()
+
+
+def test_headings_explain_themselves_on_hover_and_focus(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    button = found.page.locator("#t0-0 thead button", has_text="trained")
+    button.hover()
+    assert "require a gradient" in found.page.locator("#tip").inner_text()
+    found.page.mouse.move(0, 0)
+    assert found.page.locator("#tip").is_hidden()
+    button.focus()
+    assert "Known error" in found.page.locator("#tip").inner_text()
+    found.quiet()
+
+
+def test_injected_markup_stays_text(browser: Browser, tmp_path: Path) -> None:
+    text_of(poisoned(), tmp_path)
+    found = opened(browser, tmp_path)
+    page = found.page
+    page.wait_for_timeout(200)
+    assert page.title().startswith("Comparison")
+    assert page.locator("img[src=x]").count() == 0
+    assert page.locator("script").count() == 2
+    page.locator("#plot g.mark").last.focus()
+    assert page.locator("#tip img").count() == 0
+    assert "onerror=alert(1)" in page.locator("#plot-methods").inner_text()
+    found.quiet()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, folder: Path, scheme: str) -> None:
+    found = opened(browser, folder, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    assert found.page.evaluate("document.documentElement.scrollWidth") <= 390
+    ground = found.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(23, 24, 27)")
+    found.quiet()
+
+
+def test_the_download_is_the_data(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    with found.page.expect_download() as waiting:
+        found.page.locator("a.download").first.click()
+    assert Path(waiting.value.path()).read_text().startswith("setting,")
+    found.quiet()

@@ -1,0 +1,158 @@
+"""What buys most: the cheapest that may equal the best, its cost in a readable unit, and the gap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.records import profile, records
+from reports.frame.estimates import Estimate
+from reports.frame.frame import frame
+from reports.frame.panels import OVERALL, Panel, panels
+from reports.tables.answers import answers
+from reports.tables.summary import Leader, _score_words, leader
+from reports.tables.tables import differences
+
+PLACES = ("all tasks", "task0")
+
+
+def panel(**settings: object) -> Panel:
+    (found,) = panels(frame(records(**settings), {"minilm-l6": profile()}))  # type: ignore[arg-type]
+    return found
+
+
+def test_the_cheapest_is_among_those_that_may_equal_the_best() -> None:
+    one = panel(seeds=5)
+    found = leader(one)
+    assert found is not None
+    able = found.advisable
+    costs = {method: one.costs[method, OVERALL]["stored_bytes"].mean for method in able}
+    cheapest = min(costs, key=lambda method: costs[method])
+    row = answers(one).rows[0]
+    assert [cell.text for cell in row[:2]] == ["bytes stored", cheapest]
+    assert row[2].text == "1.22 MB"
+    if cheapest != found.method:
+        gap, (low, high) = found.gaps[cheapest]
+        scores = one.scores
+        assert gap == pytest.approx(scores[cheapest, OVERALL].mean - scores[found.method, OVERALL].mean)
+        assert low <= gap <= 0 <= high
+        assert row[3].text == f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def panel_of(arrays: dict[str, np.ndarray], *, headline: str = "accuracy", rows: int = 0, still: str = "") -> Panel:
+    """A panel of scores (seeds, tasks) by method, NaN a failed run."""
+    runs = [
+        {"model": "tiny", "k": "100", "protocol": "", "task": f"task{task}", "seed": f"{seed}/{seed}", "method": method}
+        | {"status": "failed" if np.isnan(score) else "ok", "score": score, "headline": headline}
+        | {"steps": 0 if method == still else 7}
+        | ({"test_examples": rows} if rows else {})
+        for method, array in arrays.items()
+        for (seed, task), score in np.ndenumerate(array)
+    ]
+    (one,) = panels(pd.DataFrame(runs))
+    return one
+
+
+def led(arrays: dict[str, np.ndarray]) -> Leader | None:
+    return leader(panel_of(arrays))
+
+
+def test_equal_methods_are_seldom_told_from_the_best() -> None:
+    """The best is chosen by the scores that it is then compared by: at most 5% of tables may name a worse one."""
+    generator, wrong, draws = np.random.default_rng(0), 0, 250
+    for _ in range(draws):
+        found = led({name: generator.normal(size=(5, 1)) for name in "abcdef"})
+        assert found is not None
+        wrong += len(found.close) < 5
+    assert wrong / draws <= 0.05
+
+
+def test_a_method_of_one_lucky_run_is_not_the_best() -> None:
+    lucky = np.array([[0.99], [np.nan], [np.nan]])
+    found = led({"lucky": lucky, "steady": np.array([[0.5], [0.6], [0.7]])})
+    assert found is not None
+    assert (found.method, found.untested) == ("steady", ("lucky",))
+
+
+def test_gaps_without_spread_are_held_against_what_rounding_does() -> None:
+    scores = np.array([[0.5], [0.6]])
+    arrays = {"a": scores, "b": scores - 0.01, "same": scores.copy()}
+    unknown = led(arrays)
+    assert unknown is not None
+    assert (unknown.close, unknown.untested, unknown.tied) == ((), ("b", "same"), ("same",)), "no spread, no claim"
+    rounded = leader(panel_of(arrays, rows=100))
+    assert rounded is not None
+    assert set(rounded.close) == {"same", "b"}
+    assert all(interval.high > interval.low for _, interval in rounded.gaps.values())
+
+
+def test_a_method_that_loses_every_run_is_not_advised() -> None:
+    best = np.array([[0.80, 0.70], [0.74, 0.78]])
+    arrays = {"best": best, "near": best - [[0.05, -0.01], [0.03, 0.05]], "lower": best - [[0.01, 0.09], [0.08, 0.02]]}
+    one = panel_of(arrays, rows=500)
+    found = leader(one)
+    assert found is not None
+    assert (found.method, set(found.close)) == ("best", {"near", "lower"})
+    assert found.advisable == ("best", "near")
+    assert any("Of these, lower scored lower in every single run" in text for text in _score_words(one))
+
+
+def test_exact_ties_at_the_top_are_all_named() -> None:
+    scores = np.array([[0.8], [0.9]])
+    one = panel_of({"a": scores, "b": scores[::-1], "c": scores - 0.2}, rows=100)
+    assert _score_words(one)[0] == "Highest mean score on task0: a and b, exactly tied at 0.850."
+
+
+def test_a_best_score_no_better_than_a_constant_answer_is_said() -> None:
+    scores = np.array([[0.50], [0.51]])
+    one = panel_of({"fixed": np.full((2, 1), 0.52), "a": scores, "b": scores - 0.01}, rows=100, still="fixed")
+    assert any(
+        text == "On task0 no trained method scored higher than fixed, which trains nothing (0.505 against 0.520)."
+        for text in _score_words(one)
+    )
+    better = panel_of({"fixed": np.full((2, 1), 0.40), "a": scores}, rows=100, still="fixed")
+    assert not any("trains nothing" in text for text in _score_words(better))
+    one = panel_of({"a": scores - 0.48, "b": scores - 0.53}, headline="spearman")
+    assert any("every method's spearman is within 0.1 of 0" in text for text in _score_words(one))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 4), st.integers(1, 2), st.integers(0, 2**32 - 1))
+def test_table_summary_and_answers_say_the_same(methods: int, seeds: int, tasks: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    centres = generator.choice([0.3, 0.5, 0.52, 0.98], size=methods)
+    drawn = centres[:, None, None] + generator.normal(size=(methods, seeds, tasks)) * 0.02
+    named = {f"m{at}": np.clip(np.round(one * 300) / 300, 0, 1) for at, one in enumerate(drawn)}
+    found = leader(panel_of(named, rows=300))
+    assert found is not None
+    runs = panel_of(named, rows=300).runs
+    (one,) = panels(runs, baseline=found.method)
+    starred = {row[1].text for row in differences(one).rows if row[2].text.endswith("*") and row[0].value in PLACES}
+    assert starred == set(found.differing)
+    assert not starred & set(found.advisable)
+    said = next((text for text in _score_words(one) if text.startswith("More than noise")), "")
+    assert all((method in said) is (method in starred) for method in named if method != found.method)
+    for place in one.places:
+        for method in named:
+            interval = one.scores[method, place].interval
+            assert interval is not None
+            assert 0 <= interval.low < interval.high <= 1
+
+
+def test_a_small_cost_has_a_unit_of_its_own() -> None:
+    one = panel(methods=["head", "full"], tasks=["trec"], seeds=2)
+    found = leader(one)
+    assert found is not None
+    assert (found.method, list(found.close)) == ("full", ["head"]), "two seeds tell nothing apart"
+    one.costs["full", "trec"]["stored_bytes"] = Estimate(2.5e3, 2)
+    one.costs["head", "trec"]["stored_bytes"] = Estimate(5.53e3, 2)
+    cost = answers(one).rows[0][2].text
+    assert cost == "2.50 kB"
+
+
+def test_what_was_not_measured_is_said() -> None:
+    rows = {row[0].text: row[1].text for row in answers(panel()).rows}
+    assert rows["joules of training"] == "not measured"
