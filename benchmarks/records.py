@@ -97,6 +97,7 @@ def _record(asked: RunSpec, *, failed: bool, plain: bool) -> Record:
             "cpus": 2,
             "threads": 2,
             "allocator": ALLOCATOR,
+            "methods_code": "sha256:0123456789abcdef",
         },
         "started_at": "2026-01-01T00:00:00+00:00",
         "wall_time_s": 3.0,
@@ -238,6 +239,7 @@ def profile(model: str = "minilm-l6", methods: Sequence[str] = METHODS, **settin
         "allocator": ALLOCATOR,
         "torch": "2.13.0",
         "transformers": "5.23.0",
+        "methods_code": "sha256:0123456789abcdef",
         **settings,
     }
     return Profile.model_validate(

@@ -228,6 +228,13 @@ class Result(Stored):
     effective: Effective | None = None
     """Absent where it was not asked for, or the method has no parts."""
 
+    @property
+    def outputs(self) -> int | None:
+        """Logits of the head; None where the record does not tell."""
+        if self.kind == "regression":
+            return 1
+        return None if self.classes is None else len(self.classes)
+
 
 class Record(Stored):
     """One run: what was asked, what came out, where."""
@@ -316,6 +323,8 @@ class ProfileSetting(Stored):
     """What was in force, as `bench.meters.allocator.in_force` words it."""
     torch: str
     transformers: str
+    methods_code: str | None = None
+    """Digest of the built-in methods' code; absent in profiles made before it was recorded."""
 
 
 _RATES = ("learning_rate", "head_learning_rate")
