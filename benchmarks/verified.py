@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,17 +88,19 @@ class Outcome:
     change: float
 
 
-def simulate(effect: float, dev: int, *, runs: int, spread: float = SPREADS[0], seed: int = 0) -> Iterator[Outcome]:
+def simulate(
+    effect: float, dev: int, *, runs: int, spread: float = SPREADS[0], verify: Sequence[int] = VERIFY, seed: int = 0
+) -> Iterator[Outcome]:
     """The old rule, then the new one at each number of verification rows."""
     generator = np.random.default_rng([seed, int(1000 * effect), int(1000 * spread), dev])
-    found: dict[int | None, list[tuple[float, int]]] = {size: [] for size in (None, *VERIFY)}
+    found: dict[int | None, list[tuple[float, int]]] = {size: [] for size in (None, *verify)}
     for _ in range(runs):
         effects = effect * generator.exponential(size=PARTS)
-        selection, truth, fresh = (draw(generator, effects, size, spread) for size in (dev, TRUTH, max(VERIFY)))
+        selection, truth, fresh = (draw(generator, effects, size, spread) for size in (dev, TRUTH, max(verify)))
         order = greedy(selection, effects)
         whole = truth.accuracy([])
         found[None].append((truth.accuracy(order) - whole, PARTS - len(order)))
-        for size in VERIFY:
+        for size in verify:
             own = replace(fresh, margin=fresh.margin[:size], parts=fresh.parts[:size], labels=fresh.labels[:size])
             gone = tested(own, order)
             found[size].append((truth.accuracy(gone) - whole, PARTS - len(gone)))

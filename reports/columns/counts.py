@@ -146,9 +146,9 @@ COUNTS: tuple[Column, ...] = (
             "wrong in at most 5% of runs where rows are independent; there for tasks scored by accuracy alone: F1, "
             "Matthews and correlations can hang on a few rows, for which no bound held; absent below 299 rows at "
             "epsilon = 0.01. No smallest set: a removal that makes as many answers right as wrong is shown in about "
-            "half of the runs if the share of answers that change is rows (epsilon / 1.645)^2 (1.1% at 300 rows and "
-            "epsilon = 0.01, 3.7% at 1,000, 18% at 5,000), and rarely if it is greater, so little is verified where "
-            "rows are few. Where a task has too few other rows, the order is chosen on one half of the dev rows and "
+            "half of the runs if the share of answers that change is about rows (epsilon / 1.645)^2 (at epsilon = 0.01 "
+            "3.4% of 1,000 rows, 18% of 5,000; of 300 hardly one answer may change), and rarely if it is greater, so "
+            "little is verified where rows are few. Where a task has too few other rows, the order is chosen on one half of the dev rows and "
             "tested on the other; the checkpoint was chosen on both, and the 5% do not cover that choice"
         ),
     ),

@@ -59,9 +59,9 @@ def test_a_fixed_sequence_stops_at_the_first_that_fails() -> None:
 
 @pytest.mark.parametrize("effect", [0.0, 0.05])
 def test_the_new_rule_errs_rarely_where_the_old_one_does_nearly_always(effect: float) -> None:
-    old, *new = simulate(effect, 100, runs=20)
+    old, *new = simulate(effect, 100, runs=20, verify=(300, 1000))
     assert old.wrong > 0.7
-    assert [one.verify for one in new] == [300, 1000, 5000]
+    assert [one.verify for one in new] == [300, 1000]
     for one in new:
         assert one.wrong <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / 20) ** 0.5
         assert one.kept > old.kept
