@@ -214,7 +214,8 @@ def main(arguments: list[str] | None = None) -> int:
                     most = max(most, 0.0 if one.verify is None else one.wrong)
                     print(
                         f"| {spread} | {effect} | {dev} | {rule} | {one.verify or '-'} | {one.wrong:.1%} "
-                        f"| {one.kept:.1f} | {one.change:+.4f} |"
+                        f"| {one.kept:.1f} | {one.change:+.4f} |",
+                        flush=True,
                     )
     print(f"\nthe new rule errs in {most:.1%} of the runs at most\n")
     print("| score without a figure | rows | true change | denied by a jackknife |\n|---|---:|---:|---:|")

@@ -18,7 +18,8 @@ def run(seed: int, verified: int, dead: float) -> Record:
     spec = tiny_spec("unipelt", seed=seed)
     effective = Effective(
         parts=8, part_parameters=900, verified_parameters=verified, verified_parts=["adapter.0.ffn"],
-        verified_epsilon=0.02, verified_rows=1000, verified_on="spare" if seed else "half of dev", idle={"adapter_dead_units_share": dead}, **COUNTS,
+        verified_epsilon=0.02, verified_rows=1000, verified_on="spare" if seed else "half of dev",
+        idle={"adapter_dead_units_share": dead}, **COUNTS,
     )  # fmt: skip
     result = Result(
         kind="classes", headline="accuracy", test_scores={"accuracy": 0.5}, trained_parameters=5000,
