@@ -104,10 +104,10 @@ def simulate(
             own = replace(fresh, margin=fresh.margin[:size], parts=fresh.parts[:size], labels=fresh.labels[:size])
             gone = tested(own, order)
             found[size].append((truth.accuracy(gone) - whole, PARTS - len(gone)))
-    for verify, outcomes in found.items():
+    for tested_on, outcomes in found.items():
         changes, kept = np.array(outcomes).T
         wrong = float((changes < -EPSILON).mean())
-        yield Outcome(effect, spread, dev, verify, wrong, float(kept.mean()), float(changes.mean()))
+        yield Outcome(effect, spread, dev, tested_on, wrong, float(kept.mean()), float(changes.mean()))
 
 
 GROUPS = 50
