@@ -194,6 +194,8 @@ def _effective(stored: int, base: str, generator: np.random.Generator) -> dict[s
         "active_parameters": stored * (0.97 if gated else 1.0),
         "contributing_parameters": stored * 0.9,
         "verified_parameters": int(stored * generator.uniform(0.3, 0.6)),
+        "verified_rows": 1000,
+        "verified_on": "spare",
         "verified_test_change": float(generator.normal(-0.004, 0.003)),
         "active_curve": [[tau / 10, stored * (1 - tau / 10)] for tau in range(11)],
     }

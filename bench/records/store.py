@@ -193,7 +193,7 @@ def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
     if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:
         return False
     found = result.effective
-    return not measures.effective or (found is not None and found.verified_epsilon in (None, measures.epsilon))
+    return not measures.effective or (found is not None and found.answers(measures.epsilon))
 
 
 def profile_path(out: Path, profile: Profile) -> Path:
