@@ -84,7 +84,7 @@ def test_the_best_is_chosen_by_the_runs_that_all_have() -> None:
     assert one.comparisons["task0"]["head", "lora"].differs
     found = leader(one)
     assert found is not None
-    assert (found.method, found.shared, found.differing) == ("lora", 2, {"head"})
+    assert (found.method, found.shared, found.differing) == ("lora", 2, frozenset({"head"}))
     text = " ".join(_score_words(one))
     assert "over the 2 runs that all have. Highest mean score of these on task0: lora, 0.905" in text
     assert "head has a higher mean only over other runs than it" in text
@@ -107,7 +107,7 @@ def test_where_no_run_is_common_to_all_none_that_is_beaten_leads() -> None:
     assert "Best on task0, though no run is common to all: c" not in " ".join(_score_words(one)), "c's mean is highest"
     without = leader(panel_of({name: arrays[name] for name in "ab"}, rows=500))
     assert without is not None
-    assert (without.method, without.unlike, without.differing) == ("b", ("a",), {"a"})
+    assert (without.method, without.unlike, without.differing) == ("b", ("a",), frozenset({"a"}))
 
 
 def test_a_suspect_profile_recommends_nothing() -> None:
