@@ -17,8 +17,9 @@ COUNTS: tuple[Column, ...] = (
         meter="scikit-learn and scipy",
         error="the spread over seeds is part of it: see the interval; undefined (constant predictions) is absent. "
         "Interval: Student's t at 95%, the variance over seeds moderated, that is averaged with what the variances of "
-        "all methods of the same task and K are like, weighted by degrees of freedom (Smyth, 2004, at most 10 for the "
-        "prior), and never below that of rounding to whole test rows; one method alone has the classical interval, one "
+        "all methods of the same task and K are like, weighted by degrees of freedom (Smyth, 2004; the prior "
+        "counts at most 0.85 (d + 1) of them beside d own ones, fewer with under seven methods, so that one method much "
+        "noisier than the rest is seldom told from them for that), and never below that of rounding to whole test rows; one method alone has the classical interval, one "
         "seed none. Differences between methods are paired by seed and tested the same way over all pairs, corrected "
         "by Bonferroni. `python -m benchmarks.coverage` prints what both cover",
     ),
