@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import UserError
+from bench.sources.hub import read_hub
 from bench.sources.reach import hub_in_reach
-from bench.sources.rows import read_folder, read_hub
+from bench.sources.rows import read_folder
 from bench.sources.wheels import fetch
 from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel
+from bench.tasks.table import labels as labels_of
+from bench.tasks.table import relabelled, take
 
 LARGEST_LABEL = 1e15
 """Of a regression: float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
@@ -30,12 +35,12 @@ def load_rows(task: Task) -> Rows:
     """
     rows = _read(task)
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
-    types = {type(row.label) for part in parts.values() for row in part}
+    types = {type(label) for part in parts.values() for label in labels_of(part)}
     try:
         as_label = _converter(types, task.kind)
         for name, part in parts.items():
             _check_numbers(name, part, bound=LARGEST_LABEL if as_label is float else math.inf)
-        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts.values())
+        train, dev, test = (relabelled(part, as_label) for part in parts.values())
     except ValueError as error:
         raise UserError(f"task {task.name}: {error}") from error
     rows = Rows(train, dev or None, test)
@@ -70,8 +75,7 @@ def _converter(types: set[type], kind: Kind | None) -> Any:
 
 
 def _check_numbers(name: str, part: Sequence[Row], *, bound: float) -> None:
-    for number, row in enumerate(part, start=1):
-        label = row.label
+    for number, label in enumerate(labels_of(part), start=1):
         if isinstance(label, str) or (abs(label) <= bound and (isinstance(label, int) or math.isfinite(label))):
             continue
         found = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
@@ -99,7 +103,7 @@ def remarks(rows: Rows, task: Task) -> list[str]:
         task: of a user; its kind is told where it was found in the labels.
     """
     found = [] if task.kind is not None else [_kind_remark(rows, task.name)]
-    learned = [*rows.train, *(rows.dev or [])]
+    learned = chain(rows.train, rows.dev or [])
     if repeated := count_repeated(rows.test, learned):
         found.append(
             f"task {task.name}: {repeated:,} of {len(rows.test):,} test rows have a text that stands in the rows to "
@@ -108,21 +112,22 @@ def remarks(rows: Rows, task: Task) -> list[str]:
     return found
 
 
-def count_repeated(test: Sequence[Row | Example], learned: Sequence[Row | Example]) -> int:
+def count_repeated(test: Sequence[Row | Example], learned: Iterable[Row | Example]) -> int:
     """How many test rows have a text (pair) that stands among the rows that a model learned from or was chosen by."""
-    known = {(row.text, row.pair) for row in learned}
-    return sum((row.text, row.pair) in known for row in test)
+    tested = Counter((row.text, row.pair) for row in test)
+    repeated = {text for row in learned if (text := (row.text, row.pair)) in tested}
+    return sum(tested[text] for text in repeated)
 
 
 def _kind_remark(rows: Rows, name: str) -> str:
     """What kind of labels were found, and a doubt where they look like the other kind."""
-    labels = [row.label for row in rows.train]
-    values = set(labels)
-    if isinstance(labels[0], float):
+    values = set(labels_of(rows.train))
+    first = rows.train[0].label
+    if isinstance(first, float):
         few = len(values) <= _FEW_VALUES and all(value == int(value) for value in values)
         doubt = f"; only {len(values)} whole values: write them without a point to make them classes" if few else ""
         return f"task {name}: labels read as numbers (a regression), because some have a decimal point{doubt}"
-    many = isinstance(labels[0], int) and len(values) > _MANY_CLASSES
+    many = isinstance(first, int) and len(values) > _MANY_CLASSES
     doubt = (
         "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression" if many else ""
     )
@@ -138,13 +143,13 @@ def _whole(label: float) -> int:
 def _check(rows: Rows, name: str) -> None:
     if not rows.train or not rows.test:
         raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
-    known = {row.label for row in rows.train}
+    known = set(labels_of(rows.train))
     if len(known) == 1:
         raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
     if isinstance(rows.train[0].label, float):
         return
     for part, found in (("test", rows.test), ("dev", rows.dev or [])):
-        if unseen := {row.label for row in found} - known:
+        if unseen := set(labels_of(found)) - known:
             hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
             listed = ", ".join(sorted(map(repr, unseen))[:5])
             raise UserError(f"task {name}: {part} rows have labels unseen in training, {listed}{hint}")
@@ -218,19 +223,21 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         held, train = pool[k : k + dev], pool[:k]
     if dev and not held:
         raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
-    labels = None if isinstance(pool[0].label, float) else sorted({row.label for row in pool})
+    labels = None if isinstance(pool[0].label, float) else sorted(set(labels_of(pool)))
     return Split(
         train=_examples(train, labels),
         dev=_examples(held, labels),
         test=_examples(rows.test, labels),
         labels=None if labels is None else [str(label) for label in labels],
         digest=_digest((train, held, rows.test)),
-        repeated=count_repeated(rows.test, [*train, *held]),
-        spare=tuple(_examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), labels)),
+        repeated=count_repeated(rows.test, chain(train, held)),
+        spare=tuple(
+            _examples(_spare(chain(_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), labels)
+        ),
     )
 
 
-def _spare(pool: Sequence[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
+def _spare(pool: Iterable[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
     """The rows of the pool whose text is not among the used ones, each text once."""
     seen = {(row.text, row.pair) for rows in used for row in rows}
     found: list[Row] = []
@@ -243,11 +250,11 @@ def _spare(pool: Sequence[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
     return found
 
 
-def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:
+def _drawn(rows: Sequence[Row], seed: int) -> Sequence[Row]:
     import numpy as np
 
     order = np.argsort(np.random.PCG64(seed).random_raw(len(rows)), kind="stable")
-    return [rows[index] for index in order]
+    return take(rows, order)
 
 
 def _examples(rows: Sequence[Row], labels: Sequence[Any] | None) -> list[Example]:

@@ -5,7 +5,7 @@ Nothing is fetched or read here; the tasks that come along are in `tasks.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -26,11 +26,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a task in a stable order; `dev` is None where dev rows come from `train`."""
+    """The rows of a task in a stable order; `dev` is None where dev rows come from `train`.
 
-    train: list[Row]
-    dev: list[Row] | None
-    test: list[Row]
+    Each part is a list, or any other sequence that makes its rows as they are asked for.
+    """
+
+    train: Sequence[Row]
+    dev: Sequence[Row] | None
+    test: Sequence[Row]
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,40 @@ class Wheel:
 
 @dataclass(frozen=True)
 class HubData:
-    """A data set of the Hugging Face hub at a fixed revision; `test` is the split that is scored."""
+    """A data set of the Hugging Face hub, or a local folder in the form of one, read by the library `datasets`.
+
+    Attributes:
+        repo: `owner/name`; a local folder begins with `/`, `~` or a dot.
+        config: the name of one of its configurations; None takes the default one.
+        revision: the commit of the hub. Of a local folder, its files are read as they are now.
+        train: the split that is learned from; dev rows are drawn from it as well.
+        test: the split that is scored; None takes `validation`, or `test` where there is no `validation`.
+        text: the column of the (first) text; None finds one of the names that the hub's GLUE uses.
+        pair: the column of the second text.
+        label: the column of the label.
+    """
 
     repo: str
     config: str | None
     revision: str
     train: str = "train"
-    test: str = "validation"
+    test: str | None = None
     text: str | None = None
     pair: str | None = None
     label: str = "label"
 
+    def __post_init__(self) -> None:
+        _refuse_pair_alone(self.text, self.pair)
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it: repository and configuration."""
+        return f"{self.repo}/{self.config}" if self.config else self.repo
+
 
 @dataclass(frozen=True)
 class Folder:
-    """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv or .parquet.
+    """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv, .tsv or .parquet.
 
     Without `test`, validation is scored and dev rows come from train, as in the UniPELT paper; with
     it, dev rows come from validation. Columns: those of the hub's GLUE, unless `text` (and `pair`)
@@ -83,8 +105,12 @@ class Folder:
     label: str = "label"
 
     def __post_init__(self) -> None:
-        if self.pair is not None and self.text is None:
-            raise ValueError(f"pair={self.pair} needs text=, the column of the first text, as well")
+        _refuse_pair_alone(self.text, self.pair)
+
+
+def _refuse_pair_alone(text: str | None, pair: str | None) -> None:
+    if pair is not None and text is None:
+        raise ValueError(f"pair={pair} needs text=, the column of the first text, as well")
 
 
 SCORES: Mapping[Kind, tuple[str, ...]] = {

@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from bench.errors import UserError
-from bench.sources.rows import TEXT_COLUMNS, read_folder, read_hub
-from bench.tasks import Folder, HubData, Row
+from bench.sources.rows import TEXT_COLUMNS, read_folder
+from bench.tasks import Folder, Row
 
 GOOD = [{"sentence": "one", "label": 0, "idx": 0}, {"sentence": "two", "label": 1, "idx": 1}]
 
@@ -144,51 +144,3 @@ def test_missing_and_double_files_are_refused(folder: Path) -> None:
         read_folder(Folder(folder))
     with pytest.raises(UserError, match="no such folder"):
         read_folder(Folder(folder / "nowhere"))
-
-
-HUB = HubData("some/data", "pairs", "abc", test="validation_matched")
-
-
-def offer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, Any]]:
-    """Lets the hub's own download function answer with a folder; returns what it was asked."""
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download",
-        lambda repo, **options: asked.append({"repo": repo, **options}) or folder,
-    )
-    return asked
-
-
-def test_hub_data_is_read_from_its_parquet_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(
-        tmp_path / "pairs/train-00000-of-00002.parquet", {"premise": ["a"], "hypothesis": ["b"], "label": [2]}
-    )
-    write_parquet(
-        tmp_path / "pairs/train-00001-of-00002.parquet", {"premise": ["c"], "hypothesis": ["d"], "label": [0]}
-    )
-    write_parquet(
-        tmp_path / "pairs/validation_matched-00000-of-00001.parquet",
-        {"premise": ["e"], "hypothesis": ["f"], "label": [1]},
-    )
-    asked = offer(monkeypatch, tmp_path)
-    rows = read_hub(HUB, reachable=True)
-    assert rows.train == [Row("a", "b", 2), Row("c", "d", 0)]
-    assert rows.test == [Row("e", "f", 1)]
-    assert rows.dev is None
-    assert asked[0]["revision"] == "abc"
-    assert asked[0]["repo_type"] == "dataset"
-    assert asked[0]["allow_patterns"] == ["pairs/train-*.parquet", "pairs/validation_matched-*.parquet"]
-    assert asked[0]["local_files_only"] is False
-
-
-def test_a_split_the_hub_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path / "pairs/train-00000-of-00001.parquet", {"text": ["a"], "label": [2]})
-    offer(monkeypatch, tmp_path)
-    with pytest.raises(UserError, match=r"has no pairs/validation_matched-\*.parquet here: check the name"):
-        read_hub(HUB, reachable=True)
-
-
-def test_hub_data_out_of_reach_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"some/data/pairs is not in the cache .* out of reach: connect once"):
-        read_hub(HUB, reachable=False)

@@ -1,0 +1,258 @@
+"""Data sets of the Hugging Face hub, and local folders in the form of one: any that the library `datasets` reads.
+
+A data set is pinned to a commit before anything is read. What `datasets` made of a commit is kept in our own cache as
+Arrow files, which later runs map into memory without asking the hub: a commit never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError, near
+from bench.sources.formats import Records
+from bench.sources.models import file_digest
+from bench.sources.reach import hub_in_reach
+from bench.sources.rows import columns_of, read_files, rows_of
+from bench.sources.wheels import cache_folder
+from bench.tasks import HubData, Rows
+from bench.tasks.table import gather
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+_TESTS = ("validation", "test")
+"""The splits that are scored unless one is named. The labels of a `test` split are often hidden, so it comes last."""
+
+
+def is_local(repo: str) -> bool:
+    """Whether a name means a folder on this machine; a name of the hub begins with a letter or a digit."""
+    return repo.startswith((".", "/", "~"))
+
+
+def commit_of(repo: str, revision: str | None) -> str:
+    """The commit that a branch, a tag or nothing (the main branch) stands for now.
+
+    Where the hub is out of reach, its cache answers: what the revision stood for when it was last asked.
+
+    Raises:
+        UserError: there is no such data set or revision, or it is neither in reach nor in the cache.
+    """
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    return _snapshot(repo, revision or "main", ["README.md"], reachable=hub_in_reach()).name
+
+
+def folder_digest(path: Path) -> str:
+    """sha256 over the names and the content of all files below a local folder, hidden ones left out.
+
+    Raises:
+        UserError: there is no such folder, or a file cannot be read.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        inner = file.relative_to(path)
+        if not file.is_file() or any(part.startswith(".") for part in inner.parts):
+            continue
+        try:
+            digest.update(f"{inner.as_posix()}\0{file_digest(file)}\n".encode())
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror})") from error
+    return f"sha256:{digest.hexdigest()}"
+
+
+def read_hub(data: HubData, *, reachable: bool) -> Rows:
+    """Reads two splits of a data set. No code of its repository is run. Dev rows are left to come from train.
+
+    Args:
+        data: the data set and its commit.
+        reachable: whether the hub is; without it, what the caches hold is read.
+
+    Raises:
+        UserError: the data set is neither there nor in a cache, has no such configuration, split or column, or a row
+            lacks a text or a label.
+    """
+    if is_local(data.repo):
+        path = Path(data.repo).expanduser()
+        data = replace(data, repo=str(path.absolute()), revision=folder_digest(path))
+    elif not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
+        train, test = files
+        return read_files(data, train=train, dev=[], test=test)
+    with _quiet():
+        splits = _splits(data, reachable=reachable)
+        test = data.test or next((split for split in _TESTS if split in splits), _TESTS[0])
+        for split in (data.train, test):
+            if split not in splits:
+                raise UserError(
+                    f"{data.name} has no split {split!r}{near(split, splits)} "
+                    f"(there is {', '.join(splits)}): name it with train= or test="
+                )
+        train_rows, test_rows = (
+            gather(rows_of(_records(splits[split], data, split), _place(data, split), data))
+            for split in (data.train, test)
+        )
+    return Rows(train=train_rows, dev=None, test=test_rows)
+
+
+def _place(data: HubData, split: str) -> str:
+    """What messages call a split; a number of a row follows it."""
+    return f"{data.name} {split}"
+
+
+def _records(dataset: Dataset, data: HubData, split: str) -> Records:
+    """The rows of a split, numbered from 1, with the columns that are needed and no other."""
+    if not len(dataset):
+        return
+    names = columns_of(_place(data, split), dataset.column_names, data)
+    wanted = dataset.select_columns([name for name in dict.fromkeys((*names, data.label)) if name is not None])
+    number = 0
+    for batch in wanted.with_format("arrow").iter(batch_size=1000):
+        for record in batch.to_pylist():
+            number += 1
+            yield number, record
+
+
+def _parquet_files(data: HubData, *, reachable: bool) -> tuple[list[Path], list[Path]] | None:
+    """The files of both splits where they lie in the hub's usual place, `config/split-*.parquet`; else None.
+
+    These two splits alone are fetched, and found in the hub's own cache without `datasets`.
+
+    Raises:
+        UserError: the hub has no such data set, or is out of reach and its cache has nothing of this commit.
+    """
+    prefix = f"{data.config}/" if data.config else ""
+    tests = _TESTS if data.test is None else (data.test,)
+    patterns = {split: f"{prefix}{split}-*.parquet" for split in (data.train, *tests)}
+    folder = _snapshot(data.repo, data.revision, list(patterns.values()), reachable=reachable, name=data.name)
+    files = {split: sorted(folder.glob(pattern)) for split, pattern in patterns.items()}
+    test = next((split for split in tests if files[split]), None)
+    if not files[data.train] or test is None:
+        return None
+    for path in (*files[data.train], *files[test]):
+        _refuse_missing_shards(path, data)
+    return files[data.train], files[test]
+
+
+def _refuse_missing_shards(path: Path, data: HubData) -> None:
+    """A download that was interrupted leaves some of `split-00000-of-00002.parquet`, ..."""
+    if not (shard := re.fullmatch(r"(.*-)\d{5}(-of-(\d{5})(?:-.*)?\.parquet)", path.name)):
+        return
+    here = len(list(path.parent.glob(f"{shard[1]}*-of-{shard[3]}*.parquet")))
+    if here != int(shard[3]):
+        raise UserError(f"{data.name} has {here} of the {int(shard[3])} files {shard[1]}* here: connect once to fetch them")
+
+
+def _snapshot(repo: str, revision: str, patterns: list[str], *, reachable: bool, name: str | None = None) -> Path:
+    """The folder of a commit in the hub's cache, named by the commit, with the files that were asked for."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name = name or repo
+    try:
+        return Path(
+            snapshot_download(
+                repo, repo_type="dataset", revision=revision, allow_patterns=patterns, local_files_only=not reachable
+            )
+        )
+    except LocalEntryNotFoundError as error:
+        raise UserError(_out_of_reach(name)) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(f"{name} at revision {revision} cannot be had from the hub: {_one_line(error)}") from error
+
+
+def _out_of_reach(name: str) -> str:
+    return (
+        f"{name} is not in the cache of the Hugging Face hub, which is out of reach: connect once, "
+        "or use a local folder or a task of the package index (bench list tasks)"
+    )
+
+
+def _copy(data: HubData) -> Path:
+    """Where our cache keeps what `datasets` made of a commit, or of a local folder's content."""
+    repo = re.sub(r"[^\w.-]+", "--", data.repo).strip("-.")[-80:]
+    config = re.sub(r"[^\w.-]+", "--", data.config or "default")
+    key = hashlib.sha256(f"{data.repo}\0{data.config}\0{data.revision}".encode()).hexdigest()
+    return cache_folder() / "datasets" / f"{repo}--{config}-{key[:16]}"
+
+
+def _splits(data: HubData, *, reachable: bool) -> DatasetDict:
+    """All splits of a configuration, mapped into memory from our cache; read by `datasets` the first time.
+
+    `datasets` would keep its own copy in the user's cache, found again by path and time of change. Ours is found by
+    commit or content, so that a changed file is read again and an old commit stays what it was.
+
+    Raises:
+        UserError: the data set is out of reach, `datasets` cannot read it, or the cache cannot be written.
+    """
+    import datasets
+
+    copy = _copy(data)
+    if not copy.is_dir():
+        if not is_local(data.repo) and not reachable:
+            raise UserError(_out_of_reach(data.name))
+        revision = None if is_local(data.repo) else data.revision
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".reading-") as staging:
+                splits = _load(data, revision, staging)
+                splits.save_to_disk(f"{staging}/splits")
+                with contextlib.suppress(FileExistsError):  # another process was faster; its copy is the same
+                    _move(Path(staging, "splits"), copy)
+        except OSError as error:
+            raise UserError(
+                f"cache {cache_folder()} cannot be written ({error.strerror or error}): free some space, or let "
+                "TUNEBENCH_CACHE name another folder"
+            ) from error
+    found: Any = datasets.load_from_disk(str(copy))
+    return found
+
+
+def _load(data: HubData, revision: str | None, cache: str) -> DatasetDict:
+    import datasets
+
+    try:
+        found: Any = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=f"{cache}/cache")
+    except Exception as error:  # whatever is in the files: datasets, pandas, Arrow and the hub have errors of their own
+        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        raise UserError(f"{data.name} cannot be read: {_one_line(cause or error)}") from error
+    return found
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError:
+        if target.is_dir():
+            raise FileExistsError(target) from None
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    """The message without its line breaks and without an example of Python to paste."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said.partition(" Example of usage")[0][:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps bars and log lines of `datasets` off the terminal: what matters is in the error that is raised."""
+    import datasets
+
+    level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if not bars:
+            datasets.enable_progress_bars()
