@@ -89,7 +89,7 @@ def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
         raise UserError(f"task {text}: name a data set, as in {HUB}owner/name")
     revision = folder_digest(Path(repo).expanduser()) if local else commit_of(repo, fields.get("revision"))
     try:
-        source = HubData(repo, columns.pop("config", None), revision, **columns)
+        source = HubData(repo, columns.pop("config", None), revision, test=columns.pop("test", None), **columns)
     except ValueError as error:
         raise UserError(f"task {text}: {error}") from error
     if local:

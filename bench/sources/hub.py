@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,7 +46,7 @@ def commit_of(repo: str, revision: str | None) -> str:
     Raises:
         UserError: there is no such data set or revision, or it is neither in reach nor in the cache.
     """
-    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+    if revision is not None and _is_commit(revision):
         return revision
     return _snapshot(repo, revision or "main", ["README.md"], reachable=hub_in_reach()).name
 
@@ -85,22 +86,23 @@ def read_hub(data: HubData, *, reachable: bool) -> Rows:
         path = Path(data.repo).expanduser()
         data = replace(data, repo=str(path.absolute()), revision=folder_digest(path))
     elif not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
-        train, test = files
-        return read_files(data, train=train, dev=[], test=test)
-    with _quiet():
+        return read_files(data, train=files[0], dev=[], test=files[1])
+    import datasets
+
+    with _quiet(datasets):
         splits = _splits(data, reachable=reachable)
-        test = data.test or next((split for split in _TESTS if split in splits), _TESTS[0])
-        for split in (data.train, test):
+        scored = data.test or next((split for split in _TESTS if split in splits), _TESTS[0])
+        for split in (data.train, scored):
             if split not in splits:
                 raise UserError(
                     f"{data.name} has no split {split!r}{near(split, splits)} "
                     f"(there is {', '.join(splits)}): name it with train= or test="
                 )
-        train_rows, test_rows = (
+        train, test = (
             gather(rows_of(_records(splits[split], data, split), _place(data, split), data))
-            for split in (data.train, test)
+            for split in (data.train, scored)
         )
-    return Rows(train=train_rows, dev=None, test=test_rows)
+    return Rows(train=train, dev=None, test=test)
 
 
 def _place(data: HubData, split: str) -> str:
@@ -124,49 +126,75 @@ def _records(dataset: Dataset, data: HubData, split: str) -> Records:
 def _parquet_files(data: HubData, *, reachable: bool) -> tuple[list[Path], list[Path]] | None:
     """The files of both splits where they lie in the hub's usual place, `config/split-*.parquet`; else None.
 
-    These two splits alone are fetched, and found in the hub's own cache without `datasets`.
+    These two splits alone are fetched, into the hub's own cache, and are read without `datasets`.
 
     Raises:
         UserError: the hub has no such data set, or is out of reach and its cache has nothing of this commit.
     """
-    prefix = f"{data.config}/" if data.config else ""
-    tests = _TESTS if data.test is None else (data.test,)
-    patterns = {split: f"{prefix}{split}-*.parquet" for split in (data.train, *tests)}
-    folder = _snapshot(data.repo, data.revision, list(patterns.values()), reachable=reachable, name=data.name)
-    files = {split: sorted(folder.glob(pattern)) for split, pattern in patterns.items()}
-    test = next((split for split in tests if files[split]), None)
-    if not files[data.train] or test is None:
+    if data.test is None:  # which splits there are is known where all of them have been fetched
         return None
-    for path in (*files[data.train], *files[test]):
-        _refuse_missing_shards(path, data)
-    return files[data.train], files[test]
+    prefix = f"{data.config}/" if data.config else ""
+    patterns = [f"{prefix}{split}-*.parquet" for split in (data.train, data.test)]
+    if not reachable or _is_commit(data.revision):
+        with contextlib.suppress(_NotCached):
+            folder = _snapshot(data.repo, data.revision, patterns, reachable=False)
+            if files := _complete(folder, patterns):
+                return files
+        if not reachable:
+            return None
+    _announce(data)
+    return _complete(_snapshot(data.repo, data.revision, patterns, reachable=True), patterns)
 
 
-def _refuse_missing_shards(path: Path, data: HubData) -> None:
-    """A download that was interrupted leaves some of `split-00000-of-00002.parquet`, ..."""
-    if not (shard := re.fullmatch(r"(.*-)\d{5}(-of-(\d{5})(?:-.*)?\.parquet)", path.name)):
-        return
-    here = len(list(path.parent.glob(f"{shard[1]}*-of-{shard[3]}*.parquet")))
-    if here != int(shard[3]):
-        raise UserError(f"{data.name} has {here} of the {int(shard[3])} files {shard[1]}* here: connect once to fetch them")
+def _complete(folder: Path, patterns: list[str]) -> tuple[list[Path], list[Path]] | None:
+    """The files of each pattern. None if there are none of one, or not all that were written together.
+
+    A download that was interrupted leaves some of `train-00000-of-00002.parquet`, `train-00001-of-00002.parquet`.
+    """
+    train, test = (sorted(folder.glob(pattern)) for pattern in patterns)
+    for files in (train, test):
+        numbered = [match for file in files if (match := re.search(r"-\d{5}-of-(\d{5})\b", file.name))]
+        if not files or (numbered and len(files) != int(numbered[0][1])):
+            return None
+    return train, test
 
 
-def _snapshot(repo: str, revision: str, patterns: list[str], *, reachable: bool, name: str | None = None) -> Path:
-    """The folder of a commit in the hub's cache, named by the commit, with the files that were asked for."""
-    from huggingface_hub import snapshot_download
+def _is_commit(revision: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+class _NotCached(UserError):
+    """The hub's cache has nothing of a revision."""
+
+
+def _snapshot(repo: str, revision: str, patterns: list[str], *, reachable: bool) -> Path:
+    """The folder of a commit in the hub's cache, named by the commit, with the files that were asked for.
+
+    Raises:
+        UserError: the hub has no such data set, or its cache has nothing of this revision and it is out of reach.
+    """
+    from huggingface_hub import snapshot_download, utils
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    name = name or repo
-    try:
-        return Path(
-            snapshot_download(
-                repo, repo_type="dataset", revision=revision, allow_patterns=patterns, local_files_only=not reachable
+    with _quiet(utils):
+        try:
+            return Path(
+                snapshot_download(
+                    repo,
+                    repo_type="dataset",
+                    revision=revision,
+                    allow_patterns=patterns,
+                    local_files_only=not reachable,
+                )
             )
-        )
-    except LocalEntryNotFoundError as error:
-        raise UserError(_out_of_reach(name)) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise UserError(f"{name} at revision {revision} cannot be had from the hub: {_one_line(error)}") from error
+        except LocalEntryNotFoundError as error:
+            raise _NotCached(_out_of_reach(repo)) from error
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise UserError(f"{repo} at revision {revision} cannot be had from the hub: {_one_line(error)}") from error
+
+
+def _announce(data: HubData) -> None:
+    print(f"fetching {data.name} from the Hugging Face hub (once)", file=sys.stderr, flush=True)
 
 
 def _out_of_reach(name: str) -> str:
@@ -199,12 +227,10 @@ def _splits(data: HubData, *, reachable: bool) -> DatasetDict:
     if not copy.is_dir():
         if not is_local(data.repo) and not reachable:
             raise UserError(_out_of_reach(data.name))
-        revision = None if is_local(data.repo) else data.revision
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".reading-") as staging:
-                splits = _load(data, revision, staging)
-                splits.save_to_disk(f"{staging}/splits")
+                _load(data, f"{staging}/cache").save_to_disk(f"{staging}/splits")
                 with contextlib.suppress(FileExistsError):  # another process was faster; its copy is the same
                     _move(Path(staging, "splits"), copy)
         except OSError as error:
@@ -216,11 +242,16 @@ def _splits(data: HubData, *, reachable: bool) -> DatasetDict:
     return found
 
 
-def _load(data: HubData, revision: str | None, cache: str) -> DatasetDict:
+def _load(data: HubData, cache: str) -> DatasetDict:
     import datasets
+    from huggingface_hub import utils
 
+    revision = None if is_local(data.repo) else data.revision
+    if revision is not None:
+        _announce(data)
     try:
-        found: Any = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=f"{cache}/cache")
+        with _quiet(utils):
+            found: Any = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=cache)
     except Exception as error:  # whatever is in the files: datasets, pandas, Arrow and the hub have errors of their own
         cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
         raise UserError(f"{data.name} cannot be read: {_one_line(cause or error)}") from error
@@ -243,16 +274,17 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps bars and log lines of `datasets` off the terminal: what matters is in the error that is raised."""
-    import datasets
+def _quiet(library: Any) -> Iterator[None]:
+    """Keeps the bars and log lines of `datasets` or `huggingface_hub.utils` off the terminal.
 
-    level, bars = datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    datasets.disable_progress_bars()
+    What matters of them is in the error that is raised.
+    """
+    level, bars = library.logging.get_verbosity(), not library.are_progress_bars_disabled()
+    library.logging.set_verbosity(logging.CRITICAL)
+    library.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()
+        library.logging.set_verbosity(level)
+        if bars:
+            library.enable_progress_bars()

@@ -26,7 +26,7 @@ class Table(Sequence[Row]):
     """A read-only sequence of rows in Arrow columns. A row becomes a Python object when it is asked for.
 
     Args:
-        columns: `text`, `pair` (may hold nulls) and `label`, each in one piece.
+        columns: `text`, `pair` (may hold nulls) and `label`, in pieces of `BATCH` rows; the last one may be shorter.
         order: the position in `columns` of each row; None for all rows as they stand. A slice or a draw of rows is
             another order over the same columns, so that it copies no text.
     """
@@ -91,7 +91,7 @@ class Table(Sequence[Row]):
     def _batch(self, start: int, stop: int, *, names: Sequence[str] = ("text", "pair", "label")) -> pa.Table:
         """The rows between two positions, copied out of the columns where they do not lie together."""
         columns = self._columns.select(list(names))
-        return columns.slice(start, stop - start) if self._order is None else columns.take(self._order[start:stop])
+        return columns.slice(start, stop - start) if self._order is None else _picked(columns, self._order[start:stop])
 
 
 def gather(rows: Iterable[Row]) -> Sequence[Row]:
@@ -123,13 +123,7 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     column = _joined_labels(labels)
     if column is None:
         return list(_unpacked(texts, pairs, labels))
-    # One piece each: Arrow draws rows out of many pieces by joining them anew at each draw. Column after column, so
-    # that no more than one of them is here twice.
-    columns = {"label": column}
-    for name, pieces in (("text", texts), ("pair", pairs)):
-        columns[name] = pa.concat_arrays(pieces)
-        pieces.clear()
-    return Table(pa.table({name: columns[name] for name in Row._fields}))
+    return Table(pa.table({"text": pa.chunked_array(texts), "pair": pa.chunked_array(pairs), "label": column}))
 
 
 def labels(rows: Sequence[Row]) -> Iterator[Label]:
@@ -151,6 +145,21 @@ def relabelled(rows: Sequence[Row], convert: Callable[[Any], Label]) -> Sequence
 def take(rows: Sequence[Row], order: NDArray[np.int64]) -> Sequence[Row]:
     """The rows at these positions, in this order."""
     return rows.take(order) if isinstance(rows, Table) else [rows[index] for index in order]
+
+
+def _picked(columns: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
+    """The rows at these positions, piece by piece: `pyarrow.Table.take` first copies all of a column's text."""
+    import numpy as np
+    import pyarrow as pa
+
+    by_piece = np.argsort(positions // BATCH, kind="stable")
+    numbers, starts = np.unique(positions[by_piece] // BATCH, return_index=True)
+    groups = np.split(positions[by_piece], starts[1:])
+    arrays = []
+    for column in columns.columns:
+        pieces = [column.chunk(int(n)).take(pa.array(group % BATCH)) for n, group in zip(numbers, groups, strict=True)]
+        arrays.append(pa.concat_arrays(pieces).take(pa.array(np.argsort(by_piece))))
+    return pa.table(arrays, names=columns.column_names)
 
 
 def _rows(columns: pa.Table) -> Iterator[Row]:
@@ -175,7 +184,7 @@ def _label_array(labels: list[Label]) -> pa.Array | None:
     return found if found.type in (pa.int64(), pa.float64()) else None
 
 
-def _joined_labels(pieces: Sequence[pa.Array | None]) -> pa.Array | None:
+def _joined_labels(pieces: Sequence[pa.Array | None]) -> pa.ChunkedArray | None:
     """One column out of several; whole numbers beside others become floats, where floats can hold them."""
     import pyarrow as pa
 
@@ -190,4 +199,4 @@ def _joined_labels(pieces: Sequence[pa.Array | None]) -> pa.Array | None:
             return None
     elif len(types) > 1:
         return None
-    return pa.concat_arrays(present)
+    return pa.chunked_array(present)

@@ -76,7 +76,7 @@ class HubData:
     config: str | None
     revision: str
     train: str = "train"
-    test: str | None = None
+    test: str | None = "validation"
     text: str | None = None
     pair: str | None = None
     label: str = "label"
