@@ -12,8 +12,9 @@ from bench.registry import plugins
 from bench.registry.methods import parse
 from bench.sources.formats import FORMATS
 from bench.sources.hub import commit_of, folder_digest, is_local
-from bench.sources.models import file_digest
+from bench.sources.reach import hub_in_reach
 from bench.tasks import SCORES, Folder, HubData, Task
+from methods.kit.loading import file_digest
 from tasks import TASKS
 
 GROUP = "tunebench.tasks"
@@ -87,7 +88,11 @@ def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
         raise UserError(f"task {text}: a local folder has no revisions: it is read as it is now")
     if not repo:
         raise UserError(f"task {text}: name a data set, as in {HUB}owner/name")
-    revision = folder_digest(Path(repo).expanduser()) if local else commit_of(repo, fields.get("revision"))
+    revision = (
+        folder_digest(Path(repo).expanduser())
+        if local
+        else commit_of(repo, fields.get("revision"), reachable=hub_in_reach)
+    )
     try:
         source = HubData(repo, columns.pop("config", None), revision, test=columns.pop("test", None), **columns)
     except ValueError as error:

@@ -12,19 +12,18 @@ import logging
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError, near
 from bench.sources.formats import Records
-from bench.sources.models import file_digest
-from bench.sources.reach import hub_in_reach
 from bench.sources.rows import columns_of, read_files, rows_of
 from bench.sources.wheels import cache_folder
 from bench.tasks import HubData, Rows
 from bench.tasks.table import gather
+from methods.kit.loading import file_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -38,17 +37,21 @@ def is_local(repo: str) -> bool:
     return repo.startswith((".", "/", "~"))
 
 
-def commit_of(repo: str, revision: str | None) -> str:
+def commit_of(repo: str, revision: str | None, *, reachable: Callable[[], bool]) -> str:
     """The commit that a branch, a tag or nothing (the main branch) stands for now.
 
-    Where the hub is out of reach, its cache answers: what the revision stood for when it was last asked.
+    Args:
+        repo: `owner/name`.
+        revision: a branch, a tag or the 40 digits of a commit, which is returned as it is.
+        reachable: tells whether the hub is in reach. Where it is not, its cache answers: what the revision stood for
+            when it was last asked.
 
     Raises:
         UserError: there is no such data set or revision, or it is neither in reach nor in the cache.
     """
-    if revision is not None and _is_commit(revision):
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
-    return _snapshot(repo, revision or "main", ["README.md"], reachable=hub_in_reach()).name
+    return _snapshot(repo, revision or "main", ["README.md"], reachable=reachable()).name
 
 
 def folder_digest(path: Path) -> str:
@@ -71,12 +74,13 @@ def folder_digest(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def read_hub(data: HubData, *, reachable: bool) -> Rows:
+def read_hub(data: HubData, *, reachable: Callable[[], bool]) -> Rows:
     """Reads two splits of a data set. No code of its repository is run. Dev rows are left to come from train.
 
     Args:
         data: the data set and its commit.
-        reachable: whether the hub is; without it, what the caches hold is read.
+        reachable: tells whether the hub is in reach; asked only if a cache lacks something. Where the hub is not, what
+            the caches hold is read.
 
     Raises:
         UserError: the data set is neither there nor in a cache, has no such configuration, split or column, or a row
@@ -85,8 +89,10 @@ def read_hub(data: HubData, *, reachable: bool) -> Rows:
     if is_local(data.repo):
         path = Path(data.repo).expanduser()
         data = replace(data, repo=str(path.absolute()), revision=folder_digest(path))
-    elif not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
-        return read_files(data, train=files[0], dev=[], test=files[1])
+    else:  # what is kept is kept by commit: a branch moves
+        data = replace(data, revision=commit_of(data.repo, data.revision, reachable=reachable))
+        if not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
+            return read_files(data, train=files[0], dev=[], test=files[1])
     import datasets
 
     with _quiet(datasets):
@@ -123,25 +129,24 @@ def _records(dataset: Dataset, data: HubData, split: str) -> Records:
             yield number, record
 
 
-def _parquet_files(data: HubData, *, reachable: bool) -> tuple[list[Path], list[Path]] | None:
+def _parquet_files(data: HubData, *, reachable: Callable[[], bool]) -> tuple[list[Path], list[Path]] | None:
     """The files of both splits where they lie in the hub's usual place, `config/split-*.parquet`; else None.
 
     These two splits alone are fetched, into the hub's own cache, and are read without `datasets`.
 
     Raises:
-        UserError: the hub has no such data set, or is out of reach and its cache has nothing of this commit.
+        UserError: the hub has no such data set or commit.
     """
     if data.test is None:  # which splits there are is known where all of them have been fetched
         return None
     prefix = f"{data.config}/" if data.config else ""
     patterns = [f"{prefix}{split}-*.parquet" for split in (data.train, data.test)]
-    if not reachable or _is_commit(data.revision):
-        with contextlib.suppress(_NotCached):
-            folder = _snapshot(data.repo, data.revision, patterns, reachable=False)
-            if files := _complete(folder, patterns):
-                return files
-        if not reachable:
-            return None
+    with contextlib.suppress(_NotCachedError):
+        folder = _snapshot(data.repo, data.revision, patterns, reachable=False)
+        if files := _complete(folder, patterns):
+            return files
+    if not reachable():
+        return None
     _announce(data)
     return _complete(_snapshot(data.repo, data.revision, patterns, reachable=True), patterns)
 
@@ -159,11 +164,7 @@ def _complete(folder: Path, patterns: list[str]) -> tuple[list[Path], list[Path]
     return train, test
 
 
-def _is_commit(revision: str) -> bool:
-    return re.fullmatch("[0-9a-f]{40}", revision) is not None
-
-
-class _NotCached(UserError):
+class _NotCachedError(UserError):
     """The hub's cache has nothing of a revision."""
 
 
@@ -188,7 +189,7 @@ def _snapshot(repo: str, revision: str, patterns: list[str], *, reachable: bool)
                 )
             )
         except LocalEntryNotFoundError as error:
-            raise _NotCached(_out_of_reach(repo)) from error
+            raise _NotCachedError(_out_of_reach(repo)) from error
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise UserError(f"{repo} at revision {revision} cannot be had from the hub: {_one_line(error)}") from error
 
@@ -212,7 +213,7 @@ def _copy(data: HubData) -> Path:
     return cache_folder() / "datasets" / f"{repo}--{config}-{key[:16]}"
 
 
-def _splits(data: HubData, *, reachable: bool) -> DatasetDict:
+def _splits(data: HubData, *, reachable: Callable[[], bool]) -> DatasetDict:
     """All splits of a configuration, mapped into memory from our cache; read by `datasets` the first time.
 
     `datasets` would keep its own copy in the user's cache, found again by path and time of change. Ours is found by
@@ -225,7 +226,7 @@ def _splits(data: HubData, *, reachable: bool) -> DatasetDict:
 
     copy = _copy(data)
     if not copy.is_dir():
-        if not is_local(data.repo) and not reachable:
+        if not is_local(data.repo) and not reachable():
             raise UserError(_out_of_reach(data.name))
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)

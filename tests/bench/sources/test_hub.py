@@ -1,4 +1,4 @@
-"""Data sets of the hub, read by the real `datasets` from local repositories and from a real layout of the hub's cache."""
+"""Data sets of the hub: the real `datasets` reads local repositories, a hub served here, and the hub's own cache."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ import pytest
 
 from bench.errors import UserError
 from bench.registry.tasks import resolve_task
-from bench.sources import hub
 from bench.sources.hub import commit_of, read_hub
-from bench.tasks import HubData, Row
+from bench.sources.rows import read_folder
+from bench.tasks import Folder, HubData, Row
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def never() -> bool:
+    """No hub is in reach."""
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -74,29 +79,52 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_a_local_repository_is_read_with_its_configurations(repository: Path) -> None:
-    rows = read_hub(HubData(str(repository), "mood", "", test=None), reachable=False)
+    rows = read_hub(HubData(str(repository), "mood", "", test=None), reachable=never)
     assert list(rows.train) == [Row("learn 0", None, "good"), Row("learn 1", None, "bad")]
     assert list(rows.test) == [Row("score 0", None, "bad")]
     assert rows.dev is None
     stars = HubData(str(repository), "stars", "", test=None, text="text", pair="text")
-    assert list(read_hub(stars, reachable=False).test) == [Row("test 0", "test 0", 3)]  # there is no validation
+    assert list(read_hub(stars, reachable=never).test) == [Row("test 0", "test 0", 3)]  # there is no validation
 
 
-@pytest.mark.parametrize("form", ["csv", "tsv", "json", "parquet"])
-def test_a_repository_without_a_readme_may_be_in_any_form(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+def test_our_readers_and_datasets_read_the_same(form: str, tmp_path: Path) -> None:
     import pandas as pd
 
-    for part, labels in {"train": [0, 1], "test": [1]}.items():
-        table = pd.DataFrame({"sentence": [f"{part}, {n}" for n in range(len(labels))], "label": labels})
+    texts = ["a, b", 'a\tb "quoted"', "two\nlines", "\u00e9\u4e2d \U0001f600", " spaces "]
+    for part in ("train", "validation"):
+        table = pd.DataFrame({"sentence": [f"{part} {text}" for text in texts], "label": [0, 1, 2, 1, 0]})
         if form == "parquet":
             table.to_parquet(tmp_path / f"{part}.parquet")
-        elif form == "json":
-            table.to_json(tmp_path / f"{part}.json", orient="records")
+        elif form == "jsonl":
+            table.to_json(tmp_path / f"{part}.jsonl", orient="records", lines=True)
         else:
             table.to_csv(tmp_path / f"{part}.{form}", index=False, sep="," if form == "csv" else "\t")
-    rows = read_hub(HubData(str(tmp_path), None, "", test=None), reachable=False)
-    assert list(rows.train) == [Row("train, 0", None, 0), Row("train, 1", None, 1)]
-    assert list(rows.test) == [Row("test, 0", None, 1)]
+    ours = read_folder(Folder(tmp_path))
+    theirs = read_hub(HubData(str(tmp_path), None, "", test=None), reachable=never)
+    assert [row.text for row in ours.train] == [f"train {text}" for text in texts]
+    assert list(ours.train) == list(theirs.train)
+    assert list(ours.test) == list(theirs.test)
+
+
+def test_why_csv_and_jsonl_of_a_folder_are_not_read_by_datasets(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.csv").write_text('text,label\nfine,01\nNone,x1\n"bad" idea,x2\n')
+    with pytest.raises(UserError, match=r"train.csv:4 is not CSV"):
+        read_folder(Folder(tmp_path))
+    with pytest.raises(UserError, match=r"train:2 has no 'text'"):  # "None" is taken for a missing value
+        read_hub(HubData(str(tmp_path), None, ""), reachable=never)
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.csv").write_text("text,label\nfine,01\nbad,02\n")
+    assert [row.label for row in read_hub(HubData(str(tmp_path), None, ""), reachable=never).train] == [1, 2]
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.csv").unlink()
+        (tmp_path / f"{part}.jsonl").write_text(
+            '{"text": "2020-01-01", "label": 0}\n{"text": "2020-01-02", "label": 1}\n'
+        )
+    assert [row.text for row in read_folder(Folder(tmp_path)).train] == ["2020-01-01", "2020-01-02"]
+    with pytest.raises(UserError, match=r"train:1 needs text, not a datetime, in 'text'"):
+        read_hub(HubData(str(tmp_path), None, ""), reachable=never)
 
 
 @pytest.mark.parametrize(
@@ -113,14 +141,14 @@ def test_a_repository_without_a_readme_may_be_in_any_form(form: str, tmp_path: P
 def test_a_mistake_is_one_line(repository: Path, changes: dict[str, Any], complaint: str) -> None:
     data = HubData(**{"repo": str(repository), "config": None, "revision": "", **changes})
     with pytest.raises(UserError, match=complaint) as raised:
-        read_hub(data, reachable=False)
+        read_hub(data, reachable=never)
     assert "\n" not in str(raised.value)
 
 
 def test_a_broken_file_is_one_line_and_nothing_is_kept(repository: Path, cache: Path) -> None:
     (repository / "mood/learn.jsonl").write_text('{"text": "a", "label": 1}\n{"text"')
     with pytest.raises(UserError, match="films/mood cannot be read: ") as raised:
-        read_hub(HubData(str(repository), "mood", ""), reachable=False)
+        read_hub(HubData(str(repository), "mood", ""), reachable=never)
     assert "\n" not in str(raised.value)
     assert list((cache / "datasets").iterdir()) == []
 
@@ -129,12 +157,12 @@ def test_changed_files_are_read_again_even_at_the_same_time_of_change(repository
     file = repository / "mood/score.jsonl"
     times = file.stat()
     first = resolve_task(f"hf:{repository}[config=mood]")
-    assert [row.label for row in read_hub(first.task.source, reachable=False).test] == ["bad"]
+    assert [row.label for row in read_hub(first.task.source, reachable=never).test] == ["bad"]
     file.write_text(file.read_text().replace('"bad"', '"dab"'))
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     second = resolve_task(f"hf:{repository}[config=mood]")
     assert first.spec.revision != second.spec.revision
-    assert [row.label for row in read_hub(second.task.source, reachable=False).test] == ["dab"]
+    assert [row.label for row in read_hub(second.task.source, reachable=never).test] == ["dab"]
 
 
 def test_datasets_writes_nothing_outside_our_cache_and_nothing_on_the_terminal(
@@ -142,7 +170,7 @@ def test_datasets_writes_nothing_outside_our_cache_and_nothing_on_the_terminal(
 ) -> None:
     code = (
         "from bench.sources.hub import read_hub; from bench.tasks import HubData; "
-        f"print(len(read_hub(HubData({str(repository)!r}, 'mood', ''), reachable=False).train))"
+        f"print(len(read_hub(HubData({str(repository)!r}, 'mood', ''), reachable=lambda: 1 / 0).train))"
     )
     home = tmp_path / "home"
     home.mkdir()
@@ -188,7 +216,7 @@ class Hub:
                 else:
                     self.answer(b"", 404, **{"X-Error-Code": "RepoNotFound"})
 
-            do_HEAD = do_POST = do_GET
+            do_HEAD = do_POST = do_GET  # noqa: N815
 
             def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
                 self.send_response(status)
@@ -253,31 +281,32 @@ def test_hub_data_is_read_from_its_parquet_files_in_the_hubs_cache(tmp_path: Pat
     }.items():
         write_parquet(folder / f"pairs/{name}.parquet", {"premise": [text], "hypothesis": ["b"], "label": [2]})
     data = HubData("some/data", "pairs", COMMIT, test="test_matched")
-    rows = read_hub(data, reachable=False)
+    rows = read_hub(data, reachable=never)
     assert rows.train == [Row("a", "b", 2), Row("c", "b", 2)]
     assert rows.test == [Row("e", "b", 2)]
     assert rows.dev is None
     (folder / "pairs/train-00001-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"some/data/pairs is not in the cache"):  # half a download is none
-        read_hub(data, reachable=False)
+        read_hub(data, reachable=never)
 
 
 def test_hub_data_out_of_reach_fails_at_once(tmp_path: Path) -> None:
     line = r"some/data/pairs is not in the cache .* out of reach: connect once"
     with pytest.raises(UserError, match=line):
-        read_hub(HubData("some/data", "pairs", COMMIT), reachable=False)
+        read_hub(HubData("some/data", "pairs", COMMIT), reachable=never)
     write_parquet(cached(tmp_path) / "pairs/train-00000-of-00001.parquet", {"text": ["a"], "label": [2]})
     with pytest.raises(UserError, match=line):
-        read_hub(HubData("some/data", "pairs", COMMIT), reachable=False)
+        read_hub(HubData("some/data", "pairs", COMMIT), reachable=never)
 
 
 def test_a_branch_is_pinned_to_the_commit_that_the_cache_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "hub_in_reach", lambda: False)
+    monkeypatch.setattr("bench.registry.tasks.hub_in_reach", never)
     with pytest.raises(UserError, match="some/data is not in the cache of the Hugging Face hub, which is out of reach"):
-        commit_of("some/data", None)
+        commit_of("some/data", None, reachable=never)
     cached(tmp_path)
-    assert commit_of("some/data", None) == commit_of("some/data", "main") == COMMIT
-    assert commit_of("some/data", "f" * 40) == "f" * 40  # a commit is one already
+    assert commit_of("some/data", None, reachable=never) == COMMIT
+    assert commit_of("some/data", "main", reachable=never) == COMMIT
+    assert commit_of("some/data", "f" * 40, reachable=never) == "f" * 40  # a commit is one already
     found = resolve_task("hf:some/data[config=pairs,text=body,headline=f1]")
     assert found.spec.name == f"hf:some/data[config=pairs,text=body,headline=f1,revision={COMMIT}]"
     assert (found.spec.label, found.spec.source, found.spec.revision) == ("some/data/pairs", "hub", COMMIT)

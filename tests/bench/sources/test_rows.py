@@ -11,8 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from bench.errors import UserError
+from bench.sources.formats import FORMATS
 from bench.sources.rows import TEXT_COLUMNS, read_folder
-from bench.tasks import Folder, Row
+from bench.tasks import Folder, Row, table
 
 GOOD = [{"sentence": "one", "label": 0, "idx": 0}, {"sentence": "two", "label": 1, "idx": 1}]
 
@@ -68,6 +69,35 @@ def test_csv_labels_are_numbers_if_all_are_written_so(tmp_path: Path, written: l
     (tmp_path / "validation.csv").write_text(f'text,label\n"two\nlines",{written[1]}\n', "utf-8")
     rows = read_folder(Folder(tmp_path))
     assert [*rows.train, *rows.test] == [Row("a, b", None, read[0]), Row("two\nlines", None, read[1])]
+
+
+def test_tsv_is_csv_with_tabs(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.tsv").write_text('text\tlabel\n"a\tb"\t1\nc, d\t0.5\n')
+    assert read_folder(Folder(tmp_path)).train == [Row("a\tb", None, 1.0), Row("c, d", None, 0.5)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\t2\n")
+    with pytest.raises(UserError, match=r"train.tsv:2 has more fields than the header"):
+        read_folder(Folder(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_many_rows_of_any_format_lie_in_arrow(suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "BATCH", 3)
+    expected = [Row(f"text {n}", None, n / 2) for n in range(10)]
+    (folder / "train.jsonl").unlink()
+    path = folder / f"train{suffix}"
+    if suffix == ".parquet":
+        write_parquet(path, {"text": [row.text for row in expected], "label": [row.label for row in expected]})
+    elif suffix == ".jsonl":
+        write_jsonl(path, [{"text": row.text, "label": row.label} for row in expected])
+    else:
+        tab = {".csv": ",", ".tsv": "\t"}[suffix]
+        path.write_text(f"text{tab}label\n" + "".join(f"{row.text}{tab}{row.label}\n" for row in expected))
+        (folder / "validation.jsonl").unlink()
+        (folder / f"validation{suffix}").write_text(f"text{tab}label\na{tab}1\n")
+    rows = read_folder(Folder(folder))
+    assert isinstance(rows.train, table.Table)
+    assert rows.train == expected
 
 
 def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
