@@ -15,7 +15,7 @@ from typing import Any
 from bench.errors import UserError
 from bench.sources.formats import FORMATS, Records
 from bench.tasks import Folder, HubData, Row, Rows
-from bench.tasks.table import gather, labels, relabelled
+from bench.tasks.table import gather, labels, with_labels
 
 TEXT_COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("sentence1", "sentence2"),
@@ -67,7 +67,7 @@ def read_files(source: Folder | HubData, *, train: list[Path], dev: list[Path], 
     ]
     if not any(FORMATS[path.suffix].typed for path in (*train, *dev, *test)):
         convert = _number_type(label for part in parts for label in labels(part))
-        parts = [relabelled(part, convert) for part in parts]
+        parts = [with_labels(part, [convert(label) for label in labels(part)]) for part in parts]
     return Rows(train=parts[0], dev=parts[1] or None, test=parts[2])
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from bench.sources.rows import read_folder
 from bench.sources.wheels import fetch
 from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel
 from bench.tasks.table import labels as labels_of
-from bench.tasks.table import relabelled, take
+from bench.tasks.table import take, with_labels
 
 LARGEST_LABEL = 1e15
 """Of a regression: float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
@@ -40,7 +40,9 @@ def load_rows(task: Task) -> Rows:
         as_label = _converter(types, task.kind)
         for name, part in parts.items():
             _check_numbers(name, part, bound=LARGEST_LABEL if as_label is float else math.inf)
-        train, dev, test = (relabelled(part, as_label) for part in parts.values())
+        train, dev, test = (
+            with_labels(part, [as_label(label) for label in labels_of(part)]) for part in parts.values()
+        )
     except ValueError as error:
         raise UserError(f"task {task.name}: {error}") from error
     rows = Rows(train, dev or None, test)
@@ -103,7 +105,7 @@ def remarks(rows: Rows, task: Task) -> list[str]:
         task: of a user; its kind is told where it was found in the labels.
     """
     found = [] if task.kind is not None else [_kind_remark(rows, task.name)]
-    learned = chain(rows.train, rows.dev or [])
+    learned = itertools.chain(rows.train, rows.dev or [])
     if repeated := count_repeated(rows.test, learned):
         found.append(
             f"task {task.name}: {repeated:,} of {len(rows.test):,} test rows have a text that stands in the rows to "
@@ -174,8 +176,9 @@ class Split:
     Attributes:
         labels: the classes' names by index; None for a regression.
         digest: sha256 of the rows of train, dev and test, in order.
-        spare: rows of the task that are none of these and repeat no text of them, in the order of the draw. What was
-            removed from a trained model can be tested on them: they had no part in training it or in any choice.
+        spare: rows of the task that are none of these and share no text with them or with each other, neither first
+            nor second, in the order of the draw. What was removed from a trained model can be tested on them: they had
+            no part in training it or in any choice, and a test may take them for independent.
         repeated: test rows whose text (pair) stands in train or dev as well.
     """
 
@@ -230,24 +233,34 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         test=_examples(rows.test, labels),
         labels=None if labels is None else [str(label) for label in labels],
         digest=_digest((train, held, rows.test)),
-        repeated=count_repeated(rows.test, chain(train, held)),
-        spare=tuple(
-            _examples(_spare(chain(_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), labels)
-        ),
+        repeated=count_repeated(rows.test, itertools.chain(train, held)),
+        spare=tuple(_examples(_spare((_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), labels)),
     )
 
 
-def _spare(pool: Iterable[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of the pool whose text is not among the used ones, each text once."""
-    seen = {(row.text, row.pair) for rows in used for row in rows}
+def _spare(pools: Sequence[Sequence[Row]], used: Sequence[Sequence[Row]]) -> list[Row]:
+    """The rows of the pools that share no text with the used ones or with each other, at most `SPARE_ROWS`."""
+    import numpy as np
+
     found: list[Row] = []
-    for row in pool:
-        if len(found) == SPARE_ROWS:
-            break
-        if (row.text, row.pair) not in seen:
-            seen.add((row.text, row.pair))
-            found.append(row)
+    for pool in pools:
+        indices = itertools.islice(unlike(pool, [*used, found]), SPARE_ROWS - len(found))
+        found += take(pool, np.fromiter(indices, dtype=np.int64))
     return found
+
+
+def unlike(rows: Sequence[Row | Example], used: Iterable[Sequence[Row | Example]]) -> Iterator[int]:
+    """The indices of rows none of whose texts stands in a used row or in a row that was given before.
+
+    Either text of a pair counts: the rows of one premise, each with a hypothesis of its own, are no independent draws.
+    """
+    seen = {text for part in used for row in part for text in (row.text, row.pair)}
+    seen.discard(None)
+    for index, row in enumerate(rows):
+        texts = {row.text, row.pair} - {None}
+        if not texts & seen:
+            seen |= texts
+            yield index
 
 
 def _drawn(rows: Sequence[Row], seed: int) -> Sequence[Row]:

@@ -5,9 +5,9 @@ The functions here take any sequence of rows: a reader of an author may give a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from bench.tasks.task import Row
 
@@ -70,18 +70,18 @@ class Table(Sequence[Row]):
         """The rows at these positions, in this order."""
         return Table(self._columns, self._positions()[order])
 
-    def relabelled(self, convert: Callable[[Any], Label]) -> Sequence[Row]:
-        """The same rows, each label converted; a list if the new labels fit no Arrow column."""
-        labels = self._columns["label"]
-        pieces = [
-            _label_array([convert(label) for label in labels.slice(start, BATCH).to_pylist()])
-            for start in range(0, len(labels), BATCH)
-        ]
-        column = _joined_labels(pieces)
+    def with_labels(self, labels: Sequence[Label]) -> Sequence[Row]:
+        """The same rows with other labels; a list if these fit no Arrow column.
+
+        Raises:
+            ValueError: these rows are a draw or a slice of others, whose labels they share.
+        """
+        if self._order is not None:
+            raise ValueError("rows get new labels before they are drawn")
+        column = _joined_labels([_label_array(labels[start : start + BATCH]) for start in range(0, len(labels), BATCH)])
         if column is None:
-            return [row._replace(label=convert(row.label)) for row in self]
-        place = self._columns.column_names.index("label")
-        return Table(self._columns.set_column(place, "label", column), self._order)
+            return [row._replace(label=label) for row, label in zip(self, labels, strict=True)]
+        return Table(self._columns.set_column(self._columns.column_names.index("label"), "label", column))
 
     def _positions(self) -> NDArray[np.int64]:
         import numpy as np
@@ -133,15 +133,11 @@ def labels(rows: Sequence[Row]) -> Iterator[Label]:
     return rows.labels() if isinstance(rows, Table) else (row.label for row in rows)
 
 
-def relabelled(rows: Sequence[Row], convert: Callable[[Any], Label]) -> Sequence[Row]:
-    """The same rows, each label converted.
-
-    Raises:
-        ValueError: what `convert` raises.
-    """
+def with_labels(rows: Sequence[Row], labels: Sequence[Label]) -> Sequence[Row]:
+    """The same rows, as they were read, with these labels in their order."""
     if isinstance(rows, Table):
-        return rows.relabelled(convert)
-    return [row._replace(label=convert(row.label)) for row in rows]
+        return rows.with_labels(labels)
+    return [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
 
 
 def take(rows: Sequence[Row], order: NDArray[np.int64]) -> Sequence[Row]:
@@ -173,7 +169,7 @@ def _unpacked(texts: list[pa.Array], pairs: list[pa.Array], labels: list[pa.Arra
         yield from map(Row, *(piece.to_pylist() for piece in pieces))
 
 
-def _label_array(labels: list[Label]) -> pa.Array | None:
+def _label_array(labels: Sequence[Label]) -> pa.Array | None:
     """A column of int64, float64 or string; None where the labels are none of these."""
     import pyarrow as pa
 

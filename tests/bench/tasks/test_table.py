@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.sources.split import split
 from bench.tasks import Row, Rows, table
-from bench.tasks.table import Table, gather, labels, relabelled, take
+from bench.tasks.table import Table, gather, labels, take, with_labels
 
 ROWS = [Row(f"text {n}", None if n % 3 else f"pair {n}", n % 5) for n in range(47)]
 
@@ -76,11 +76,14 @@ def test_labels_keep_their_values(given: list[Any], expected: type | None) -> No
 
 
 def test_new_labels() -> None:
-    rows = take(gather(ROWS), np.arange(46, -1, -1))
-    assert list(labels(relabelled(rows, str))) == [str(row.label) for row in reversed(ROWS)]
-    assert list(labels(relabelled(rows, lambda label: 10**30))) == [10**30] * 47
-    with pytest.raises(ValueError, match="could not convert"):
-        relabelled(gather(Row("a", None, "x") for _ in range(9)), float)
+    rows = gather(ROWS)
+    for new in ([str(n) for n in range(47)], [n / 2 for n in range(47)], [10**30] * 47, [0, *["x"] * 46]):
+        for old in (rows, ROWS):
+            found = with_labels(old, new)
+            assert list(found) == [row._replace(label=label) for row, label in zip(ROWS, new, strict=True)]
+            assert list(labels(found)) == new
+    with pytest.raises(ValueError, match="before they are drawn"):
+        with_labels(rows[:3], [1, 2, 3])
 
 
 @pytest.mark.parametrize(("k", "dev"), [(None, 5), (7, 5), (47, 0)])
