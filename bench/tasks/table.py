@@ -71,13 +71,9 @@ class Table(Sequence[Row]):
         return Table(self._columns, self._positions()[order])
 
     def with_labels(self, labels: Sequence[Label]) -> Sequence[Row]:
-        """The same rows with other labels; a list if these fit no Arrow column.
-
-        Raises:
-            ValueError: these rows are a draw or a slice of others, whose labels they share.
-        """
-        if self._order is not None:
-            raise ValueError("rows get new labels before they are drawn")
+        """The same rows with other labels; a list if these fit no Arrow column."""
+        if self._order is not None:  # a draw shares its columns with others
+            return gather(row._replace(label=label) for row, label in zip(self, labels, strict=True))
         column = _joined_labels([_label_array(labels[start : start + BATCH]) for start in range(0, len(labels), BATCH)])
         if column is None:
             return [row._replace(label=label) for row, label in zip(self, labels, strict=True)]
@@ -134,7 +130,7 @@ def labels(rows: Sequence[Row]) -> Iterator[Label]:
 
 
 def with_labels(rows: Sequence[Row], labels: Sequence[Label]) -> Sequence[Row]:
-    """The same rows, as they were read, with these labels in their order."""
+    """The same rows with these labels, in their order."""
     if isinstance(rows, Table):
         return rows.with_labels(labels)
     return [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]

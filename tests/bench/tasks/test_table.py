@@ -82,8 +82,10 @@ def test_new_labels() -> None:
             found = with_labels(old, new)
             assert list(found) == [row._replace(label=label) for row, label in zip(ROWS, new, strict=True)]
             assert list(labels(found)) == new
-    with pytest.raises(ValueError, match="before they are drawn"):
-        with_labels(rows[:3], [1, 2, 3])
+    assert with_labels(rows[40:], list("abcdefg")) == [
+        row._replace(label=x) for row, x in zip(ROWS[40:], "abcdefg", strict=True)
+    ]
+    assert rows == ROWS
 
 
 @pytest.mark.parametrize(("k", "dev"), [(None, 5), (7, 5), (47, 0)])
