@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.parts.verification import Paired, rows_needed, verify_removal
+from bench.tasks import kind_named
 
 PARTS, EPSILON, TRUTH = 24, 0.01, 20_000
 EFFECTS, DEV, VERIFY = (0.0, 0.02, 0.05), (100, 1000), (300, 1000)
@@ -72,7 +73,13 @@ def tested(rows: Rows, order: list[int]) -> list[int]:
     def accuracy(labels: np.ndarray, outputs: np.ndarray) -> float:
         return float((outputs.argmax(axis=1) == labels).mean())
 
-    whole = Paired(classes=True, labels=rows.labels, before=rows.outputs([]), score=accuracy, by_accuracy=True)
+    whole = Paired(
+        correct=kind_named("classes").correct,
+        labels=rows.labels,
+        before=rows.outputs([]),
+        score=accuracy,
+        by_accuracy=True,
+    )
     passed = verify_removal(whole, len(order), lambda size: rows.outputs(order[:size]), EPSILON)
     return order[: passed.removed]
 

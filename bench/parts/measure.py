@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from bench.errors import described
 from bench.parts import effective as counts
 from bench.parts.gates import GateLog, GateSite, gate_sites, recording, removed
 from bench.parts.verification import Paired, rows_needed, verify_removal
 from bench.records.store import Effective
-from bench.tasks import score
 from bench.training.encoding import Encoded, batches
 from bench.training.prepared import Setting
 from methods.kit.parts import Part
@@ -29,11 +27,7 @@ TAU, RHO = 0.1, 0.01
 
 def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
     """The loss of each example, (examples,)."""
-    if setting.examples.kind == "regression":
-        found = functional.mse_loss(logits.squeeze(-1), part.labels, reduction="none")
-    else:
-        found = functional.cross_entropy(logits, part.labels, reduction="none")
-    return found.numpy()
+    return setting.kind.losses(logits, part.labels).numpy()
 
 
 def gate_values(setting: Setting, part: Encoded, sites: Sequence[GateSite]) -> tuple[np.ndarray, torch.Tensor]:
@@ -87,14 +81,13 @@ def long_frame(
     examples = np.arange(len(part)) if examples is None else examples
     loss = losses(setting, part, logits)
     labels = part.labels.numpy()
-    classes = setting.examples.labels
-    named = labels if classes is None else np.asarray(classes, dtype=object)[labels]
+    correct = setting.kind.correct(logits.numpy(), labels)
     own: dict[str, Any] = {
         "example": examples,
         "length": part.lengths.astype(np.int64),
-        "label": named.astype(str),
+        "label": setting.kind.texts(labels, setting.examples.labels),
         "loss": loss,
-        "correct": np.nan if classes is None else (logits.argmax(1).numpy() == labels).astype(float),
+        "correct": np.nan if correct is None else correct.astype(float),
     }
     base = pd.DataFrame(own)
     frames = [base.assign(layer=site.layer, part=site.part, value=values[:, index]) for index, site in enumerate(sites)]
@@ -219,13 +212,13 @@ def _verified(
         with removed(gone[:size]):
             return setting.logits(tested_on).numpy()
 
-    kind = setting.examples.kind
+    kind = setting.kind
     paired = Paired(
-        classes=kind == "classes",
+        correct=kind.correct,
         labels=tested_on.labels.numpy(),
         before=outputs.numpy(),
-        score=lambda labels, given: score(kind, labels, given).get(setting.headline),
-        by_accuracy=setting.headline == "accuracy",
+        score=lambda labels, given: kind.score(labels, given).get(setting.headline),
+        by_accuracy=kind.declared(setting.headline).share_correct,
     )
     passed = verify_removal(paired, len(gone), without, epsilon)
     dropped = {part.name for part in gone[: passed.removed]}

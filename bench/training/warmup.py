@@ -35,7 +35,7 @@ def warm_up_training(setting: Setting) -> None:
     with as_before(classifier):
         state = [torch.empty_like(parameter) for parameter in trainable for _ in range(2)]  # AdamW's two moments
         classifier.train()
-        backward_pass(classifier, setting.method, batch.inputs, batch.labels, protocol)
+        backward_pass(classifier, setting.method, batch.inputs, batch.labels, protocol, loss_of=setting.kind.loss)
         del state
 
 

@@ -8,7 +8,7 @@ import pytest
 from bench.parts.measure import measure
 from bench.parts.verification import ALPHA, Paired, exact_bound, exact_p, fixed_sequence, rows_needed, sizes
 from bench.sources.split import split
-from bench.tasks import Row, Rows, score
+from bench.tasks import Row, Rows, kind_named, score
 from bench.training.prepared import prepare
 from benchmarks.verified import EPSILON, simulate
 from tests.conftest import MakeSpec
@@ -106,7 +106,13 @@ def test_other_scores_of_classes_keep_the_level(headline: str) -> None:
         low, high = (middle, high) if fall(middle) < epsilon else (low, middle)
     for _ in range(runs):
         labels, before, after = drawn(600, high)
-        paired = Paired(classes=True, labels=labels, before=np.eye(2)[before], score=value, by_accuracy=False)
+        paired = Paired(
+            correct=kind_named("classes").correct,
+            labels=labels,
+            before=np.eye(2)[before],
+            score=value,
+            by_accuracy=False,
+        )
         wrong += paired.passes(np.eye(2)[after], epsilon)
     assert wrong / runs <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / runs) ** 0.5
 
@@ -130,7 +136,9 @@ def test_scores_of_numbers_keep_the_level(headline: str) -> None:
     epsilon, wrong, runs = scores[0] - scores[1], 0, 50
     for _ in range(runs):
         labels, before, after = drawn(300)
-        paired = Paired(classes=False, labels=labels, before=before, score=value, by_accuracy=False)
+        paired = Paired(
+            correct=kind_named("regression").correct, labels=labels, before=before, score=value, by_accuracy=False
+        )
         wrong += paired.passes(after, epsilon)
     assert wrong / runs <= ALPHA + 3 * (ALPHA * (1 - ALPHA) / runs) ** 0.5
 
