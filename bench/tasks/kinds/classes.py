@@ -69,12 +69,13 @@ class Classes(Kind):
         return f"labels read as {number} classes{doubt}"
 
     def classes(self, labels: Iterable[Label]) -> list[Label]:
-        return sorted(set(labels))  # type: ignore[type-var]  # all are of one type
+        return sorted(set(labels))  # all are of one type
 
     def texts(self, targets: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         import numpy as np
 
-        return np.asarray(names, dtype=object)[targets].astype(str)
+        found: np.ndarray = np.asarray(names, dtype=object)[targets].astype(str)
+        return found
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
