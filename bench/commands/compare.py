@@ -73,7 +73,7 @@ def compare(
     threads: Annotated[str | None, typer.Option(help="CPU threads of torch; none: all.")] = None,
     costs: Annotated[bool | None, typer.Option(help="Measure FLOPs and memory of each run.")] = None,
     effective: Annotated[bool | None, typer.Option(help="Measure effective parameters of each run.")] = None,
-    epsilon: Annotated[float | None, typer.Option(help="How far the dev score may fall in `verified`.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="How far the true accuracy may fall in `verified`.")] = None,
     energy: Annotated[bool | None, typer.Option(help="Meter energy.")] = None,
     country: Annotated[str | None, typer.Option(help="Three-letter code of the grid's country, for CO2e.")] = None,
     pue: Annotated[

@@ -108,7 +108,7 @@ class Measures(Frozen):
     pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Power usage effectiveness of the data centre: multiplies CO2e, never joules, which are the machine's."""
     epsilon: Annotated[float, Ge(0)] = 0.01
-    """How far the true score may fall in the verified count."""
+    """How far the true accuracy may fall in the verified count."""
     verify_rows: PositiveInt = 1000
     """Rows that a removal is tested on in the verified count, at most: neither trained on nor chosen on."""
     profile: bool = True

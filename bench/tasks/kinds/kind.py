@@ -115,7 +115,7 @@ class Kind(ABC):
 
     @abstractmethod
     def outputs(self, classes: Sequence[Label] | None) -> int:
-        """How many outputs a head for these classes has."""
+        """How many outputs a head for these classes has; 0 where the kind has classes and none are given."""
 
     @abstractmethod
     def encode(self, targets: Sequence[Target]) -> Tensor:
@@ -173,14 +173,6 @@ class Kind(ABC):
     def headline(self) -> str:
         """The score of a task that names none."""
         return self.scores[0].name
-
-    def declared(self, name: str) -> Score:
-        """What is declared of the score of this name.
-
-        Raises:
-            KeyError: the kind has no such score.
-        """
-        return {score.name: score for score in self.scores}[name]
 
 
 def answers(kind: Kind, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
