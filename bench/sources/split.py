@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from bench.errors import UserError
 from bench.sources.reach import hub_in_reach
 from bench.sources.rows import read_folder, read_hub
 from bench.sources.wheels import fetch
-from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel, kind_of_labels
-from bench.tasks.kinds import Label
+from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
+from bench.tasks.kinds import Label, Target
 
 
 def load_rows(task: Task) -> Rows:
@@ -25,16 +25,16 @@ def load_rows(task: Task) -> Rows:
         UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
     """
     rows = _read(task)
-    raw = _labels(rows)
+    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
+    types = {type(row.label) for part in parts.values() for row in part}
     try:
-        kind = kind_of_labels(itertools.chain.from_iterable(raw.values()), task.kind)
-        labels = kind.read(raw)
+        kind = kind_of_types(types, task.kind)
+        as_label = kind.reader(types)
+        for name, part in parts.items():
+            _check_labels(name, part, kind)
+        train, dev, test = ([row._replace(label=as_label(row.label)) for row in part] for part in parts.values())
     except ValueError as error:
         raise UserError(f"task {task.name}: {error}") from error
-    train, dev, test = (
-        [row._replace(label=label) for row, label in zip(part, labels[name], strict=True)]
-        for name, part in (("train", rows.train), ("dev", rows.dev or []), ("test", rows.test))
-    )
     rows = Rows(train, dev or None, test)
     _check_pairs(rows, task.name)
     _check(rows, task.name, kind)
@@ -55,6 +55,12 @@ def _read(task: Task) -> Rows:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 
 
+def _check_labels(name: str, part: Sequence[Row], kind: Kind) -> None:
+    for number, row in enumerate(part, start=1):
+        if (why := kind.refusal(row.label)) is not None:
+            raise ValueError(f"{name} row {number} {why}")
+
+
 def _check_pairs(rows: Rows, name: str) -> None:
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
     counts = {part: sum(row.pair is not None for row in found) for part, found in parts.items() if found}
@@ -72,8 +78,9 @@ def remarks(rows: Rows, task: Task) -> list[str]:
     """
     found = []
     if task.kind is None:
-        labels = _labels(rows)["train"]
-        found.append(f"task {task.name}: {kind_of_labels(labels).remark(labels)}")
+        values = {row.label for row in rows.train}
+        remark = kind_of_types(set(map(type, values))).remark(values)
+        found.append(f"task {task.name}: {remark}")
     learned = [*rows.train, *(rows.dev or [])]
     if repeated := count_repeated(rows.test, learned):
         found.append(
@@ -89,21 +96,15 @@ def count_repeated(test: Sequence[Row | Example], learned: Sequence[Row | Exampl
     return sum((row.text, row.pair) in known for row in test)
 
 
-def _labels(rows: Rows) -> dict[str, list[Label]]:
-    """The labels of each part, in the rows' order."""
-    parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
-    return {name: [row.label for row in part] for name, part in parts.items()}
-
-
 def _check(rows: Rows, name: str, kind: Kind) -> None:
     if not rows.train or not rows.test:
         raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
     known = {row.label for row in rows.train}
     if len(known) == 1:
         raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
-    labels = _labels(rows)
+    held = {"test": rows.test, "dev": rows.dev or []}
     try:
-        kind.check(labels["train"], {part: labels[part] for part in ("test", "dev")})
+        kind.check(known, {part: (row.label for row in found) for part, found in held.items()})
     except ValueError as error:
         raise UserError(f"task {name}: {error}") from error
 
@@ -172,21 +173,19 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = 
         held, train = pool[k : k + dev], pool[:k]
     if dev and not held:
         raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
-    labels = [row.label for row in pool]
-    of = kind_of_labels(labels, kind)
-    classes = of.classes(labels)
+    of = kind_of_types({type(pool[0].label)}, kind)
+    classes = of.classes(row.label for row in pool)
+    target = of.target(classes)
     return Split(
-        train=_examples(train, of, classes),
-        dev=_examples(held, of, classes),
-        test=_examples(rows.test, of, classes),
+        train=_examples(train, target),
+        dev=_examples(held, target),
+        test=_examples(rows.test, target),
         kind=of,
         labels=None if classes is None else [str(label) for label in classes],
         outputs=of.outputs(classes),
         digest=_digest((train, held, rows.test)),
         repeated=count_repeated(rows.test, [*train, *held]),
-        spare=tuple(
-            _examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), of, classes)
-        ),
+        spare=tuple(_examples(_spare(_drawn(rows.dev or (), seed)[dev:] + pool, (train, held, rows.test)), target)),
     )
 
 
@@ -216,9 +215,8 @@ def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:
     return [rows[index] for index in order]
 
 
-def _examples(rows: Sequence[Row], kind: Kind, classes: Sequence[Label] | None) -> list[Example]:
-    targets = kind.targets([row.label for row in rows], classes)
-    return [Example(row.text, row.pair, target) for row, target in zip(rows, targets, strict=True)]
+def _examples(rows: Sequence[Row], target: Callable[[Label], Target]) -> list[Example]:
+    return [Example(row.text, row.pair, target(row.label)) for row in rows]
 
 
 def _digest(parts: Sequence[Sequence[Row]]) -> str:

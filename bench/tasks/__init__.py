@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.tasks.kinds import Kind, Score, kind_named, kind_of_labels, kind_of_outputs, kinds, score_named
+from bench.tasks.kinds import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
 from bench.tasks.task import Folder, HubData, Row, Rows, Task, Wheel, score
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Task",
     "Wheel",
     "kind_named",
-    "kind_of_labels",
     "kind_of_outputs",
+    "kind_of_types",
     "kinds",
     "score",
     "score_named",

@@ -5,7 +5,7 @@ To add a kind, write such a file; no other file names it. `tests/bench/tasks/tes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -19,8 +19,8 @@ __all__ = [
     "Score",
     "Target",
     "kind_named",
-    "kind_of_labels",
     "kind_of_outputs",
+    "kind_of_types",
     "kinds",
     "score_named",
 ]
@@ -50,17 +50,19 @@ def kind_named(name: str) -> Kind:
     return known[name]
 
 
-def kind_of_labels(labels: Iterable[Label], name: str | None = None) -> Kind:
-    """The kind of these labels.
+def kind_of_types(types: AbstractSet[type], name: str | None = None) -> Kind:
+    """The kind of a task whose labels are of these types.
 
     Args:
-        labels: of all rows of a task.
-        name: of the kind, where the task says it; None finds it in the types of the labels.
+        types: of all labels.
+        name: of the kind, where the task says it; None finds it in the types.
 
     Raises:
         ValueError: some labels are numbers and some are strings, or no kind claims them, or there is none of that name.
+
+    >>> kind_of_types({int, float}).name
+    'regression'
     """
-    types = {type(label) for label in labels}
     if types > {str}:
         raise ValueError("some labels are numbers and some are strings")
     if name is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers, refuse_infinite
+from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,8 @@ class Classes(Kind):
 
     >>> KIND.classes(["spam", "ham", "spam"])
     ['ham', 'spam']
-    >>> KIND.targets(["spam", "ham"], ["ham", "spam"])
-    [1, 0]
+    >>> KIND.target(["ham", "spam"])("spam")
+    1
     >>> KIND.score([1, 0, 1], [1, 0, 0])["accuracy"]
     0.6666666666666666
     """
@@ -44,29 +44,20 @@ class Classes(Kind):
     def claims(self, types: AbstractSet[type]) -> bool:
         return not any(issubclass(one, float) for one in types)
 
-    def read(self, parts: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:
-        for part, labels in parts.items():
-            refuse_infinite(part, labels)
-        if not any(isinstance(label, float) for labels in parts.values() for label in labels):
-            return {part: list(labels) for part, labels in parts.items()}
-        return {part: [_whole(label) for label in labels] for part, labels in parts.items()}
+    def reader(self, types: AbstractSet[type]) -> Callable[[Label], Label]:
+        return _whole if any(issubclass(one, float) for one in types) else lambda label: label
 
-    def check(self, train: Sequence[Label], held: Mapping[str, Sequence[Label]]) -> None:
-        known = set(train)
+    def check(self, known: AbstractSet[Label], held: Mapping[str, Iterable[Label]]) -> None:
         for part, labels in held.items():
             if unseen := set(labels) - known:
                 hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
                 listed = ", ".join(sorted(map(repr, unseen))[:5])
                 raise ValueError(f"{part} rows have labels unseen in training, {listed}{hint}")
 
-    def remark(self, labels: Sequence[Label]) -> str:
-        number = len(set(labels))
-        doubt = (
-            "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression"
-            if isinstance(labels[0], int) and number > _MANY
-            else ""
-        )
-        return f"labels read as {number} classes{doubt}"
+    def remark(self, values: AbstractSet[Label]) -> str:
+        many = len(values) > _MANY and not any(isinstance(value, str) for value in values)
+        doubt = "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression"
+        return f"labels read as {len(values)} classes{doubt if many else ''}"
 
     def classes(self, labels: Iterable[Label]) -> list[Label]:
         return sorted(set(labels))  # all are of one type

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -67,41 +67,50 @@ class Kind(ABC):
         return False
 
     @abstractmethod
-    def read(self, parts: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:
-        """Brings labels to the one type that this kind has.
+    def reader(self, types: AbstractSet[type]) -> Callable[[Label], Label]:
+        """The function that brings a label to the one type that this kind has; it raises ValueError where it cannot.
 
         Args:
-            parts: `train`, `dev` and `test` -> the labels of their rows, in order.
+            types: of all labels of a task.
 
         Raises:
-            ValueError: a label cannot be learned; the message names its row.
+            ValueError: labels of these types cannot be learned.
         """
 
-    def check(self, train: Sequence[Label], held: Mapping[str, Sequence[Label]]) -> None:  # noqa: B027 - optional
-        """Refuses rows that cannot be scored after training on `train`.
+    def refusal(self, label: Label) -> str | None:
+        """Why a label cannot be learned, such as `has the label inf: labels must be finite`; None if it can."""
+        if isinstance(label, float) and not math.isfinite(label):
+            return f"has the label {label:.3g}: labels must be finite"
+        return None
+
+    def check(self, known: AbstractSet[Label], held: Mapping[str, Iterable[Label]]) -> None:  # noqa: B027 - optional
+        """Refuses rows that cannot be scored after training.
 
         Args:
-            train: the labels of the training rows, as `read` gives them.
-            held: the other parts, by name.
+            known: the different labels of the training rows, as the `reader` gives them.
+            held: `dev` and `test` -> the labels of their rows.
 
         Raises:
             ValueError: such as a class that no training row has.
         """
 
     @abstractmethod
-    def remark(self, labels: Sequence[Label]) -> str:
-        """How the labels of the training rows were read, in one line; with a doubt if they look like another kind."""
+    def remark(self, values: AbstractSet[Label]) -> str:
+        """How labels were read, in one line, with a doubt if they look like another kind.
+
+        Args:
+            values: the different labels of the training rows, as the `reader` gives them.
+        """
 
     def classes(self, labels: Iterable[Label]) -> list[Label] | None:
         """The classes among these labels, in the order of their indices; None where labels are learned as they are."""
         return None
 
-    def targets(self, labels: Sequence[Label], classes: Sequence[Label] | None) -> list[Target]:
-        """What a model learns for these labels; `classes` as the method of this name gives them."""
+    def target(self, classes: Sequence[Label] | None) -> Callable[[Any], Target]:
+        """The function from a label to what a model learns for it; `classes` as the method of this name gives them."""
         if classes is None:
-            return [label for label in labels if not isinstance(label, str)]
-        index = {label: position for position, label in enumerate(classes)}
-        return [index[label] for label in labels]
+            return lambda label: label
+        return {label: position for position, label in enumerate(classes)}.__getitem__
 
     def texts(self, targets: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         """The labels of these targets as text, (examples,); `names` are those of the classes, by index."""
@@ -191,14 +200,3 @@ def answers(kind: Kind, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndar
     if not truth.size or truth.shape != given.shape:
         raise ValueError(f"outputs of shape {np.shape(outputs)} cannot be scored on labels {truth.shape}")
     return truth, given
-
-
-def refuse_infinite(part: str, labels: Sequence[Any]) -> None:
-    """Refuses numbers that are infinite or no number.
-
-    Raises:
-        ValueError: there is one; the message names its row, counted from 1.
-    """
-    for row, label in enumerate(labels, start=1):
-        if isinstance(label, float) and not math.isfinite(label):
-            raise ValueError(f"{part} row {row} has the label {label:.3g}: labels must be finite")

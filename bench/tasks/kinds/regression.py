@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers, refuse_infinite
+from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +23,10 @@ _FEW = 10
 class Regression(Kind):
     """A real number. The loss is the mean squared error; correlations with a constant are undefined.
 
-    >>> KIND.read({"train": [1, 2.5]})
-    {'train': [1.0, 2.5]}
+    >>> KIND.reader({int, float})(1)
+    1.0
+    >>> KIND.refusal(float("inf"))
+    'has the label inf: labels must be finite'
     >>> round(KIND.score([1.0, 2.0, 3.0], [[0.1], [0.2], [0.9]])["spearman"], 6)
     1.0
     """
@@ -40,23 +42,22 @@ class Regression(Kind):
     def claims(self, types: AbstractSet[type]) -> bool:
         return any(issubclass(one, float) for one in types)
 
-    def read(self, parts: Mapping[str, Sequence[Label]]) -> dict[str, list[Label]]:
-        if any(isinstance(label, str) for labels in parts.values() for label in labels):
+    def reader(self, types: AbstractSet[type]) -> Callable[[Label], Label]:
+        if str in types:
             raise ValueError("labels are strings, a regression needs numbers")
-        for part, labels in parts.items():
-            refuse_infinite(part, labels)
-            for row, label in enumerate(labels, start=1):
-                assert not isinstance(label, str)
-                if abs(label) > LARGEST_LABEL:
-                    said = f"label {label:.3g}" if isinstance(label, float) else f"a label of {_digits(label)} digits"
-                    raise ValueError(
-                        f"{part} row {row} has the {said}: a regression takes labels up to {LARGEST_LABEL:.0e} either "
-                        "way, whose squared errors float32 can hold; rescale them"
-                    )
-        return {part: [float(label) for label in labels] for part, labels in parts.items()}
+        return float
 
-    def remark(self, labels: Sequence[Label]) -> str:
-        values = set(labels)
+    def refusal(self, label: Label) -> str | None:
+        found = super().refusal(label)
+        if found is not None or isinstance(label, str) or abs(label) <= LARGEST_LABEL:
+            return found
+        said = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
+        return (
+            f"has the {said}: a regression takes labels up to {LARGEST_LABEL:.0e} either way, "
+            "whose squared errors float32 can hold; rescale them"
+        )
+
+    def remark(self, values: AbstractSet[Label]) -> str:
         few = len(values) <= _FEW and all(value == int(value) for value in values)
         doubt = f"; only {len(values)} whole values: write them without a point to make them classes" if few else ""
         return f"labels read as numbers (a regression), because some have a decimal point{doubt}"
@@ -106,10 +107,6 @@ class Regression(Kind):
             "spearman": float(spearmanr(truth, given).statistic),
             "pearson": float(pearsonr(truth, given).statistic),
         }
-
-
-def _digits(label: int) -> int:
-    return len(str(abs(label)))
 
 
 KIND = Regression()

@@ -16,8 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from bench.tasks import Kind, Score, kind_named, kind_of_labels, kind_of_outputs, kinds, score_named
-from bench.tasks.kinds import Label
+from bench.tasks import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
+from bench.tasks.kinds import Label, Target
 
 CLASSES, REGRESSION = kind_named("classes"), kind_named("regression")
 
@@ -27,7 +27,16 @@ every = pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.
 def drawn(kind: Kind, data: st.DataObject, *, least: int = 1) -> list[Label]:
     """Labels of rows, of two values at least."""
     labels = data.draw(st.lists(st.sampled_from(kind.examples), min_size=least, max_size=20))
-    return kind.read({"train": [*kind.examples, *labels]})["train"]
+    return read(kind, [*kind.examples, *labels])
+
+
+def read(kind: Kind, labels: list[Label]) -> list[Label]:
+    assert not any(map(kind.refusal, labels))
+    return list(map(kind.reader(set(map(type, labels))), labels))
+
+
+def targets_of(kind: Kind, labels: list[Label]) -> list[Target]:
+    return list(map(kind.target(kind.classes(labels)), labels))
 
 
 def declared(kind: Kind, name: str) -> Score:
@@ -59,19 +68,19 @@ def test_labels_come_back_from_their_targets(kind: Kind, data: st.DataObject) ->
     labels = drawn(kind, data)
     classes = kind.classes(labels)
     names = None if classes is None else list(map(str, classes))
-    targets = kind.encode(kind.targets(labels, classes))
+    targets = kind.encode(targets_of(kind, labels))
     assert len(targets) == len(labels)
     back = kind.texts(targets.numpy(), names)
     assert back.dtype.kind == "U"
     assert back.tolist() == list(map(str, labels))
-    assert kind.read({"train": labels})["train"] == labels, "reading twice changes nothing"
-    kind.check(labels, {"dev": labels[:3], "test": []})
-    assert "\n" not in kind.remark(labels)
+    assert read(kind, labels) == labels, "reading twice changes nothing"
+    kind.check(set(labels), {"dev": labels[:3], "test": []})
+    assert "\n" not in kind.remark(set(labels))
 
 
 @every
 def test_no_rows_are_encoded_as_rows_are(kind: Kind) -> None:
-    targets = kind.targets(list(kind.examples), kind.classes(kind.examples))
+    targets = targets_of(kind, read(kind, list(kind.examples)))
     assert kind.encode([]).dtype == kind.encode(targets).dtype
     assert len(kind.encode([])) == 0
 
@@ -81,7 +90,7 @@ def test_no_rows_are_encoded_as_rows_are(kind: Kind) -> None:
 @given(data=st.data())
 def test_the_loss_is_the_mean_of_the_losses(kind: Kind, data: st.DataObject) -> None:
     labels = drawn(kind, data)
-    targets = kind.encode(kind.targets(labels, kind.classes(labels)))
+    targets = kind.encode(targets_of(kind, labels))
     logits = torch.from_numpy(drawn_logits(kind, labels, data))
     losses = kind.losses(logits, targets)
     assert losses.shape == (len(labels),)
@@ -96,7 +105,7 @@ def test_the_loss_is_the_mean_of_the_losses(kind: Kind, data: st.DataObject) -> 
 def test_made_up_targets_are_learned_from(kind: Kind, rows: int, tokens: int) -> None:
     outputs = kind.outputs(kind.classes(kind.examples))
     targets = kind.made_up((rows, tokens))
-    real = kind.encode(kind.targets(list(kind.examples), kind.classes(kind.examples)))
+    real = kind.encode(targets_of(kind, read(kind, list(kind.examples))))
     assert targets.dtype == real.dtype, "they need the memory of real ones"
     logits = torch.randn(rows, outputs, requires_grad=True)
     kind.loss(logits, targets).backward()
@@ -110,7 +119,7 @@ def test_made_up_targets_are_learned_from(kind: Kind, rows: int, tokens: int) ->
 @given(data=st.data())
 def test_scores_lie_within_their_bounds(kind: Kind, data: st.DataObject) -> None:
     labels = drawn(kind, data)
-    targets = np.asarray(kind.targets(labels, kind.classes(labels)))
+    targets = np.asarray(targets_of(kind, labels))
     logits = drawn_logits(kind, labels, data)
     found = kind.score(targets, logits)
     for name, value in found.items():
@@ -129,7 +138,7 @@ def test_scores_lie_within_their_bounds(kind: Kind, data: st.DataObject) -> None
 @given(data=st.data())
 def test_right_answers_score_highest(kind: Kind, data: st.DataObject) -> None:
     labels = drawn(kind, data)
-    targets = np.asarray(kind.targets(labels, kind.classes(labels)))
+    targets = np.asarray(targets_of(kind, labels))
     found = kind.score(targets, targets)
     assert found
     assert all(value == pytest.approx(declared(kind, name).high) for name, value in found.items())
@@ -142,7 +151,7 @@ def test_the_constant_answer_fits_best(kind: Kind, data: st.DataObject) -> None:
     """No other constant has a lower loss, and the scores that declare a value for a constant have it."""
     labels = drawn(kind, data)
     classes = kind.classes(labels)
-    targets = kind.encode(kind.targets(labels, classes))
+    targets = kind.encode(targets_of(kind, labels))
     best = kind.constant(targets, kind.outputs(classes))
     assert best.shape == (kind.outputs(classes),)
     other = torch.from_numpy(data.draw(arrays.arrays(np.float32, best.shape, elements=st.floats(-3, 3, width=32))))
@@ -171,16 +180,17 @@ def test_a_width_of_the_head_tells_one_kind(outputs: int) -> None:
 @given(st.lists(st.one_of(st.integers(), st.floats(allow_nan=False)), min_size=1))
 def test_types_of_labels_tell_one_kind(labels: list[float]) -> None:
     real = any(isinstance(label, float) for label in labels)
-    assert kind_of_labels(labels) is (REGRESSION if real else CLASSES)
-    assert kind_of_labels(map(str, labels)) is CLASSES
-    assert kind_of_labels(labels, "regression") is REGRESSION
+    types = set(map(type, labels))
+    assert kind_of_types(types) is (REGRESSION if real else CLASSES)
+    assert kind_of_types({str}) is CLASSES
+    assert kind_of_types(types, "regression") is REGRESSION
 
 
 def test_an_unknown_kind_is_named_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="no kind of task 'regresion'; did you mean regression"):
         kind_named("regresion")
     with pytest.raises(ValueError, match="some labels are numbers and some are strings"):
-        kind_of_labels([1, "a"])
+        kind_of_types({int, str})
     assert score_named("bleu") is None
 
 
@@ -192,7 +202,7 @@ def test_losses_by_hand() -> None:
 @given(st.lists(st.floats(-1e15, 1e15), min_size=2, max_size=9))
 def test_numbers_are_learned_as_they_are(labels: list[float]) -> None:
     assume(len(set(labels)) > 1)
-    assert REGRESSION.targets(REGRESSION.read({"train": labels})["train"], None) == labels
+    assert targets_of(REGRESSION, read(REGRESSION, list(labels))) == labels
 
 
 def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +218,8 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     kinds.cache_clear()
     try:
         assert sorted(kinds()) == ["classes", "ranks", "regression"]
-        assert kind_of_labels([0.5]) is REGRESSION
-        assert kind_of_labels([0.5], "ranks").headline == "kendall"
+        assert kind_of_types({float}) is REGRESSION
+        assert kind_of_types({float}, "ranks").headline == "kendall"
         assert score_named("kendall") is not None
     finally:
         kinds.cache_clear()
