@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 import math
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from bench.records.record import Result
 from bench.tasks import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
 from bench.tasks.kinds import Label, Target
 
@@ -224,6 +226,15 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         kinds.cache_clear()
         sys.modules.pop("bench.tasks.kinds.ranks", None)
+
+
+def test_records_of_any_kind_load() -> None:
+    """Also of a kind that is not there, such as another package's; then the head's width is not known."""
+    (path,) = (Path(__file__).parents[2] / "records").glob("schema1-head-*.json")
+    data = json.loads(path.read_text("utf-8"))["result"]
+    widths = {name: Result.read(data | {"kind": name}).outputs for name in ("classes", "regression", "ranks")}
+    assert widths == {"classes": len(data["classes"]), "regression": 1, "ranks": None}
+    assert Result.read({**data, "classes": None}).outputs is None
 
 
 def test_kinds_are_listed_without_torch() -> None:
