@@ -1,7 +1,8 @@
 """Data sets of the Hugging Face hub, and local folders in the form of one: any that the library `datasets` reads.
 
-A data set is pinned to a commit before anything is read. What `datasets` made of a commit is kept in our own cache as
-Arrow files, which later runs map into memory without asking the hub: a commit never changes.
+A data set is pinned to a commit before anything is read. What `datasets` read of a commit is kept in our own cache, one
+parquet file a split. A commit never changes, so later runs read these files and ask neither the hub nor `datasets`,
+whose import takes a second and 100 MB.
 """
 
 from __future__ import annotations
@@ -15,18 +16,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import UserError, near
-from bench.sources.formats import Records
-from bench.sources.rows import columns_of, read_files, rows_of
+from bench.sources.formats import FORMATS
+from bench.sources.rows import read_files, rows_of
 from bench.sources.wheels import cache_folder
 from bench.tasks import HubData, Rows
 from bench.tasks.table import gather
 from methods.kit.loading import file_digest
-
-if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
 
 _TESTS = ("validation", "test")
 """The splits that are scored unless one is named. The labels of a `test` split are often hidden, so it comes last."""
@@ -93,40 +91,17 @@ def read_hub(data: HubData, *, reachable: Callable[[], bool]) -> Rows:
         data = replace(data, revision=commit_of(data.repo, data.revision, reachable=reachable))
         if not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
             return read_files(data, train=files[0], dev=[], test=files[1])
-    import datasets
-
-    with _quiet(datasets):
-        splits = _splits(data, reachable=reachable)
-        scored = data.test or next((split for split in _TESTS if split in splits), _TESTS[0])
-        for split in (data.train, scored):
-            if split not in splits:
-                raise UserError(
-                    f"{data.name} has no split {split!r}{near(split, splits)} "
-                    f"(there is {', '.join(splits)}): name it with train= or test="
-                )
-        train, test = (
-            gather(rows_of(_records(splits[split], data, split), _place(data, split), data))
-            for split in (data.train, scored)
-        )
+    splits = _splits(data, reachable=reachable)
+    scored = data.test or next((split for split in _TESTS if split in splits), _TESTS[0])
+    for split in (data.train, scored):
+        if split not in splits:
+            raise UserError(
+                f"{data.name} has no split {split!r}{near(split, splits)} "
+                f"(there is {', '.join(splits)}): name it with train= or test="
+            )
+    read = FORMATS[".parquet"].read
+    train, test = (gather(rows_of(read(splits[split]), f"{data.name} {split}", data)) for split in (data.train, scored))
     return Rows(train=train, dev=None, test=test)
-
-
-def _place(data: HubData, split: str) -> str:
-    """What messages call a split; a number of a row follows it."""
-    return f"{data.name} {split}"
-
-
-def _records(dataset: Dataset, data: HubData, split: str) -> Records:
-    """The rows of a split, numbered from 1, with the columns that are needed and no other."""
-    if not len(dataset):
-        return
-    names = columns_of(_place(data, split), dataset.column_names, data)
-    wanted = dataset.select_columns([name for name in dict.fromkeys((*names, data.label)) if name is not None])
-    number = 0
-    for batch in wanted.with_format("arrow").iter(batch_size=1000):
-        for record in batch.to_pylist():
-            number += 1
-            yield number, record
 
 
 def _parquet_files(data: HubData, *, reachable: Callable[[], bool]) -> tuple[list[Path], list[Path]] | None:
@@ -206,15 +181,15 @@ def _out_of_reach(name: str) -> str:
 
 
 def _copy(data: HubData) -> Path:
-    """Where our cache keeps what `datasets` made of a commit, or of a local folder's content."""
+    """Where our cache keeps what `datasets` read of a commit, or of a local folder with this content."""
     repo = re.sub(r"[^\w.-]+", "--", data.repo).strip("-.")[-80:]
     config = re.sub(r"[^\w.-]+", "--", data.config or "default")
     key = hashlib.sha256(f"{data.repo}\0{data.config}\0{data.revision}".encode()).hexdigest()
     return cache_folder() / "datasets" / f"{repo}--{config}-{key[:16]}"
 
 
-def _splits(data: HubData, *, reachable: Callable[[], bool]) -> DatasetDict:
-    """All splits of a configuration, mapped into memory from our cache; read by `datasets` the first time.
+def _splits(data: HubData, *, reachable: Callable[[], bool]) -> dict[str, Path]:
+    """The parquet file of each split of a configuration in our cache; `datasets` reads the data set the first time.
 
     `datasets` would keep its own copy in the user's cache, found again by path and time of change. Ours is found by
     commit or content, so that a changed file is read again and an old commit stays what it was.
@@ -222,8 +197,6 @@ def _splits(data: HubData, *, reachable: Callable[[], bool]) -> DatasetDict:
     Raises:
         UserError: the data set is out of reach, `datasets` cannot read it, or the cache cannot be written.
     """
-    import datasets
-
     copy = _copy(data)
     if not copy.is_dir():
         if not is_local(data.repo) and not reachable():
@@ -231,41 +204,42 @@ def _splits(data: HubData, *, reachable: Callable[[], bool]) -> DatasetDict:
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".reading-") as staging:
-                _load(data, f"{staging}/cache").save_to_disk(f"{staging}/splits")
-                with contextlib.suppress(FileExistsError):  # another process was faster; its copy is the same
-                    _move(Path(staging, "splits"), copy)
+                _read_with_datasets(data, Path(staging, "splits"), cache=Path(staging, "cache"))
+                _move(Path(staging, "splits"), copy)
         except OSError as error:
             raise UserError(
                 f"cache {cache_folder()} cannot be written ({error.strerror or error}): free some space, or let "
                 "TUNEBENCH_CACHE name another folder"
             ) from error
-    found: Any = datasets.load_from_disk(str(copy))
-    return found
+    return {file.stem: file for file in sorted(copy.glob("*.parquet"))}
 
 
-def _load(data: HubData, cache: str) -> DatasetDict:
+def _read_with_datasets(data: HubData, folder: Path, *, cache: Path) -> None:
+    """Writes each split as a parquet file into a new folder; `datasets` may leave what it likes in `cache`."""
     import datasets
     from huggingface_hub import utils
 
     revision = None if is_local(data.repo) else data.revision
     if revision is not None:
         _announce(data)
-    try:
-        with _quiet(utils):
-            found: Any = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=cache)
-    except Exception as error:  # whatever is in the files: datasets, pandas, Arrow and the hub have errors of their own
-        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
-        raise UserError(f"{data.name} cannot be read: {_one_line(cause or error)}") from error
-    return found
+    with _quiet(datasets), _quiet(utils):
+        try:
+            splits = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=str(cache))
+        except Exception as error:  # datasets, pandas, Arrow and the hub each have errors of their own
+            cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+            raise UserError(f"{data.name} cannot be read: {_one_line(cause or error)}") from error
+        folder.mkdir()
+        for name, rows in splits.items():
+            rows.to_parquet(folder / f"{name}.parquet")
 
 
 def _move(source: Path, target: Path) -> None:
+    """Renames a finished folder. Where another process was faster, its copy is the same and stays."""
     try:
         source.rename(target)
     except OSError:
-        if target.is_dir():
-            raise FileExistsError(target) from None
-        raise
+        if not target.is_dir():
+            raise
 
 
 def _one_line(error: BaseException) -> str:

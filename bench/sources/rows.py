@@ -100,7 +100,7 @@ def rows_of(records: Records, place: str, source: Folder | HubData) -> Iterator[
     names: set[str] = set()
     for line, record in records:
         if columns is None:
-            columns, names = columns_of(place, list(record), source), set(record)
+            columns, names = _columns(place, list(record), source), set(record)
         elif names != set(record) and (other := _text_columns(record, source)) not in (None, columns):
             raise UserError(
                 f"{place}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: "
@@ -116,7 +116,7 @@ def rows_of(records: Records, place: str, source: Folder | HubData) -> Iterator[
         raise UserError(f"{place} holds no rows")
 
 
-def columns_of(place: str, names: Sequence[str], source: Folder | HubData) -> tuple[str, str | None]:
+def _columns(place: str, names: Sequence[str], source: Folder | HubData) -> tuple[str, str | None]:
     """The columns of the first and the second text.
 
     Raises:

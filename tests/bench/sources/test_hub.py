@@ -89,42 +89,46 @@ def test_a_local_repository_is_read_with_its_configurations(repository: Path) ->
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
 def test_our_readers_and_datasets_read_the_same(form: str, tmp_path: Path) -> None:
+    folder = tmp_path / "films"  # our cache lies beside it
+    folder.mkdir()
     import pandas as pd
 
     texts = ["a, b", 'a\tb "quoted"', "two\nlines", "\u00e9\u4e2d \U0001f600", " spaces "]
     for part in ("train", "validation"):
         table = pd.DataFrame({"sentence": [f"{part} {text}" for text in texts], "label": [0, 1, 2, 1, 0]})
         if form == "parquet":
-            table.to_parquet(tmp_path / f"{part}.parquet")
+            table.to_parquet(folder / f"{part}.parquet")
         elif form == "jsonl":
-            table.to_json(tmp_path / f"{part}.jsonl", orient="records", lines=True)
+            table.to_json(folder / f"{part}.jsonl", orient="records", lines=True)
         else:
-            table.to_csv(tmp_path / f"{part}.{form}", index=False, sep="," if form == "csv" else "\t")
-    ours = read_folder(Folder(tmp_path))
-    theirs = read_hub(HubData(str(tmp_path), None, "", test=None), reachable=never)
+            table.to_csv(folder / f"{part}.{form}", index=False, sep="," if form == "csv" else "\t")
+    ours = read_folder(Folder(folder))
+    theirs = read_hub(HubData(str(folder), None, "", test=None), reachable=never)
     assert [row.text for row in ours.train] == [f"train {text}" for text in texts]
     assert list(ours.train) == list(theirs.train)
     assert list(ours.test) == list(theirs.test)
 
 
 def test_why_csv_and_jsonl_of_a_folder_are_not_read_by_datasets(tmp_path: Path) -> None:
+    folder = tmp_path / "films"  # our cache lies beside it
+    folder.mkdir()
     for part in ("train", "validation"):
-        (tmp_path / f"{part}.csv").write_text('text,label\nfine,01\nNone,x1\n"bad" idea,x2\n')
+        (folder / f"{part}.csv").write_text('text,label\nfine,01\nNone,x1\n"bad" idea,x2\n')
     with pytest.raises(UserError, match=r"train.csv:4 is not CSV"):
-        read_folder(Folder(tmp_path))
+        read_folder(Folder(folder))
     with pytest.raises(UserError, match=r"train:2 has no 'text'"):  # "None" is taken for a missing value
-        read_hub(HubData(str(tmp_path), None, ""), reachable=never)
+        read_hub(HubData(str(folder), None, ""), reachable=never)
     for part in ("train", "validation"):
-        (tmp_path / f"{part}.csv").write_text("text,label\nfine,01\nbad,02\n")
-    assert [row.label for row in read_hub(HubData(str(tmp_path), None, ""), reachable=never).train] == [1, 2]
+        (folder / f"{part}.csv").write_text("text,label\nfine,01\nbad,02\n")
+    assert [row.label for row in read_hub(HubData(str(folder), None, ""), reachable=never).train] == [1, 2]
     for part in ("train", "validation"):
-        (tmp_path / f"{part}.csv").unlink()
-        (tmp_path / f"{part}.jsonl").write_text(
+        (folder / f"{part}.csv").unlink()
+        (folder / f"{part}.jsonl").write_text(
             '{"text": "2020-01-01", "label": 0}\n{"text": "2020-01-02", "label": 1}\n'
         )
-    assert [row.text for row in read_folder(Folder(tmp_path)).train] == ["2020-01-01", "2020-01-02"]
+    assert [row.text for row in read_folder(Folder(folder)).train] == ["2020-01-01", "2020-01-02"]
     with pytest.raises(UserError, match=r"train:1 needs text, not a datetime, in 'text'"):
-        read_hub(HubData(str(tmp_path), None, ""), reachable=never)
+        read_hub(HubData(str(folder), None, ""), reachable=never)
 
 
 @pytest.mark.parametrize(
@@ -246,30 +250,47 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
+ASKED = """
+import sys
+from bench.errors import UserError
+from bench.registry.tasks import resolve_task
+from bench.sources.split import load_rows
+
+task = resolve_task("hf:some/data[config=mood]")
+print(task.spec.name)
+print([row.label for row in load_rows(task.task).train], "datasets" in sys.modules)
+try:
+    resolve_task("hf:some/other")
+except UserError as error:
+    print(error)
+"""
+
+
 def test_a_hub_is_asked_once_and_its_commit_is_kept(repository: Path, tmp_path: Path) -> None:
-    served = Hub(repository)
-    code = (
-        "from bench.registry.tasks import resolve_task; from bench.sources.split import load_rows; "
-        "task = resolve_task('hf:some/data[config=mood]'); "
-        "print(task.spec.name, [row.label for row in load_rows(task.task).train])"
-    )
     home = tmp_path / "home"
     home.mkdir()
     environment = {"HOME": str(home), "TUNEBENCH_CACHE": str(tmp_path / "own"), "PYTHONPATH": ":".join(sys.path)}
-    outputs = []
-    for endpoint in (served.url, "http://127.0.0.1:9"):
-        environment["HF_ENDPOINT"] = endpoint
+
+    def ask(endpoint: str) -> tuple[list[str], str]:
+        command = [sys.executable, "-c", ASKED]
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+            command, env={**environment, "HF_ENDPOINT": endpoint}, capture_output=True, text=True, check=False
         )
-        outputs.append((done.stdout, done.stderr))
+        return done.stdout.splitlines(), done.stderr
+
+    served = Hub(repository)
+    answers, said = ask(served.url)
     served.server.shutdown()
     served.server.server_close()
-    expected = f"hf:some/data[config=mood,revision={COMMIT}] ['good', 'bad']\n"
-    assert outputs[0] == (expected, "fetching some/data/mood from the Hugging Face hub (once)\n"), served.seen
+    assert said == "fetching some/data/mood from the Hugging Face hub (once)\n", served.seen
+    assert answers[:2] == [f"hf:some/data[config=mood,revision={COMMIT}]", "['good', 'bad'] True"]
+    assert answers[2].startswith("some/other at revision main cannot be had from the hub: ")
     # Out of reach, the branch is what it was, and the rows come from our cache.
-    assert outputs[1][0] == expected
-    assert outputs[1][1].count("\n") == 1
+    answers, said = ask("http://127.0.0.1:9")
+    assert said.count("\n") == 1
+    assert "127.0.0.1 is out of reach" in said
+    assert answers[:2] == [f"hf:some/data[config=mood,revision={COMMIT}]", "['good', 'bad'] False"]
+    assert answers[2].startswith("some/other is not in the cache of the Hugging Face hub, which is out of reach: ")
 
 
 def test_hub_data_is_read_from_its_parquet_files_in_the_hubs_cache(tmp_path: Path) -> None:
