@@ -200,6 +200,7 @@ def run_training(setting: Setting, *, phases: Phases, report: Report = lambda pr
     return train(
         setting.classifier,
         setting.method,
+        loss_of=setting.kind.loss,
         protocol=setting.protocol,
         epoch_batches=lambda epoch: setting.train_batches(order),
         steps_per_epoch=-(-len(setting.train) // setting.protocol.batch_size),
@@ -215,7 +216,7 @@ def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: 
     counts = count_parameters(setting.classifier, head=setting.classifier.head_parameters().values())
     best, examples = training.best, setting.examples
     return Result(
-        kind=examples.kind,
+        kind=examples.kind.name,
         headline=setting.headline,
         test_scores=setting.scores(setting.test, logits),
         dev_scores=None if best is None else best.scores,

@@ -26,7 +26,7 @@ from bench.registry.methods import resolve_method
 from bench.registry.tasks import resolve_task
 from bench.run import run_training
 from bench.sources.models import fetch
-from bench.training.loop import head_rate, loss_of
+from bench.training.loop import head_rate
 from bench.training.prepared import Setting, prepare
 
 
@@ -48,7 +48,7 @@ def bare(setting: Setting) -> None:
     done = 0
     while done < total:
         for batch in setting.train_batches(order):
-            loss_of(classifier(**batch.inputs), batch.labels).backward()
+            setting.kind.loss(classifier(**batch.inputs), batch.labels).backward()
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()

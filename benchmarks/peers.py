@@ -26,12 +26,15 @@ from bench.meters.memory import LiveTensors
 from bench.records.spec import ProfileShape, Protocol
 from bench.registry.methods import method_of, resolve_method
 from bench.sources.models import fetch
+from bench.tasks import kind_of_outputs
 from bench.training.classifier import Pooled, load_classifier
 from bench.training.loop import gradient_step
 from bench.training.prepared import adapt, prepare_torch
 from methods.kit.base import Classifier, Method, freeze
 
 Step = Callable[[], object]
+OUTPUTS = 2
+KIND = kind_of_outputs(OUTPUTS)
 PAIRS = {"lora": "lora", "prefix[hidden=0]": "prefix", "bitfit": "biases"}
 """Ours -> theirs."""
 
@@ -83,7 +86,7 @@ class Peers:
 
         All share one copy of the pretrained weights, so that none has memory and caches of its own.
         """
-        classifier = load_classifier(self.backbone, outputs=2, head="mean", seed=0)
+        classifier = load_classifier(self.backbone, outputs=OUTPUTS, head="mean", seed=0)
         freeze(classifier)
         for name, parameter in classifier.named_parameters():
             parameter.data = self._shared.setdefault(name, parameter.data)
@@ -94,7 +97,7 @@ class Peers:
     def ours(self, text: str, *, merged: bool = False, deployed: bool = False) -> tuple[Classifier, Method]:
         """One of our methods on it."""
         method = method_of(resolve_method(text).spec)
-        classifier = adapt(self.fresh(), method, labels=torch.tensor([0, 1]), seed=0)
+        classifier = adapt(self.fresh(), method, kind=KIND, labels=KIND.encode([0, 1]), seed=0)
         if deployed or merged:
             method.eject(classifier.backbone)
         if merged:
@@ -120,7 +123,7 @@ class Peers:
             bare = self.outputs(classifier)
             take_past_key_values(classifier.backbone)
             wrapped = Pooled(
-                cast(Any, peft.get_peft_model(classifier.backbone, prefix)), outputs=2, pooling="mean", seed=0
+                cast(Any, peft.get_peft_model(classifier.backbone, prefix)), outputs=OUTPUTS, pooling="mean", seed=0
             )
         if torch.allclose(bare, self.outputs(wrapped), atol=1e-4):
             raise RuntimeError("peft's prefix does nothing with this transformers: nothing to compare with")
@@ -134,7 +137,7 @@ class Peers:
 
     def train_step(self, classifier: Classifier, shape: tuple[int, int]) -> Step:
         """A training step with AdamW."""
-        batch, labels = padded_batch(shape, self.device), torch.zeros(shape[0], dtype=torch.long)
+        batch, labels = padded_batch(shape, self.device), KIND.made_up(shape)
         trainable = [p for p in classifier.parameters() if p.requires_grad]
         for parameter in trainable:  # what moves is nobody else's
             parameter.data = parameter.data.clone()
@@ -142,7 +145,7 @@ class Peers:
         classifier.train()
 
         def step() -> torch.optim.Optimizer:
-            gradient_step(classifier, None, optimizer, batch, labels, self.protocol)
+            gradient_step(classifier, None, optimizer, batch, labels, self.protocol, loss_of=KIND.loss)
             optimizer.zero_grad()
             return optimizer
 

@@ -25,6 +25,7 @@ from bench.parts.gates import GateSite, gate_sites, recording
 from bench.records.spec import Protocol
 from bench.registry.methods import method_of, resolve_method
 from bench.sources.models import Backbone, fetch
+from bench.tasks import kind_of_outputs
 from bench.training.classifier import load_classifier
 from bench.training.loop import gradient_step, make_optimizer
 from bench.training.prepared import adapt, prepare_torch
@@ -40,9 +41,12 @@ class Subject:
         device = prepare_torch(protocol)
         self.method: Method = method_of(resolve_method(name).spec)
         fresh = load_classifier(backbone, outputs=2, head=backbone.head, seed=0)
+        self._kind = kind_of_outputs(fresh.outputs)
         self.batch = padded_batch(shape, device)
-        self.labels = torch.zeros(shape[0], dtype=torch.long, device=device)
-        self.classifier: Classifier = adapt(fresh, self.method, labels=self.labels.cpu(), seed=0).to(device)
+        self.labels = self._kind.made_up(shape, device)
+        self.classifier: Classifier = adapt(fresh, self.method, kind=self._kind, labels=self.labels.cpu(), seed=0).to(
+            device
+        )
         self.sites: list[GateSite] = gate_sites(self.method.parts_of(self.classifier.backbone, {}))
         self._protocol = protocol
         self._optimizer = make_optimizer(self.classifier, self.method, protocol)
@@ -50,7 +54,15 @@ class Subject:
     def train(self) -> None:
         """A training step."""
         self.classifier.train()
-        gradient_step(self.classifier, self.method, self._optimizer, self.batch, self.labels, self._protocol)
+        gradient_step(
+            self.classifier,
+            self.method,
+            self._optimizer,
+            self.batch,
+            self.labels,
+            self._protocol,
+            loss_of=self._kind.loss,
+        )
         self._optimizer.zero_grad()
 
     def infer(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from bench.tasks import Kind, kind_of_outputs
 from methods.kit.base import Classifier, Method, freeze
 
 Batch = dict[str, Tensor]
@@ -29,6 +31,11 @@ class Workbench:
     steps: int = 4
     classes: int = 3
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of the labels."""
+        return kind_of_outputs(self.classes)
+
     def adapted(self, seed: int = 0) -> Classifier:
         """A freshly adapted classifier, as the harness makes it, in evaluation mode."""
         classifier = self.make()
@@ -37,13 +44,16 @@ class Workbench:
         self.method.adapt(classifier.backbone)
         for parameter in classifier.head_parameters().values():
             parameter.requires_grad_(True)
+        classifier.constant = partial(self.kind.constant, outputs=classifier.outputs)
         return self.method.begin(classifier, self.batch()[1]).eval()
 
     def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Batch, Tensor]:
         """Random inputs without padding, and labels of every class."""
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(5, self.vocabulary, (rows, tokens), generator=generator)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.arange(rows) % self.classes
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, self.kind.encode(
+            [row % self.classes for row in range(rows)]
+        )
 
     def train(self, classifier: Classifier, seed: int = 0) -> dict[str, bool]:
         """Trains a few steps; returns which trainable tensors ever got a gradient that is not zero."""
@@ -56,7 +66,7 @@ class Workbench:
         for step in range(self.steps):
             batch, labels = self.batch(seed + step)
             torch.manual_seed(seed + step)
-            loss = nn.functional.cross_entropy(classifier(**batch), labels)
+            loss = self.kind.loss(classifier(**batch), labels)
             penalty = self.method.penalty(classifier.backbone)
             (loss if penalty is None else loss + penalty).backward()
             for name, parameter in trainable.items():

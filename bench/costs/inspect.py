@@ -21,8 +21,8 @@ from bench.registry.methods import ResolvedMethod
 from bench.sources.models import SHIPPED, find
 from bench.sources.random_models import shape_config
 from bench.sources.reach import hub_in_reach
+from bench.tasks import kind_of_outputs
 from bench.training.classifier import shaped_classifier
-from bench.training.loop import loss_of
 from bench.training.prepared import adapt, count_stored, stored_tensors
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def _counted(method: Method, asked: _Asked, device: Literal["meta", "cpu"]) -> t
     found: dict[str, Any] = {
         "backbone_parameters": count_parameters(fresh, head=fresh.head_parameters().values()).backbone_parameters
     }
-    labels = torch.zeros(2, dtype=torch.long) if asked.outputs > 1 else torch.zeros(2)
-    targets = torch.zeros(asked.shape[0], dtype=labels.dtype)
+    kind = kind_of_outputs(asked.outputs)
+    labels, targets = kind.made_up((2, asked.shape[1])), kind.made_up(asked.shape)
     batch = token_batch(asked.shape, device=device)
     try:
         with torch.device(device):
-            classifier = adapt(fresh, method, labels=labels, seed=0)
+            classifier = adapt(fresh, method, kind=kind, labels=labels, seed=0)
         found |= _trained(classifier)
-        step = _flops(classifier, batch, lambda logits: loss_of(logits, targets))
+        step = _flops(classifier, batch, lambda logits: kind.loss(logits, targets))
         with torch.device(device):
             method.eject(classifier.backbone)
         found |= _stored(classifier)

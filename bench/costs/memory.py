@@ -28,7 +28,7 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
     before = snapshot(checkpointed(classifier))
     optimizer = make_optimizer(classifier, setting.method, setting.protocol)
     batch = padded_batch(shape, setting.device)
-    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
+    labels = setting.kind.made_up(shape, setting.device)
     try:
         with untouched(classifier):
             classifier.train()
@@ -79,12 +79,14 @@ def _training_steps(setting: Setting, shape: Shape, *, steps: int) -> None:
     """Ordinary training steps on a batch of that shape."""
     optimizer = make_optimizer(setting.classifier, setting.method, setting.protocol)
     batch = padded_batch(shape, setting.device)
-    labels = torch.zeros(shape[0], dtype=setting.train.labels.dtype, device=setting.device)
+    labels = setting.kind.made_up(shape, setting.device)
     setting.classifier.train()
     for _ in range(steps):
         _step(setting, optimizer, batch, labels)
 
 
 def _step(setting: Setting, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], labels: Tensor) -> None:
-    gradient_step(setting.classifier, setting.method, optimizer, batch, labels, setting.protocol)
+    gradient_step(
+        setting.classifier, setting.method, optimizer, batch, labels, setting.protocol, loss_of=setting.kind.loss
+    )
     optimizer.zero_grad()

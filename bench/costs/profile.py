@@ -27,6 +27,7 @@ from bench.records.record import Profile, ProfileRow, ProfileSetting, Timing
 from bench.records.spec import HeadKind, MethodSpec, ProfileShape, Protocol
 from bench.registry.methods import method_of
 from bench.sources.models import Backbone, fetch
+from bench.tasks import kind_of_outputs
 from bench.training.classifier import load_classifier
 from bench.training.loop import autocasting, gradient_step, make_optimizer
 from bench.training.prepared import adapt, prepare_torch, resolved_device
@@ -185,6 +186,7 @@ class Workbench:
     def __init__(self, backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device) -> None:
         self._backbone, self._shape, self._protocol, self._device = backbone, shape, protocol, device
         self._head: HeadKind = shape.head or backbone.head
+        self._kind = kind_of_outputs(shape.outputs)
         self.bare = self._fresh().to(device).eval()
         self.findings = _Findings()
         self._shared: dict[tuple[object, ...], list[Tensor]] = {}
@@ -296,13 +298,11 @@ class Workbench:
     def _step(self, classifier: Classifier, method: Method | None, optimizer: torch.optim.Optimizer) -> Step:
         """An ordinary training step, as the loop does it."""
         batch = padded_batch((self._shape.batch, self._shape.tokens), self._device)
-        labels = torch.zeros(self._shape.batch, dtype=torch.long, device=self._device)
-        if self._shape.outputs == 1:
-            labels = labels.float()
+        labels = self._kind.made_up((self._shape.batch, self._shape.tokens), self._device)
         classifier.train()
 
         def step() -> None:
-            gradient_step(classifier, method, optimizer, batch, labels, self._protocol)
+            gradient_step(classifier, method, optimizer, batch, labels, self._protocol, loss_of=self._kind.loss)
             optimizer.zero_grad()
 
         return step
@@ -335,8 +335,8 @@ class Workbench:
         return classifier
 
     def _unshared(self, method: Method) -> Classifier:
-        labels = torch.zeros(2, dtype=torch.long) if self._shape.outputs > 1 else torch.zeros(2)
-        return adapt(self._fresh(), method, labels=labels, seed=self._shape.seed).to(self._device)
+        labels = self._kind.made_up((2, self._shape.tokens))
+        return adapt(self._fresh(), method, kind=self._kind, labels=labels, seed=self._shape.seed).to(self._device)
 
     def _share(self, classifier: Classifier, *, frozen_alone: bool) -> None:
         """Lets parameters that equal one of the bare model's use its memory; those that train keep their own."""

@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bench.costs.memory import live_inference, live_training
 from bench.meters.flops import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
@@ -150,9 +148,9 @@ class CostSheet:
 
     def _loss(self, logits: Tensor) -> Tensor:
         """The task's own loss on made-up labels; its FLOPs are none, but the backward pass starts there."""
-        if logits.shape[1] == 1:
-            return functional.mse_loss(logits.squeeze(-1), torch.zeros_like(logits[:, 0]))
-        return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+        kind = self._setting.kind
+        # Where every token has logits, these are (rows, tokens, outputs); else only the rows count.
+        return kind.loss(logits, kind.made_up(logits.shape[:2], logits.device))
 
     def _throughput(self, phase: str, seconds: float | None, examples: int, shapes: Mapping[Shape, int]) -> None:
         if seconds:

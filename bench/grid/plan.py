@@ -183,7 +183,7 @@ def check_data(task: ResolvedTask, request: Request) -> list[str]:
     rows = load_rows(task.task)
     for k in request.ks:
         try:
-            split(rows, k=k, dev=request.protocol.dev_rows(k), seed=request.data_seeds[0])
+            split(rows, k=k, dev=request.protocol.dev_rows(k), seed=request.data_seeds[0], kind=task.task.kind)
         except UserError as error:
             raise UserError(f"task {task.spec.label}: {error}") from error
     return [] if task.spec.source == "built-in" else remarks(rows, task.task)

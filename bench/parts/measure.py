@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from bench.errors import described
 from bench.parts import effective as counts
 from bench.parts.gates import GateLog, GateSite, gate_sites, recording, removed
 from bench.parts.verification import Paired, rows_needed, verify_removal
 from bench.records.store import Effective
+from bench.tasks import score_named
 from bench.training.encoding import Encoded, batches
 from bench.training.prepared import Setting
 from methods.kit.parts import Part
@@ -28,11 +28,7 @@ TAU, RHO = 0.1, 0.01
 
 def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
     """The loss of each example, (examples,)."""
-    if setting.examples.kind == "regression":
-        found = functional.mse_loss(logits.squeeze(-1), part.labels, reduction="none")
-    else:
-        found = functional.cross_entropy(logits, part.labels, reduction="none")
-    return found.numpy()
+    return setting.kind.losses(logits, part.labels).numpy()
 
 
 def gate_values(setting: Setting, part: Encoded, sites: Sequence[GateSite]) -> tuple[np.ndarray, torch.Tensor]:
@@ -86,14 +82,13 @@ def long_frame(
     examples = np.arange(len(part)) if examples is None else examples
     loss = losses(setting, part, logits)
     labels = part.labels.numpy()
-    classes = setting.examples.labels
-    named = labels if classes is None else np.asarray(classes, dtype=object)[labels]
+    correct = setting.kind.correct(logits.numpy(), labels)
     own: dict[str, Any] = {
         "example": examples,
         "length": part.lengths.astype(np.int64),
-        "label": named.astype(str),
+        "label": setting.kind.texts(labels, setting.examples.labels),
         "loss": loss,
-        "correct": np.nan if classes is None else (logits.argmax(1).numpy() == labels).astype(float),
+        "correct": np.nan if correct is None else correct.astype(float),
     }
     base = pd.DataFrame(own)
     frames = [base.assign(layer=site.layer, part=site.part, value=values[:, index]) for index, site in enumerate(sites)]
@@ -204,7 +199,8 @@ def _verified(
 
     `contributed` is (dev rows, parts); the order of removal comes from the rows that are chosen on alone.
     """
-    if setting.headline != "accuracy":
+    declared = score_named(setting.headline)
+    if declared is None or not declared.share_correct:
         absent["verified_parameters"] = (
             f"only a fall of accuracy can be tested exactly: {setting.headline} can hang on a few rows that change"
         )
@@ -220,12 +216,16 @@ def _verified(
         absent["verified_parameters"] = f"{setting.headline} is not among the task's scores"
         return {}
 
+    def right() -> np.ndarray:
+        answers = setting.kind.correct(setting.logits(tested_on).numpy(), tested_on.labels.numpy())
+        assert answers is not None, "whose share is a score"
+        return answers
+
     def without(size: int) -> np.ndarray:
         with removed(gone[:size]):
-            return setting.logits(tested_on).numpy()
+            return right()
 
-    paired = Paired(labels=tested_on.labels.numpy(), before=setting.logits(tested_on).numpy())
-    passed = verify_removal(paired, len(gone), without, epsilon)
+    passed = verify_removal(Paired(before=right()), len(gone), without, epsilon)
     dropped = {part.name for part in gone[: passed.removed]}
     kept = [part for part in parts if part.name not in dropped]
     found: dict[str, Any] = {

@@ -129,37 +129,34 @@ class Paired:
     """The answers of the whole model on the verification rows, which removals are held against.
 
     Attributes:
-        labels: (rows,) class indices.
-        before: (rows, outputs), logits of the whole model.
+        before: (rows,) of bool, whether each answer of the whole model is right.
     """
 
-    labels: np.ndarray
     before: np.ndarray
 
     def passes(self, after: np.ndarray, epsilon: float) -> bool:
         """Whether accuracy is shown to have fallen by less than epsilon."""
-        return epsilon >= 1 or exact_p(*self._changed(after), len(self.labels), epsilon) <= ALPHA
+        return epsilon >= 1 or exact_p(*self._changed(after), len(self.before), epsilon) <= ALPHA
 
     def bound(self, after: np.ndarray) -> float:
         """The one-sided 95% lower bound of the change in accuracy, at most 0."""
-        return exact_bound(*self._changed(after), len(self.labels))
+        return exact_bound(*self._changed(after), len(self.before))
 
     def _changed(self, after: np.ndarray) -> tuple[int, int]:
         """How many answers became wrong, and how many right."""
-        was, now = (output.argmax(axis=1) == self.labels for output in (self.before, after))
-        return int((was & ~now).sum()), int((now & ~was).sum())
+        return int((self.before & ~after).sum()), int((after & ~self.before).sum())
 
 
 def verify_removal(paired: Paired, length: int, without: Callable[[int], np.ndarray], epsilon: float) -> Passed:
     """Tests removals of growing size in a fixed sequence.
 
     Args:
-        paired: the whole model's outputs on the verification rows.
+        paired: the whole model's answers on the verification rows.
         length: of the order of removal.
-        without: the outputs (rows, outputs) on the same rows with the first so many parts removed.
+        without: whether each answer on the same rows is right, (rows,) of bool, with the first so many parts removed.
         epsilon: how far the true score may fall.
     """
-    accepted: list[np.ndarray] = []  # outputs of the removal that passed last
+    accepted: list[np.ndarray] = []  # answers under the removal that passed last
 
     def passes(size: int) -> bool:
         after = without(size)

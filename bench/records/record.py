@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from bench.records.spec import MethodSpec, RunSpec
+from bench.tasks import kinds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -202,8 +203,8 @@ class Effective(Stored):
 class Result(Stored):
     """What came out of a run. Scores: higher is better. Costs: lower is better, unit in the name."""
 
-    kind: Literal["classes", "regression"]
-    """Of the task's labels."""
+    kind: str
+    """Name of the task's kind (`bench.tasks.kinds`)."""
     headline: str
     """The score that chose the checkpoint and that tables show."""
     test_scores: dict[str, float]
@@ -260,9 +261,8 @@ class Result(Stored):
     @property
     def outputs(self) -> int | None:
         """Logits of the head; None where the record does not tell."""
-        if self.kind == "regression":
-            return 1
-        return None if self.classes is None else len(self.classes)
+        kind = kinds().get(self.kind)
+        return None if kind is None else kind.outputs(self.classes) or None
 
 
 class Record(Stored):

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from bench.registry import plugins
 from bench.registry.methods import GROUP as METHOD_GROUP
 from bench.registry.tasks import GROUP as TASK_GROUP
+from bench.registry.tasks import HUB
 from bench.registry.tasks import SHIPPED as TASKS
+from bench.sources.formats import suffixes
 from bench.sources.models import SHIPPED as MODELS
 from bench.sources.random_models import SHAPES
 from methods import BUILT_IN, VARIANTS
@@ -28,7 +30,8 @@ def tasks() -> Lines:
     """Name and caveat of each task."""
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
-    yield "folder", "with train and validation as .jsonl, .csv or .parquet, and perhaps test"
+    yield "folder", f"with train and validation as {suffixes()}, and perhaps test"
+    yield f"{HUB}owner/name", "a data set of the Hugging Face hub, or a local folder in the form of one"
     yield "file.py:NAME", "a bench.Task in a Python file"
 
 

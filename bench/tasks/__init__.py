@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from bench.tasks.task import SCALES, SCORES, Folder, HubData, Kind, Row, Rows, Task, Wheel, score
+from bench.tasks.kinds import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
+from bench.tasks.task import Folder, HubData, Row, Rows, Task, Wheel, score
 
-__all__ = ["SCALES", "SCORES", "Folder", "HubData", "Kind", "Row", "Rows", "Task", "Wheel", "score"]
+__all__ = [
+    "Folder",
+    "HubData",
+    "Kind",
+    "Row",
+    "Rows",
+    "Score",
+    "Task",
+    "Wheel",
+    "kind_named",
+    "kind_of_outputs",
+    "kind_of_types",
+    "kinds",
+    "score",
+    "score_named",
+]

@@ -1,19 +1,19 @@
-"""What is learned: a task, where its rows come from, and how its outputs are scored.
+"""What is learned: a task, and where its rows come from. Its kind says what labels mean (`bench.tasks.kinds`).
 
 Nothing is fetched or read here; the tasks that come along are in `tasks.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.tasks.kinds import kind_named
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-Kind = Literal["classes", "regression"]
 
 
 class Row(NamedTuple):
@@ -26,11 +26,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a task in a stable order; `dev` is None where dev rows come from `train`."""
+    """The rows of a task in a stable order; `dev` is None where dev rows come from `train`.
 
-    train: list[Row]
-    dev: list[Row] | None
-    test: list[Row]
+    Each part is a list, or any other sequence that makes its rows as they are asked for.
+    """
+
+    train: Sequence[Row]
+    dev: Sequence[Row] | None
+    test: Sequence[Row]
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,40 @@ class Wheel:
 
 @dataclass(frozen=True)
 class HubData:
-    """A data set of the Hugging Face hub at a fixed revision; `test` is the split that is scored."""
+    """A data set of the Hugging Face hub, or a local folder in the form of one, read by the library `datasets`.
+
+    Attributes:
+        repo: `owner/name`; a local folder begins with `/`, `~` or a dot.
+        config: the name of one of its configurations; None takes the default one.
+        revision: the commit of the hub. Of a local folder, its files are read as they are now.
+        train: the split that is learned from; dev rows are drawn from it as well.
+        test: the split that is scored; None takes `validation`, or `test` where there is no `validation`.
+        text: the column of the (first) text; None finds one of the names that the hub's GLUE uses.
+        pair: the column of the second text.
+        label: the column of the label.
+    """
 
     repo: str
     config: str | None
     revision: str
     train: str = "train"
-    test: str = "validation"
+    test: str | None = "validation"
     text: str | None = None
     pair: str | None = None
     label: str = "label"
 
+    def __post_init__(self) -> None:
+        _refuse_pair_alone(self.text, self.pair)
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it: repository and configuration."""
+        return f"{self.repo}/{self.config}" if self.config else self.repo
+
 
 @dataclass(frozen=True)
 class Folder:
-    """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv or .parquet.
+    """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv, .tsv or .parquet.
 
     Without `test`, validation is scored and dev rows come from train, as in the UniPELT paper; with
     it, dev rows come from validation. Columns: those of the hub's GLUE, unless `text` (and `pair`)
@@ -83,39 +105,12 @@ class Folder:
     label: str = "label"
 
     def __post_init__(self) -> None:
-        if self.pair is not None and self.text is None:
-            raise ValueError(f"pair={self.pair} needs text=, the column of the first text, as well")
+        _refuse_pair_alone(self.text, self.pair)
 
 
-SCORES: Mapping[Kind, tuple[str, ...]] = {
-    "classes": ("accuracy", "macro_f1", "f1", "matthews"),
-    "regression": ("spearman", "pearson"),
-}
-
-
-class Scale(NamedTuple):
-    """What values a score can have.
-
-    Attributes:
-        low: the least.
-        high: the greatest.
-        constant: that of a model which answers every row alike; None where it depends on the labels.
-    """
-
-    low: float
-    high: float
-    constant: float | None = None
-
-
-SCALES: Mapping[str, Scale] = {
-    "accuracy": Scale(0.0, 1.0),
-    "macro_f1": Scale(0.0, 1.0),
-    "f1": Scale(0.0, 1.0),
-    "matthews": Scale(-1.0, 1.0, constant=0.0),
-    "spearman": Scale(-1.0, 1.0, constant=0.0),
-    "pearson": Scale(-1.0, 1.0, constant=0.0),
-}
-"""The scale of each score of `SCORES`."""
+def _refuse_pair_alone(text: str | None, pair: str | None) -> None:
+    if pair is not None and text is None:
+        raise ValueError(f"pair={pair} needs text=, the column of the first text, as well")
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,8 @@ class Task:
     """What is learned, from which rows, and how it is scored. A name and a source suffice.
 
     Attributes:
-        kind: None finds it in the labels: integers and strings are classes, floats a regression.
+        kind: its name, a key of `bench.tasks.kinds.kinds`. None finds it in the labels: integers and strings are
+            classes, floats a regression.
         read: turns the source's folder into rows; None reads the source's columns.
         headline: the score to report and to choose checkpoints by; None takes the kind's first.
         scores: the scores to report; empty for all that the kind has.
@@ -133,7 +129,7 @@ class Task:
 
     name: str
     source: Wheel | HubData | Folder
-    kind: Kind | None = None
+    kind: str | None = None
     read: Callable[[Path], Rows] | None = None
     headline: str | None = None
     scores: tuple[str, ...] = ()
@@ -141,53 +137,23 @@ class Task:
     licence: str = "unknown"
     caveat: str = ""
 
-    def headline_of(self, kind: Kind) -> str:
-        """The name of the score to report, for labels of this kind."""
-        return self.headline or SCORES[kind][0]
+    def headline_of(self, kind: str) -> str:
+        """The name of the score to report, for labels of the kind of this name."""
+        return self.headline or kind_named(kind).headline
 
 
-def score(kind: Kind, labels: ArrayLike, outputs: ArrayLike) -> dict[str, float]:
-    """Scores a model's outputs with scikit-learn and scipy; higher is better.
-
-    A score without a value is left out: a correlation with a constant; the F1 of two classes where
-    the positive one is neither present nor predicted. Matthews of a constant is 0, the convention of
-    scikit-learn, GLUE and the published CoLA tables.
+def score(kind: str, labels: ArrayLike, outputs: ArrayLike) -> dict[str, float]:
+    """Scores a model's outputs; higher is better. A score that is undefined on these rows is left out.
 
     Args:
-        kind: of the labels.
+        kind: the name of the labels' kind.
         labels: (examples,), class indices or real numbers. Of two classes, the second is positive.
-        outputs: (examples, classes) logits or (examples,) class indices; for a regression,
-            (examples,) or (examples, 1) real numbers.
+        outputs: (examples, outputs) logits, or (examples,) class indices or real numbers.
 
     Raises:
         ValueError: no examples, shapes that do not fit, or outputs that are not finite.
-    """
-    import numpy as np
-    from scipy.stats import pearsonr, spearmanr
-    from sklearn.metrics import f1_score, matthews_corrcoef
 
-    truth, given = np.asarray(labels), np.asarray(outputs)
-    logits = given.shape[1] if kind == "classes" and given.ndim == 2 else None
-    if not np.isfinite(given).all():
-        raise ValueError("the model's outputs are not finite: training diverged, try a lower learning rate")
-    if given.ndim == 2:
-        given = given.argmax(axis=1) if logits else given.squeeze(axis=1)
-    if not truth.size or truth.shape != given.shape:
-        raise ValueError(f"outputs of shape {np.shape(outputs)} cannot be scored on labels {truth.shape}")
-    constant = bool(np.ptp(truth) == 0 or np.ptp(given) == 0)
-    if kind == "regression":
-        if constant:
-            return {}
-        truth, given = truth.astype(float), given.astype(float)
-        return {
-            "spearman": float(spearmanr(truth, given).statistic),
-            "pearson": float(pearsonr(truth, given).statistic),
-        }
-    scores = {
-        "accuracy": float((truth == given).mean()),
-        "macro_f1": float(f1_score(truth, given, average="macro", zero_division=0)),
-        "matthews": 0.0 if constant else float(matthews_corrcoef(truth, given)),
-    }
-    if (logits or int(max(truth.max(), given.max())) + 1) <= 2 and (truth.any() or given.any()):
-        scores["f1"] = float(f1_score(truth, given, zero_division=0))
-    return scores
+    >>> score("classes", [0, 1, 1, 1], [0, 1, 1, 0])["accuracy"]
+    0.75
+    """
+    return kind_named(kind).score(labels, outputs)

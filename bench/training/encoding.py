@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from bench.sources.split import Example
+    from bench.tasks import Kind
 
 _CHUNK = 4096  # rows tokenized in one call: fast, and the lists of a large task never all live at once
 
@@ -26,7 +27,7 @@ class Encoded:
         types: (all tokens,) int32 token type ids, or None where the tokenizer gives none.
         starts: (examples,) where each begins in `tokens`.
         lengths: (examples,) how many tokens each has.
-        labels: (examples,) int64 class indices or float32 numbers.
+        labels: (examples,) as `Kind.encode` makes them: int64 class indices or float32 numbers.
         padding: the ids that pad tokens and types.
         pad_left: whether padding stands before the tokens.
     """
@@ -55,10 +56,16 @@ class Batch(NamedTuple):
     rows: Tensor
 
 
-def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Encoded:
-    """Tokenizes once; texts longer than `max_length` tokens are cut, of a pair the longer one first."""
+def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, kind: Kind, max_length: int) -> Encoded:
+    """Tokenizes once; texts longer than `max_length` tokens are cut, of a pair the longer one first.
+
+    Args:
+        examples: texts, and the targets of their `kind`.
+        tokenizer: of the model.
+        kind: makes the tensor of the targets.
+        max_length: in tokens.
+    """
     import numpy as np
-    import torch
 
     tokens: list[np.ndarray] = [np.zeros(0, np.int32)]
     types: list[np.ndarray] = []
@@ -70,13 +77,12 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, m
         tokens += (np.asarray(ids, np.int32) for ids in found["input_ids"])
         types += (np.asarray(ids, np.int32) for ids in found.get("token_type_ids", ()))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    real = bool(examples) and isinstance(examples[0].label, float)
     return Encoded(
         tokens=np.concatenate(tokens),
         types=np.concatenate(types) if types else None,
         starts=np.cumsum([0, *lengths])[:-1],
         lengths=np.asarray(lengths, np.int64),
-        labels=torch.tensor([e.label for e in examples], dtype=torch.float32 if real else torch.int64),
+        labels=kind.encode([example.label for example in examples]),
         padding=(padding or 0, tokenizer.pad_token_type_id),
         pad_left=tokenizer.padding_side == "left",
     )

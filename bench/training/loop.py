@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bench.meters.clock import Clock
 from bench.meters.phases import Phases
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 
 Scores = dict[str, float]
+LossOf = Callable[[Tensor, Tensor], Tensor]
+"""Logits (batch, outputs) and labels (batch,) -> the loss, a scalar: `Kind.loss`."""
 
 
 class DivergedError(Exception):
@@ -72,6 +73,7 @@ def train(
     classifier: Classifier,
     method: Method,
     *,
+    loss_of: LossOf,
     protocol: Protocol,
     epoch_batches: Callable[[int], Iterable[Batch]],
     steps_per_epoch: int,
@@ -87,6 +89,7 @@ def train(
     Args:
         classifier: adapted, on its device.
         method: its learning rates, and its penalty on the loss.
+        loss_of: the loss of the task's kind.
         protocol: steps, schedule, patience.
         epoch_batches: the batches of an epoch, counted from 0, on the classifier's device.
         steps_per_epoch: how many batches that are.
@@ -116,7 +119,9 @@ def train(
             classifier.train()
             losses: list[Tensor] = []
             for batch in epoch_batches(epoch):
-                losses.append(gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol))
+                losses.append(
+                    gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol, loss_of=loss_of)
+                )
                 if result.steps == 0:
                     result.trained_parameters = count_trained(classifier)
                 watch.see(losses[-1], step=result.steps + 1, epoch=epoch + 1)
@@ -251,13 +256,6 @@ def autocasting(protocol: Protocol) -> Callable[[], AbstractContextManager[objec
     return nullcontext
 
 
-def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of classes, mean squared error of a regression."""
-    if labels.is_floating_point():
-        return functional.mse_loss(logits.float().squeeze(-1), labels)
-    return functional.cross_entropy(logits.float(), labels)
-
-
 def gradient_step(
     classifier: Classifier,
     method: Method | None,
@@ -265,6 +263,8 @@ def gradient_step(
     inputs: Mapping[str, Tensor],
     labels: Tensor,
     protocol: Protocol,
+    *,
+    loss_of: LossOf,
 ) -> Tensor:
     """One step of training as the protocol has it; the loop takes it, and what measures time or memory does.
 
@@ -275,11 +275,12 @@ def gradient_step(
         inputs: of the classifier.
         labels: (batch,).
         protocol: precision, and the norm that the gradient is clipped to.
+        loss_of: the loss of the task's kind.
 
     Returns:
         The loss, a detached scalar.
     """
-    loss = backward_pass(classifier, method, inputs, labels, protocol)
+    loss = backward_pass(classifier, method, inputs, labels, protocol, loss_of=loss_of)
     if protocol.max_gradient_norm is not None:
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(trained, protocol.max_gradient_norm)
@@ -288,7 +289,13 @@ def gradient_step(
 
 
 def backward_pass(
-    classifier: Classifier, method: Method | None, inputs: Mapping[str, Tensor], labels: Tensor, protocol: Protocol
+    classifier: Classifier,
+    method: Method | None,
+    inputs: Mapping[str, Tensor],
+    labels: Tensor,
+    protocol: Protocol,
+    *,
+    loss_of: LossOf,
 ) -> Tensor:
     """A training step without the optimizer's: the loss, penalty included, and its gradients.
 
@@ -298,6 +305,7 @@ def backward_pass(
         inputs: of the classifier.
         labels: (batch,).
         protocol: precision.
+        loss_of: the loss of the task's kind.
 
     Returns:
         The loss, a detached scalar.

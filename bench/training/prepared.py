@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from bench.registry.methods import method_of
 from bench.registry.tasks import resolve_task
 from bench.sources.models import fetch
 from bench.sources.split import Split, load_rows, split, unlike
-from bench.tasks import Task, score
+from bench.tasks import Kind, Task
 from bench.training.classifier import load_classifier
 from bench.training.encoding import Batch, Encoded, batches, encode
 from bench.training.loop import Scores, predict
@@ -56,9 +57,14 @@ class Setting:
         return self.spec.protocol
 
     @property
+    def kind(self) -> Kind:
+        """The kind of the task."""
+        return self.examples.kind
+
+    @property
     def headline(self) -> str:
         """The score that chooses the checkpoint."""
-        return self.task.headline_of(self.examples.kind)
+        return self.task.headline_of(self.kind.name)
 
     def train_batches(self, order: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch, shuffled."""
@@ -66,7 +72,7 @@ class Setting:
 
     def scores(self, part: Encoded, logits: torch.Tensor) -> Scores:
         """The scores that the task names, or all; logits as `logits(part)` gives them."""
-        found = score(self.examples.kind, part.labels.numpy(), logits.numpy())
+        found = self.kind.score(part.labels.numpy(), logits.numpy())
         return {name: v for name, v in found.items() if not self.task.scores or name in self.task.scores}
 
     def test_batches(self) -> Iterator[Batch]:
@@ -102,7 +108,7 @@ class Setting:
         method, seed = method_of(self.spec.method), self.spec.model_seed
         backbone = fetch(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=seed)
-        classifier = adapt(fresh, method, labels=self.train.labels, seed=seed).to(self.device)
+        classifier = adapt(fresh, method, kind=self.kind, labels=self.train.labels, seed=seed).to(self.device)
         return replace(self, method=method, classifier=classifier)
 
     def pretrained(self) -> Mapping[str, torch.Tensor]:
@@ -128,7 +134,7 @@ class Setting:
             tested = half + np.fromiter(unlike(second, (self.examples.train, first)), dtype=int)
             return self.dev.only(np.arange(half)), self.dev.only(tested[:most])
         tokenizer = fetch(self.spec.model.name).tokenizer()
-        return self.dev, encode(spare, tokenizer, max_length=self.protocol.max_length)
+        return self.dev, encode(spare, tokenizer, kind=self.kind, max_length=self.protocol.max_length)
 
     def headline_score(self, part: Encoded) -> float | None:
         """The headline score of the classifier as it is now; None where it is undefined."""
@@ -151,10 +157,10 @@ def prepare(spec: RunSpec) -> Setting:
     method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
-    examples = split(load_rows(task), k=spec.k, dev=protocol.dev_rows(spec.k), seed=spec.data_seed)
+    examples = split(load_rows(task), k=spec.k, dev=protocol.dev_rows(spec.k), seed=spec.data_seed, kind=task.kind)
     tokenizer = backbone.tokenizer()
     parts = (examples.train, examples.dev, examples.test)
-    tokens = [encode(part, tokenizer, max_length=protocol.max_length) for part in parts]
+    tokens = [encode(part, tokenizer, kind=examples.kind, max_length=protocol.max_length) for part in parts]
     head = protocol.head or backbone.head
     fresh = load_classifier(
         backbone,
@@ -173,7 +179,7 @@ def prepare(spec: RunSpec) -> Setting:
         train=tokens[0],
         dev=tokens[1],
         test=tokens[2],
-        classifier=adapt(fresh, method, labels=tokens[0].labels, seed=spec.model_seed).to(device),
+        classifier=adapt(fresh, method, kind=examples.kind, labels=tokens[0].labels, seed=spec.model_seed).to(device),
         head=head,
         pretrained_parameters=before.backbone_parameters,
     )
@@ -207,12 +213,13 @@ def prepare_torch(protocol: Protocol) -> torch.device:
     return torch.device(name)
 
 
-def adapt(classifier: Classifier, method: Method, *, labels: torch.Tensor, seed: int) -> Classifier:
+def adapt(classifier: Classifier, method: Method, *, kind: Kind, labels: torch.Tensor, seed: int) -> Classifier:
     """Freezes the backbone, lets the method adapt it, thaws the head: the same for every method.
 
     Args:
         classifier: fresh.
         method: inserts or thaws.
+        kind: of the task.
         labels: of the training rows.
         seed: of the initial values of what the method inserts.
     """
@@ -223,6 +230,7 @@ def adapt(classifier: Classifier, method: Method, *, labels: torch.Tensor, seed:
     method.adapt(classifier.backbone)
     for parameter in classifier.head_parameters().values():
         parameter.requires_grad_(True)
+    classifier.constant = partial(kind.constant, outputs=classifier.outputs)
     adapted = method.begin(classifier, labels)
     named = [*before.items(), *state_tensors(adapted).items()]
     adapted.start = {name: start[id(tensor)] for name, tensor in named if id(tensor) in start}

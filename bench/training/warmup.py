@@ -44,7 +44,7 @@ def _train_once(fresh: Setting) -> None:
     batch = next(on_device(batches(fresh.train, size=fresh.protocol.batch_size), fresh.device))
     blocks = [torch.empty_like(p) for p in fresh.classifier.parameters() if p.requires_grad]
     fresh.classifier.train()
-    backward_pass(fresh.classifier, fresh.method, batch.inputs, batch.labels, fresh.protocol)
+    backward_pass(fresh.classifier, fresh.method, batch.inputs, batch.labels, fresh.protocol, loss_of=fresh.kind.loss)
     del blocks
 
 

@@ -23,17 +23,20 @@ class Classifier(nn.Module, ABC):
 
     Attributes:
         backbone: the base model, which methods adapt.
-        outputs: number of classes; 1 for regression.
+        outputs: how many logits an example gets.
         padded_left: whether padding may stand before the tokens. Then a model with absolute positions needs
             them counted from the attention mask; without such padding it counts them itself.
         start: what every method starts from, by its names before and after the method adapted the model:
             the parameters themselves, and copies of the buffers. The harness sets it; the rest of the state
             is the method's.
+        constant: gives the logits, (outputs,), that fit training labels, (examples,), best if every example gets
+            the same ones. The harness sets it before `Method.begin`.
     """
 
     backbone: PreTrainedModel
     padded_left: bool = False
     start: Mapping[str, Tensor] = MappingProxyType({})
+    constant: Callable[[Tensor], Tensor]
 
     def __init__(self, backbone: PreTrainedModel, *, outputs: int) -> None:
         super().__init__()

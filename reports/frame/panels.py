@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.tasks import SCALES
+from bench.tasks import score_named
 from reports.columns.indices import KNOWN
 from reports.frame.estimates import Estimate, by_column, estimate_of, moderated_estimates
 from reports.frame.frame import PROFILED, By
@@ -153,7 +153,7 @@ class Panel:
 
     def bounds(self, place: str) -> tuple[float, float]:
         """The least and the greatest score that is possible there; infinite where the score is not known."""
-        scales = [SCALES.get(self.headlines.get(column, "")) for column in self._columns(place)]
+        scales = [score_named(self.headlines.get(column, "")) for column in self._columns(place)]
         known = [scale for scale in scales if scale is not None]
         if len(known) < len(scales):
             return -np.inf, np.inf

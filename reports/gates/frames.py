@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UserError
 from bench.records.store import Record
+from bench.tasks import kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,8 @@ class Study:
     @property
     def regressions(self) -> set[str]:
         """Tasks whose labels are numbers."""
-        return {r.asked.task.label for r in self.runs if r.result is not None and r.result.kind == "regression"}
+        numeric = {name for name, kind in kinds().items() if kind.numeric}
+        return {r.asked.task.label for r in self.runs if r.result is not None and r.result.kind in numeric}
 
     @property
     def about(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.tasks import SCALES
+from bench.tasks import score_named
 from reports.columns.document import GROUPS
 from reports.columns.indices import KNOWN
 from reports.frame.panels import Panel
@@ -237,7 +237,8 @@ def _no_better_than_constant(panel: Panel) -> list[str]:
             continue
         best, where = max(trained.values()), _column_name(panel, column)
         metric = panel.headlines.get(column, "score")
-        constant = SCALES[metric].constant if metric in SCALES else None
+        declared = score_named(metric)
+        constant = None if declared is None else declared.constant
         if constant is not None and all(abs(value - constant) < NEAR_CONSTANT for value in trained.values()):
             words.append(
                 f"On {where} every method's {metric} is within {NEAR_CONSTANT} of {constant:.0f}, which a constant "

@@ -348,6 +348,7 @@ def test_peaks_are_those_of_the_training_steps(
             train(
                 setting.classifier,
                 setting.method,
+                loss_of=setting.kind.loss,
                 protocol=setting.protocol,
                 epoch_batches=lambda epoch: setting.train_batches(order),
                 steps_per_epoch=4,

@@ -16,7 +16,7 @@ from bench.records.record import Profile
 from bench.records.spec import MethodSpec, ProfileJob, ProfileShape, Protocol
 from bench.records.store import read_profiles
 from bench.registry.methods import resolve_method
-from bench.training import loop
+from bench.tasks.kinds.classes import Classes
 from tests.conftest import bench
 
 SHAPE = ProfileShape(model="tiny", batch=2, tokens=8, rounds=3)
@@ -131,14 +131,14 @@ def test_inference_is_timed_as_deployed_unmerged_merged_and_for_one_text(monkeyp
 def test_steps_really_train(monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     seen = fake_times(monkeypatch, lambda name: 1.0)
-    real = loop.loss_of
+    real = Classes.loss
 
-    def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = real(logits, labels)
+    def loss_of(kind: Classes, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = real(kind, logits, labels)
         losses.append(loss.item())
         return loss
 
-    monkeypatch.setattr(loop, "loss_of", loss_of)
+    monkeypatch.setattr(Classes, "loss", loss_of)
     made("full[learning_rate=0.001]")
     step, control = seen[0].values()
     assert step is control

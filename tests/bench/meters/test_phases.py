@@ -14,6 +14,7 @@ from bench.meters.clock import Clock
 from bench.meters.energy import EnergyFigures, absent_energy
 from bench.meters.phases import Phases
 from bench.records.spec import Measures
+from bench.tasks.kinds.classes import Classes
 from bench.training import loop
 from bench.training.prepared import Setting
 from tests.conftest import MakeSpec
@@ -147,7 +148,7 @@ def test_loading_evaluation_and_checkpoint_choice_cost_nothing(
     ):
         monkeypatch.setattr(owner, name, slowed(getattr(owner, name), time, day))
     monkeypatch.setattr(Setting, "logits", slowed(Setting.logits, time, 3600.0))
-    monkeypatch.setattr(loop, "loss_of", slowed(loop.loss_of, time, 1.0))
+    monkeypatch.setattr(Classes, "loss", slowed(Classes.loss, time, 1.0))
     spec = make_spec(method, k=24, batch_size=8, epochs=2)
     outcome = run.execute(spec, measures=Measures(energy=False), clock=Clock(now=lambda: time.now))
     result = outcome.record.result

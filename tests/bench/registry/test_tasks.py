@@ -8,6 +8,7 @@ import pytest
 from bench.errors import UserError
 from bench.registry import plugins
 from bench.registry.tasks import resolve_task
+from bench.sources.formats import FORMATS
 from bench.tasks import Folder
 
 MINE = """
@@ -42,6 +43,15 @@ def test_a_folder_is_pinned_by_its_content(folder: Path) -> None:
     assert resolve_task(str(folder)).spec.revision != first.spec.revision
 
 
+def test_every_suffix_that_is_read_counts_for_the_revision(folder: Path) -> None:
+    for suffix in FORMATS:
+        file = folder / f"train{suffix}"
+        file.write_text("one")
+        before = resolve_task(str(folder)).spec.revision
+        file.write_text("two")
+        assert resolve_task(str(folder)).spec.revision != before, suffix
+
+
 def test_columns_of_a_folder(folder: Path) -> None:
     task = resolve_task(f"{folder}[text=review,label=stars,headline=matthews]").task
     assert task.headline_of("classes") == "matthews"
@@ -60,6 +70,12 @@ def test_columns_of_a_folder(folder: Path) -> None:
         ("{folder}[txt=a]", "a folder takes text, pair, label, headline, not txt"),
         ("{folder}[headline=acc]", "unknown score 'acc'; there is accuracy"),
         ("{folder}[pair=a]", "pair=a needs text="),
+        ("hf:", "name a data set, as in hf:owner/name"),
+        ("hf:./nowhere", "nowhere: no such folder"),
+        ("hf:some/data[split=a]", "takes config, train, test, text, pair, label, revision, headline, not split"),
+        ("hf:{folder}[revision=main]", "a local folder has no revisions"),
+        ("hf:{folder}[pair=a]", "pair=a needs text="),
+        ("hf:{folder}[headline=acc]", "unknown score 'acc'; there is accuracy"),
         ("{plugin}:THIEF", "calls itself 'trec', which is shipped"),
         ("{plugin}:OTHER", "is a int, not a bench.Task"),
         ("{plugin}:MIEN", "did you mean MINE"),

@@ -11,8 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from bench.errors import UserError
-from bench.sources.rows import TEXT_COLUMNS, read_folder, read_hub
-from bench.tasks import Folder, HubData, Row
+from bench.sources.formats import FORMATS
+from bench.sources.rows import TEXT_COLUMNS, read_folder
+from bench.tasks import Folder, Row, table
 
 GOOD = [{"sentence": "one", "label": 0, "idx": 0}, {"sentence": "two", "label": 1, "idx": 1}]
 
@@ -68,6 +69,35 @@ def test_csv_labels_are_numbers_if_all_are_written_so(tmp_path: Path, written: l
     (tmp_path / "validation.csv").write_text(f'text,label\n"two\nlines",{written[1]}\n', "utf-8")
     rows = read_folder(Folder(tmp_path))
     assert [*rows.train, *rows.test] == [Row("a, b", None, read[0]), Row("two\nlines", None, read[1])]
+
+
+def test_tsv_is_csv_with_tabs(tmp_path: Path) -> None:
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.tsv").write_text('text\tlabel\n"a\tb"\t1\nc, d\t0.5\n')
+    assert read_folder(Folder(tmp_path)).train == [Row("a\tb", None, 1.0), Row("c, d", None, 0.5)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\t2\n")
+    with pytest.raises(UserError, match=r"train.tsv:2 has more fields than the header"):
+        read_folder(Folder(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_many_rows_of_any_format_lie_in_arrow(suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "BATCH", 3)
+    expected = [Row(f"text {n}", None, n / 2) for n in range(10)]
+    (folder / "train.jsonl").unlink()
+    path = folder / f"train{suffix}"
+    if suffix == ".parquet":
+        write_parquet(path, {"text": [row.text for row in expected], "label": [row.label for row in expected]})
+    elif suffix == ".jsonl":
+        write_jsonl(path, [{"text": row.text, "label": row.label} for row in expected])
+    else:
+        tab = {".csv": ",", ".tsv": "\t"}[suffix]
+        path.write_text(f"text{tab}label\n" + "".join(f"{row.text}{tab}{row.label}\n" for row in expected))
+        (folder / "validation.jsonl").unlink()
+        (folder / f"validation{suffix}").write_text(f"text{tab}label\na{tab}1\n")
+    rows = read_folder(Folder(folder))
+    assert isinstance(rows.train, table.Table)
+    assert rows.train == expected
 
 
 def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
@@ -144,51 +174,3 @@ def test_missing_and_double_files_are_refused(folder: Path) -> None:
         read_folder(Folder(folder))
     with pytest.raises(UserError, match="no such folder"):
         read_folder(Folder(folder / "nowhere"))
-
-
-HUB = HubData("some/data", "pairs", "abc", test="validation_matched")
-
-
-def offer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[dict[str, Any]]:
-    """Lets the hub's own download function answer with a folder; returns what it was asked."""
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download",
-        lambda repo, **options: asked.append({"repo": repo, **options}) or folder,
-    )
-    return asked
-
-
-def test_hub_data_is_read_from_its_parquet_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(
-        tmp_path / "pairs/train-00000-of-00002.parquet", {"premise": ["a"], "hypothesis": ["b"], "label": [2]}
-    )
-    write_parquet(
-        tmp_path / "pairs/train-00001-of-00002.parquet", {"premise": ["c"], "hypothesis": ["d"], "label": [0]}
-    )
-    write_parquet(
-        tmp_path / "pairs/validation_matched-00000-of-00001.parquet",
-        {"premise": ["e"], "hypothesis": ["f"], "label": [1]},
-    )
-    asked = offer(monkeypatch, tmp_path)
-    rows = read_hub(HUB, reachable=True)
-    assert rows.train == [Row("a", "b", 2), Row("c", "d", 0)]
-    assert rows.test == [Row("e", "f", 1)]
-    assert rows.dev is None
-    assert asked[0]["revision"] == "abc"
-    assert asked[0]["repo_type"] == "dataset"
-    assert asked[0]["allow_patterns"] == ["pairs/train-*.parquet", "pairs/validation_matched-*.parquet"]
-    assert asked[0]["local_files_only"] is False
-
-
-def test_a_split_the_hub_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path / "pairs/train-00000-of-00001.parquet", {"text": ["a"], "label": [2]})
-    offer(monkeypatch, tmp_path)
-    with pytest.raises(UserError, match=r"has no pairs/validation_matched-\*.parquet here: check the name"):
-        read_hub(HUB, reachable=True)
-
-
-def test_hub_data_out_of_reach_fails_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"some/data/pairs is not in the cache .* out of reach: connect once"):
-        read_hub(HUB, reachable=False)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from bench.sources.split import Split, count_repeated, load_rows, remarks, split
-from bench.tasks import Folder, HubData, Kind, Row, Rows, Task, Wheel
+from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
 
 
 def made(train: int, *, dev: int | None = None, test: int = 4) -> Rows:
@@ -91,7 +91,7 @@ def test_labels_become_indices_in_their_own_order() -> None:
     one = split(rows, k=2, dev=0, seed=0)
     assert one.labels == ["9", "10"]
     assert [example.label for example in one.test] == [1]
-    assert (one.kind, one.outputs) == ("classes", 2)
+    assert (one.kind.name, one.outputs) == ("classes", 2)
     named = split(
         Rows([Row("a", None, "spam"), Row("b", None, "ham")], None, [Row("c", None, "spam")]),
         k=1,
@@ -122,7 +122,7 @@ def write(folder: Path, **parts: list[Any]) -> Folder:
     ],
 )
 def test_the_kind_is_found_in_the_labels_or_given(
-    tmp_path: Path, train: list[Any], validation: list[Any], kind: Kind | None, expected: list[str] | None
+    tmp_path: Path, train: list[Any], validation: list[Any], kind: str | None, expected: list[str] | None
 ) -> None:
     task = Task("mine", write(tmp_path, train=train, validation=validation), kind=kind)
     one: Split = split(load_rows(task), k=2, dev=0, seed=0)
@@ -130,7 +130,7 @@ def test_the_kind_is_found_in_the_labels_or_given(
     assert all(isinstance(example.label, float if expected is None else int) for example in one.train + one.test)
     if expected is None:
         assert [example.label for example in one.test] == [float(label) for label in validation]
-        assert (one.kind, one.outputs) == ("regression", 1)
+        assert (one.kind.name, one.outputs) == ("regression", 1)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_kind_is_found_in_the_labels_or_given(
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(
-    tmp_path: Path, parts: dict[str, list[Any]], kind: Kind | None, complaint: str
+    tmp_path: Path, parts: dict[str, list[Any]], kind: str | None, complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
         load_rows(Task("mine", write(tmp_path, **parts), kind=kind))

@@ -16,6 +16,7 @@ from bench.records.spec import HeadKind, Measures, ModelSpec
 from bench.run import execute
 from bench.sources.models import Backbone, fetch
 from bench.sources.split import Example
+from bench.tasks import kind_named
 from bench.training.classifier import load_classifier
 from bench.training.encoding import batches, encode
 from methods.kit.base import Classifier
@@ -59,7 +60,7 @@ def classifier(backbone: Backbone, head: HeadKind) -> Classifier:
 
 def logits(model: Classifier, backbone: Backbone, *, size: int) -> torch.Tensor:
     """(examples, 2), in the examples' order."""
-    encoded = encode(EXAMPLES, backbone.tokenizer(), max_length=16)
+    encoded = encode(EXAMPLES, backbone.tokenizer(), kind=kind_named("classes"), max_length=16)
     result = torch.empty(len(EXAMPLES), 2)
     for batch in batches(encoded, size=size):
         with torch.no_grad():

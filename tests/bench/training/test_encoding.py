@@ -14,8 +14,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from bench.sources.split import Example
+from bench.tasks import kind_named
 from bench.training.encoding import Encoded, batches, encode
 
+CLASSES, REGRESSION = kind_named("classes"), kind_named("regression")
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
 
 
@@ -52,7 +54,7 @@ PAIRS = [
 @pytest.mark.parametrize("max_length", [6, 20])
 def test_a_batch_is_what_the_tokenizer_itself_would_give(padding_side: str, types: bool, max_length: int) -> None:
     tokenizer = make_tokenizer(padding_side, types)
-    encoded = encode(PAIRS, tokenizer, max_length=max_length)
+    encoded = encode(PAIRS, tokenizer, kind=CLASSES, max_length=max_length)
     assert ("token_type_ids" in tokenizer("a")) is types
     for batch in batches(encoded, size=3):
         own = tokenizer(
@@ -71,7 +73,9 @@ def test_a_batch_is_what_the_tokenizer_itself_would_give(padding_side: str, type
 
 
 def test_single_texts_and_real_labels() -> None:
-    encoded = encode([Example("a b", None, 0.5), Example("c", None, -1.0)], make_tokenizer(), max_length=8)
+    encoded = encode(
+        [Example("a b", None, 0.5), Example("c", None, -1.0)], make_tokenizer(), kind=REGRESSION, max_length=8
+    )
     (batch,) = batches(encoded, size=8)
     assert batch.inputs["input_ids"].tolist() == [[1, 4, 5, 2], [1, 6, 2, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
@@ -81,13 +85,15 @@ def test_single_texts_and_real_labels() -> None:
 
 def test_evaluation_goes_from_long_to_short_and_keeps_the_order_of_equals() -> None:
     examples = [Example(text, None, 0) for text in ("a", "a b", "b", "b c", "a b c")]
-    found = [batch.rows.tolist() for batch in batches(encode(examples, make_tokenizer(), max_length=9), size=2)]
+    found = [
+        batch.rows.tolist() for batch in batches(encode(examples, make_tokenizer(), kind=CLASSES, max_length=9), size=2)
+    ]
     assert found == [[4, 1], [3, 0], [2]]
 
 
 def numbered(count: int) -> Encoded:
     examples = [Example(" ".join("abc"[: index % 3 + 1]), None, index) for index in range(count)]
-    return encode(examples, make_tokenizer(), max_length=9)
+    return encode(examples, make_tokenizer(), kind=CLASSES, max_length=9)
 
 
 @given(st.integers(0, 30), st.integers(1, 9), st.integers(0, 99))
@@ -130,7 +136,7 @@ def test_texts_with_and_without_a_pair_in_one_chunk(first_has_a_pair: bool, type
     if not first_has_a_pair:
         examples.reverse()
     tokenizer = make_tokenizer(types=types)
-    encoded = encode(examples, tokenizer, max_length=20)
+    encoded = encode(examples, tokenizer, kind=CLASSES, max_length=20)
     for row, example in enumerate(examples):
         (batch,) = batches(encoded.only(np.array([row])), size=1)
         own = tokenizer(example.text, example.pair, return_tensors="pt")

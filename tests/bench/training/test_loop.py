@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from bench.meters.clock import Clock
 from bench.progress import Progress
 from bench.records.spec import Protocol
+from bench.tasks import kind_named
 from bench.training.encoding import Batch
 from bench.training.loop import (
     DivergedError,
     LossWatch,
     Training,
     gradient_step,
-    loss_of,
     make_optimizer,
     predict,
     snapshot,
@@ -27,6 +27,8 @@ from bench.training.loop import (
     warm_up_then_down,
 )
 from methods.kit.base import Classifier, Method
+
+REGRESSION = kind_named("regression")
 
 
 class Line(Classifier):
@@ -82,6 +84,7 @@ def run(
     result = train(
         classifier,
         method or Plain(learning_rate=0.1),
+        loss_of=REGRESSION.loss,
         protocol=Protocol.model_validate({"warmup_share": 0.0, **protocol}),
         epoch_batches=batches,
         steps_per_epoch=2,
@@ -161,6 +164,7 @@ def test_the_clock_covers_the_steps_alone() -> None:
     train(
         classifier,
         Plain(),
+        loss_of=REGRESSION.loss,
         protocol=Protocol(epochs=3),
         epoch_batches=batches,
         steps_per_epoch=2,
@@ -179,6 +183,7 @@ def test_nothing_to_train_is_not_timed() -> None:
     result = train(
         classifier,
         Plain(),
+        loss_of=REGRESSION.loss,
         protocol=Protocol(),
         epoch_batches=batches,
         steps_per_epoch=2,
@@ -223,6 +228,7 @@ def test_no_step_is_taken_after_a_loss_that_is_no_number() -> None:
         train(
             classifier,
             Plain(),
+            loss_of=REGRESSION.loss,
             protocol=Protocol(epochs=1),
             epoch_batches=lambda epoch: many(),
             steps_per_epoch=10,
@@ -272,6 +278,7 @@ def test_buffers_belong_to_the_checkpoint() -> None:
     train(
         classifier,
         Plain(learning_rate=0.1),
+        loss_of=REGRESSION.loss,
         protocol=Protocol(epochs=3),
         epoch_batches=batches,
         steps_per_epoch=2,
@@ -317,6 +324,7 @@ def test_the_gradient_is_clipped_to_the_norm() -> None:
         train(
             classifier,
             Plain(),
+            loss_of=REGRESSION.loss,
             protocol=Protocol(epochs=None, steps=1, max_gradient_norm=0.5, warmup_share=0.0),
             epoch_batches=batches,
             steps_per_epoch=2,
@@ -333,7 +341,7 @@ def test_a_gradient_step_leaves_its_clipped_gradients() -> None:
     protocol = Protocol(epochs=1, max_gradient_norm=0.25)
     optimizer = make_optimizer(classifier, Plain(), protocol)
     before = snapshot(dict(classifier.named_parameters()))
-    loss = gradient_step(classifier, Plain(), optimizer, batch.inputs, batch.labels, protocol)
+    loss = gradient_step(classifier, Plain(), optimizer, batch.inputs, batch.labels, protocol, loss_of=REGRESSION.loss)
     assert not loss.requires_grad
     gradients = [parameter.grad for parameter in classifier.parameters() if parameter.grad is not None]
     assert torch.cat(gradients).norm().item() == pytest.approx(0.25, rel=1e-4)
@@ -356,11 +364,6 @@ def test_the_schedule_by_hand() -> None:
     assert warm_up_then_down(4, 0.0)(0) == 1.0
 
 
-def test_losses_by_hand() -> None:
-    assert loss_of(torch.tensor([[2.0], [5.0]]), torch.tensor([1.0, 1.0])).item() == 8.5
-    assert loss_of(torch.zeros(1, 4), torch.tensor([2])).item() == pytest.approx(math.log(4))
-
-
 def test_predictions_come_back_in_the_rows_order() -> None:
     found = [
         Batch({"x": torch.tensor([30.0, 10.0])}, torch.zeros(2), torch.tensor([2, 0])),
@@ -376,6 +379,7 @@ def test_progress_is_told() -> None:
     train(
         Line(),
         Plain(),
+        loss_of=REGRESSION.loss,
         protocol=Protocol(epochs=1),
         epoch_batches=batches,
         steps_per_epoch=2,

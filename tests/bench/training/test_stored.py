@@ -19,6 +19,7 @@ from bench.records.spec import Measures
 from bench.records.store import weights_path, write_record
 from bench.registry.methods import resolve_method
 from bench.run import execute
+from bench.tasks import kind_named
 from bench.training.classifier import Pooled
 from bench.training.prepared import adapt, count_stored, stored_tensors
 from methods.kit.base import Method
@@ -39,7 +40,7 @@ def bert(**settings: Any) -> PreTrainedModel:
 
 def adapted(method: Method, backbone: PreTrainedModel | None = None) -> Pooled:
     fresh = Pooled(backbone or bert(), outputs=2, pooling="mean", seed=0)
-    classifier = adapt(fresh, method, labels=torch.zeros(2, dtype=torch.long), seed=0)
+    classifier = adapt(fresh, method, kind=kind_named("classes"), labels=torch.zeros(2, dtype=torch.long), seed=0)
     assert isinstance(classifier, Pooled)
     return classifier
 
