@@ -7,6 +7,9 @@ from tasks import SYNTHETIC
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
 
+DEFAULT = "quick"
+"""The preset where none is named."""
+
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         title="eight methods on two tasks, MiniLM-L6, K=100, two seeds: minutes on two cores",
