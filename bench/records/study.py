@@ -186,7 +186,8 @@ def sizes_of(given: Any, *, place: str = "--k") -> tuple[int | None, ...]:
 
 def several(value: Any) -> tuple[Any, ...]:
     """A sequence as a tuple, and one value alone as a tuple of it."""
-    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    alone = isinstance(value, str | Mapping) or not isinstance(value, Iterable)
+    return (value,) if alone else tuple(value)
 
 
 # Command and file ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from bench.commands import options
 from bench.commands.api import compare
 from bench.grid import executor
 from bench.grid import plan as grid
-from bench.grid.plan import Request
+from bench.grid.plan import Plan, Request, plan
 from bench.grid.request import request_of, requests_of, study_of
 from bench.presets import PRESETS
 from bench.records.spec import Measures, Protocol, option_of
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def options_of_compare() -> dict[str, Any]:
-    command = typer.main.get_command(cli.app).commands["compare"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(cli.program()).commands["compare"]  # type: ignore[attr-defined]
     return {option: parameter for parameter in command.params for option in parameter.opts}
 
 
@@ -77,17 +77,16 @@ def test_docs_options_is_what_the_command_prints() -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     found: list[Request] = []
-    real = grid.plan
 
-    def plan(request: Request) -> Any:
+    def noted(request: Request) -> Plan:
         found.append(request)
-        return real(request)
+        return plan(request)
 
     def run_grid(*_: Any) -> list[Any]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(executor, "LocalExecutor", NoExecutor)
-    monkeypatch.setattr(grid, "plan", plan)
+    monkeypatch.setattr(grid, "plan", noted)
     monkeypatch.setattr(grid, "run_grid", run_grid)
     return found
 
@@ -132,9 +131,7 @@ def test_a_file_asks_and_options_override_it(
 
 
 def digests(request: Request) -> list[str]:
-    return [run.digest for run in grid.plan.__wrapped__(request).runs] if hasattr(grid.plan, "__wrapped__") else [
-        run.digest for run in grid.plan(request).runs
-    ]  # fmt: skip
+    return [run.digest for run in plan(request).runs]
 
 
 def test_json_is_read_too(tmp_path: Path) -> None:
