@@ -71,8 +71,8 @@ def program() -> typer.Typer:
     return app
 
 
-def _show_version(asked: bool) -> None:
-    if not asked:
+def _show_version(wanted: bool) -> None:
+    if not wanted:
         return
     from importlib.metadata import PackageNotFoundError, version
 

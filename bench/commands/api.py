@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +110,7 @@ def compare(
     """
     from bench.grid.request import requests_of
 
-    named = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k, "seeds": seeds}
+    named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k, "seeds": seeds}
     named |= {"data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
@@ -122,8 +122,9 @@ def compare(
     from reports.report import write
 
     folder = Path(out)
-    with claimed(folder), _script_hidden():
-        carry_out(requests, folder, LocalExecutor(), baseline=baseline)
+    with claimed(folder):
+        with _script_hidden(), redirect_stdout(sys.stderr):
+            carry_out(requests, folder, LocalExecutor(), baseline=baseline)
         records = read_records(folder)
         paths = [*write(records, folder, baseline=baseline), config_of([folder], folder)]
     return Comparison(folder, tuple(records), tuple(paths), baseline)

@@ -61,9 +61,9 @@ def compare(
     """Trains and scores methods on tasks, and writes the table."""
     from bench.grid.request import requests_of
 
-    asked = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
-    asked |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, **settings}
-    given = {field: value for field, value in asked.items() if value is not None}
+    typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
+    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, **settings}
+    given = {field: value for field, value in typed.items() if value is not None}
     _compare(requests_of(given, config=config), out, baseline)
 
 

@@ -1,4 +1,7 @@
-"""Options of the command line, made from the fields that declare them: name, type, default and help."""
+"""Options of the command line, and docs/options.md, made from the fields that declare them.
+
+`bench.records.spec` declares the fields with their types, defaults and docstrings; nothing is said of them here.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from bench.records.spec import option_of
-from bench.records.study import is_flag, values_of, word
+from bench.presets import DEFAULT, PRESETS
+from bench.records.spec import Preset, option_of
+from bench.records.study import CONFIG, Study, is_flag, values_of, word
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -60,10 +64,10 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
 
     def with_options(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
-        *own, settings = signature.parameters.values()
+        *written, settings = signature.parameters.values()
         assert settings.kind is inspect.Parameter.VAR_KEYWORD
         # typer asks for the signature, and calls the command with all of it by name.
-        command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        command.__signature__ = signature.replace(parameters=[*written, *added])  # type: ignore[attr-defined]
         return command
 
     return with_options
@@ -76,12 +80,11 @@ def _parameter(model: type[BaseModel], field: str, default: Any) -> inspect.Para
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+MADE_BY = "python -m bench.commands.options > docs/options.md"
+
+
 def document() -> str:
     """docs/options.md: every field, with its option, what it takes, its default and what it means."""
-    from bench.presets import DEFAULT, PRESETS
-    from bench.records.spec import Measures, Protocol
-    from bench.records.study import Study
-
     base = PRESETS[DEFAULT]
     parts = (
         ("What is compared", Study(preset=DEFAULT, **_study_of(base))),
@@ -91,19 +94,19 @@ def document() -> str:
     return _HEAD + "".join(f"\n## {title}\n\n{_table(model)}" for title, model in parts)
 
 
-_HEAD = """\
+_HEAD = f"""\
 # Options
 
-<!-- Made by: python -m bench.commands.options > docs/options.md -->
+<!-- Made by: {MADE_BY} -->
 
 A comparison is asked for by fields. Each can be given as an option of `bench compare`, in a file that
 `bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
 overrides the file, and the file overrides the preset. A field that stands nowhere has the value of the preset; the
-defaults below are those of the preset `quick`.
+defaults below are those of the preset `{DEFAULT}`.
 
 ```yaml
 # study.yaml
-preset: quick
+preset: {DEFAULT}
 methods: [full, "lora[r=16]"]
 tasks: [trec]
 k: [100, 500]
@@ -112,12 +115,13 @@ epochs: 8
 energy: false
 ```
 
-Every report comes with a file `config.yaml` that asks for its runs again, with every field stated. A file in JSON
-is read as well. In YAML, several comparisons can stand in one file, separated by `---`.
+Every report comes with a file `{CONFIG}` that asks for its runs again, with every field stated:
+`bench compare --config out/{CONFIG} --out another-folder`. A file in JSON is read as well. In YAML, several
+comparisons can stand in one file, separated by `---`; they are done one after the other.
 """
 
 
-def _study_of(base: Any) -> dict[str, Any]:
+def _study_of(base: Preset) -> dict[str, Any]:
     sizes = tuple("all" if size is None else size for size in base.ks)
     return {"methods": base.methods, "tasks": base.tasks, "model": base.model, "k": sizes, "seeds": base.seeds}
 
@@ -128,12 +132,20 @@ def _table(model: BaseModel) -> str:
         value = getattr(model, field)
         default = " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
         given = _OPTIONS.get(field, f"`{option_of(field)}`")
-        takes_words = values_of(declared).replace("|", " \\| ")
+        kinds = values_of(declared)
+        if isinstance(model, Study):  # none is there what is not given
+            kinds = kinds.removesuffix("|none")
+        takes_words = kinds.replace("|", " \\| ")
         lines.append(f"| `{field}` | {given} | {takes_words} | {default} | {described(type(model), field)} |")
     return "\n".join(lines) + "\n"
 
 
-_OPTIONS = {"methods": "(arguments)", "method_defaults": "(none)", "tasks": "`--task`, `-t`", "model": "`--model`, `-m`"}
+_OPTIONS = {
+    "methods": "(arguments)",
+    "method_defaults": "(none)",
+    "tasks": "`--task`, `-t`",
+    "model": "`--model`, `-m`",
+}
 """Fields that are not an option of their own name alone."""
 
 

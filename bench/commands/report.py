@@ -68,7 +68,7 @@ def write_report(
         paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
     paths.append(config_of(outs, (into or Path("comparison")) if len(outs) > 1 else outs[0]))
     folders = sorted({path.parent for path in paths})
-    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html'})}")
+    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")
 
 

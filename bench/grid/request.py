@@ -10,8 +10,18 @@ from bench.errors import UserError, near
 from bench.grid.plan import Request
 from bench.presets import DEFAULT, PRESETS
 from bench.records.spec import Measures, Protocol, option_of
-from bench.records.study import DECLARED, Fields, Place, Study, checked, override, read_studies, settings_of
-from bench.records.study import several, sizes_of
+from bench.records.study import (
+    DECLARED,
+    Fields,
+    Place,
+    Study,
+    checked,
+    override,
+    read_studies,
+    settings_of,
+    several,
+    sizes_of,
+)
 
 
 def requests_of(given: Mapping[str, Any], *, config: Path | None = None, place: Place = option_of) -> list[Request]:

@@ -57,7 +57,9 @@ class Study(Frozen):
     """Name of a method -> hyper-parameters that hold where its specification does not set them."""
 
 
-DECLARED: dict[str, type[BaseModel]] = {field: model for model in (Study, Protocol, Measures) for field in model.model_fields}
+DECLARED: dict[str, type[BaseModel]] = {
+    field: model for model in (Study, Protocol, Measures) for field in model.model_fields
+}
 """Every field of a study and the class that declares it."""
 
 
@@ -101,7 +103,9 @@ def word(value: Any) -> str:
 # Values ----------------------------------------------------------------------------------------------------------
 
 
-def checked(model: type[Model], given: Mapping[str, Any], *, base: Model | None = None, place: Place = option_of) -> Model:
+def checked(
+    model: type[Model], given: Mapping[str, Any], *, base: Model | None = None, place: Place = option_of
+) -> Model:
     """Reads values, of which some may be text still, into a model.
 
     Args:
@@ -178,8 +182,8 @@ def sizes_of(given: Any, *, place: str = "--k") -> tuple[int | None, ...]:
     for piece in pieces:
         text = word(piece).strip()
         if text != "all" and not (text.isascii() and text.isdigit() and int(text) > 0):
-            asked = ",".join(map(word, several(given)))
-            raise UserError(f"{place} {asked}: a positive number of training rows, or all")
+            typed = ",".join(map(word, several(given)))
+            raise UserError(f"{place} {typed}: a positive number of training rows, or all")
         sizes[None if text == "all" else int(text)] = None
     return tuple(sizes)
 
@@ -286,9 +290,10 @@ def add_study(path: Path, study: Mapping[str, Any]) -> Path:
     It takes the place of an earlier one that differs in nothing, or in what is measured alone.
     """
     kept = read_studies(path) if path.exists() else []
-    kept = [other for other in kept if _asked_runs(other) != _asked_runs(study)]
+    kept = [other for other in kept if _without_measures(other) != _without_measures(study)]
     return write_studies(path, [*kept, study])
 
 
-def _asked_runs(study: Mapping[str, Any]) -> Fields:
+def _without_measures(study: Mapping[str, Any]) -> Fields:
+    """What a study says of its runs, in YAML's types."""
     return {name: _plain(value) for name, value in study.items() if name not in Measures.model_fields}

@@ -16,7 +16,7 @@ from bench.grid import executor
 from tests.conftest import NoExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request"]
+WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)

@@ -71,7 +71,7 @@ def test_a_new_field_is_one_line_in_one_file(capsys: pytest.CaptureFixture[str])
 
 def test_docs_options_is_what_the_command_prints() -> None:
     text = (ROOT / "docs/options.md").read_text("utf-8")
-    assert text == options.document(), "python -m bench.commands.options > docs/options.md"
+    assert text == options.document(), options.MADE_BY
 
 
 @pytest.fixture
@@ -200,6 +200,19 @@ def test_a_folder_keeps_what_was_asked_of_it_once(tmp_path: Path) -> None:
         add_study(file, study_of(request_of({"preset": "smoke", **given})))
     first, second = read_studies(file)
     assert (first["epochs"], second["epochs"], second["costs"]) == (8, 3, False)
+
+
+def test_a_report_of_records_alone_carries_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (old,) = (ROOT / "tests/records").glob("schema1-lora-46e1c9259e7a9f67.json")
+    (runs / "46e1c9259e7a9f67.json").write_bytes(old.read_bytes())
+    assert bench("report", str(tmp_path), "--format", "markdown", monkeypatch=monkeypatch) == 0
+    assert str(tmp_path / CONFIG) in capsys.readouterr().out
+    (request,) = requests_of({}, config=tmp_path / CONFIG)
+    assert digests(request) == ["46e1c9259e7a9f67"]
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
