@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import described, option, takes
+from bench.commands.options import BASE, USUAL, described, option, takes
 from bench.errors import UserError, escaped
-from bench.presets import DEFAULT, PRESETS
 from bench.records.study import CONFIG, Study
 
 if TYPE_CHECKING:
@@ -22,26 +21,17 @@ if TYPE_CHECKING:
 FAILED = 1
 INTERRUPTED = 130
 
-_BASE = PRESETS[DEFAULT]
-"""Whose values the help shows as defaults."""
 
-
-@takes(_BASE.protocol, _BASE.measures)
+@takes(BASE.protocol, BASE.measures)
 def compare(
-    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"), show_default=False)] = None,
-    tasks: Annotated[list[str] | None, option(Study, "tasks", "-t", default=" ".join(_BASE.tasks))] = None,
-    model: Annotated[str | None, option(Study, "model", "-m", default=_BASE.model)] = None,
-    k: Annotated[list[str] | None, option(Study, "k", default=",".join(map(str, _BASE.ks)))] = None,
-    seeds: Annotated[str | None, option(Study, "seeds", default=_BASE.seeds)] = None,
-    data_seed: Annotated[str | None, option(Study, "data_seed")] = None,
-    model_seed: Annotated[str | None, option(Study, "model_seed")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help=f"What to start from: {', '.join(PRESETS)}. [default: {DEFAULT}, as for the defaults below]",
-            metavar="NAME",
-        ),
-    ] = None,
+    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"))] = None,
+    tasks: Annotated[list[str] | None, option(USUAL, "tasks", "-t")] = None,
+    model: Annotated[str | None, option(USUAL, "model", "-m")] = None,
+    k: Annotated[list[str] | None, option(USUAL, "k")] = None,
+    seeds: Annotated[str | None, option(USUAL, "seeds")] = None,
+    data_seed: Annotated[str | None, option(USUAL, "data_seed")] = None,
+    model_seed: Annotated[str | None, option(USUAL, "model_seed")] = None,
+    preset: Annotated[str | None, option(USUAL, "preset")] = None,
     config: Annotated[
         Path | None,
         typer.Option(

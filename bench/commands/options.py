@@ -1,6 +1,7 @@
 """Options of the command line, and docs/options.md, made from the fields that declare them.
 
-`bench.records.spec` declares the fields with their types, defaults and docstrings; nothing is said of them here.
+`bench.records.spec` and `bench.records.study` declare the fields with their types, defaults and docstrings; nothing
+is said of them here.
 """
 
 from __future__ import annotations
@@ -13,10 +14,23 @@ import typer
 from pydantic import BaseModel
 
 from bench.presets import DEFAULT, PRESETS
-from bench.records.spec import Preset, option_of
+from bench.records.spec import option_of
 from bench.records.study import CONFIG, Study, is_flag, values_of, word
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+BASE = PRESETS[DEFAULT]
+"""What `bench compare` starts from; its values are shown as the defaults."""
+
+USUAL = Study(
+    preset=DEFAULT,
+    methods=BASE.methods,
+    tasks=BASE.tasks,
+    model=BASE.model,
+    k=tuple("all" if size is None else size for size in BASE.ks),
+    seeds=BASE.seeds,
+)
+"""The same for what is compared."""
 
 
 def described(model: type[BaseModel], field: str) -> str:
@@ -26,23 +40,37 @@ def described(model: type[BaseModel], field: str) -> str:
     return " ".join(text.split())
 
 
-def option(model: type[BaseModel], field: str, *names: str, default: Any = None, none: bool = False) -> Any:
+def option(defaults: BaseModel, field: str, *names: str) -> Any:
     """The option that sets a field.
 
     Args:
-        model: the class that declares it.
-        field: its name.
+        defaults: an instance of the class that declares it; the help shows its value.
+        field: the field's name.
         names: other names of the option, such as `-t`.
-        default: shown in the help; None: nothing is.
-        none: whether the word `none` is a value that one may give.
     """
-    declared = model.model_fields[field]
+    declared = type(defaults).model_fields[field]
+    default = _default(defaults, field)
+    text = described(type(defaults), field) + (f" [default: {default}]" if default else "")
     name = option_of(field)
-    shown = "" if default is None else f" [default: {word(default)}]"
     if is_flag(declared):
-        return typer.Option(f"{name}/--no-{name[2:]}", *names, help=described(model, field) + shown)
-    metavar = values_of(declared) if none else values_of(declared).removesuffix("|none")
-    return typer.Option(name, *names, help=described(model, field) + shown, metavar=metavar)
+        return typer.Option(f"{name}/--no-{name[2:]}", *names, help=text)
+    return typer.Option(name, *names, help=text, metavar=_taken(defaults, field))
+
+
+def _default(defaults: BaseModel, field: str) -> str:
+    """A field's value in words; empty where a study leaves it open."""
+    value = getattr(defaults, field)
+    if value is None and isinstance(defaults, Study):
+        return ""
+    return " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
+
+
+def _taken(defaults: BaseModel, field: str) -> str:
+    """What a field takes, in words. In a study none is no value: it leaves the field to the preset."""
+    if field == "preset":
+        return "|".join(PRESETS)
+    words = values_of(type(defaults).model_fields[field])
+    return words.removesuffix("|none") if isinstance(defaults, Study) else words
 
 
 def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[Command], Command]:
@@ -56,7 +84,7 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
         only: these fields; None: all of them.
     """
     added = [
-        _parameter(type(model), field, getattr(model, field))
+        _parameter(model, field)
         for model in defaults
         for field in type(model).model_fields
         if only is None or field in only
@@ -66,42 +94,32 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
         signature = inspect.signature(command, eval_str=True)
         *written, settings = signature.parameters.values()
         assert settings.kind is inspect.Parameter.VAR_KEYWORD
-        # typer asks for the signature, and calls the command with all of it by name.
+        # typer reads the parameters from the signature and passes each of them by its name.
         command.__signature__ = signature.replace(parameters=[*written, *added])  # type: ignore[attr-defined]
         return command
 
     return with_options
 
 
-def _parameter(model: type[BaseModel], field: str, default: Any) -> inspect.Parameter:
-    kind: Any = bool | None if is_flag(model.model_fields[field]) else str | None
-    shown = "none" if default is None else default
-    annotation = Annotated[kind, option(model, field, default=shown, none=True)]
+def _parameter(defaults: BaseModel, field: str) -> inspect.Parameter:
+    """A field as a parameter of a command. Values stay text, so that one function reads them from everywhere."""
+    kind: Any = bool | None if is_flag(type(defaults).model_fields[field]) else str | None
+    annotation = Annotated[kind, option(defaults, field)]
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+# docs/options.md -------------------------------------------------------------------------------------------------
+
 MADE_BY = "python -m bench.commands.options > docs/options.md"
-
-
-def document() -> str:
-    """docs/options.md: every field, with its option, what it takes, its default and what it means."""
-    base = PRESETS[DEFAULT]
-    parts = (
-        ("What is compared", Study(preset=DEFAULT, **_study_of(base))),
-        ("How it is trained and evaluated", base.protocol),
-        ("What is measured besides scores and time", base.measures),
-    )
-    return _HEAD + "".join(f"\n## {title}\n\n{_table(model)}" for title, model in parts)
-
 
 _HEAD = f"""\
 # Options
 
 <!-- Made by: {MADE_BY} -->
 
-A comparison is asked for by fields. Each can be given as an option of `bench compare`, in a file that
+A comparison is described by fields. Each can be given as an option of `bench compare`, in a file that
 `bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
-overrides the file, and the file overrides the preset. A field that stands nowhere has the value of the preset; the
+overrides the file, and the file overrides the preset. A field that is given nowhere has the value of the preset; the
 defaults below are those of the preset `{DEFAULT}`.
 
 ```yaml
@@ -115,38 +133,39 @@ epochs: 8
 energy: false
 ```
 
-Every report comes with a file `{CONFIG}` that asks for its runs again, with every field stated:
-`bench compare --config out/{CONFIG} --out another-folder`. A file in JSON is read as well. In YAML, several
-comparisons can stand in one file, separated by `---`; they are done one after the other.
+Every report comes with a file `{CONFIG}` in which every field is stated, so that
+`bench compare --config out/{CONFIG} --out another-folder` does the same runs again. A file in JSON is read as well. In
+YAML, several comparisons can stand in one file, separated by `---`; they are done one after the other.
 """
 
+_PARTS = (
+    ("What is compared", USUAL),
+    ("How it is trained and evaluated", BASE.protocol),
+    ("What is measured besides scores and time", BASE.measures),
+)
 
-def _study_of(base: Preset) -> dict[str, Any]:
-    sizes = tuple("all" if size is None else size for size in base.ks)
-    return {"methods": base.methods, "tasks": base.tasks, "model": base.model, "k": sizes, "seeds": base.seeds}
-
-
-def _table(model: BaseModel) -> str:
-    lines = ["| field | option | takes | default | what it is |", "| --- | --- | --- | --- | --- |"]
-    for field, declared in type(model).model_fields.items():
-        value = getattr(model, field)
-        default = " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
-        given = _OPTIONS.get(field, f"`{option_of(field)}`")
-        kinds = values_of(declared)
-        if isinstance(model, Study):  # none is there what is not given
-            kinds = kinds.removesuffix("|none")
-        takes_words = kinds.replace("|", " \\| ")
-        lines.append(f"| `{field}` | {given} | {takes_words} | {default} | {described(type(model), field)} |")
-    return "\n".join(lines) + "\n"
-
-
-_OPTIONS = {
-    "methods": "(arguments)",
-    "method_defaults": "(none)",
+_OTHERWISE = {
+    "methods": "the arguments",
+    "method_defaults": "none",
     "tasks": "`--task`, `-t`",
     "model": "`--model`, `-m`",
 }
-"""Fields that are not an option of their own name alone."""
+"""How the command line takes fields that have more than an option, or none."""
+
+
+def document() -> str:
+    """docs/options.md: every field, with its option, what it takes, its default and what it means."""
+    return _HEAD + "".join(f"\n## {title}\n\n{_table(defaults)}" for title, defaults in _PARTS)
+
+
+def _table(defaults: BaseModel) -> str:
+    lines = ["| field | option | takes | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for field in type(defaults).model_fields:
+        name = _OTHERWISE.get(field, f"`{option_of(field)}`")
+        taken = _taken(defaults, field).replace("|", " \\| ")
+        meaning = described(type(defaults), field)
+        lines.append(f"| `{field}` | {name} | {taken} | {_default(defaults, field)} | {meaning} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

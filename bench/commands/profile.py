@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from bench.records.record import Profile, Timing
 
 
-@takes(Protocol(), Measures(), only=("head", "device", "precision", "threads", "allocator"))
+@takes(
+    Protocol(),
+    Measures(),
+    only=("batch_size", "head", "device", "precision", "threads", "profile_rounds", "allocator"),
+)
 def profile(
     methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A name, a hub id or a folder.")] = "minilm-l6",
-    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 16,
     tokens: Annotated[int, typer.Option(min=1, help="Padded length.")] = 32,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which every method takes its turn.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
     **settings: Any,
@@ -45,7 +47,13 @@ def profile(
     check_protocol(protocol)
     check_length(protocol.model_copy(update={"max_length": tokens}), config_of(model)[0], model)
     quiet()
-    shape = ProfileShape(model=model, batch=batch, tokens=tokens, rounds=rounds, head=protocol.head)
+    shape = ProfileShape(
+        model=model,
+        batch=protocol.batch_size,
+        tokens=tokens,
+        rounds=measures.profile_rounds,
+        head=protocol.head,
+    )
     found = measure([resolve_method(text).spec for text in methods], shape, protocol)
     if out is not None:
         write_profile(out, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -36,7 +37,7 @@ class Study(Frozen):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     preset: str | None = None
-    """What to start from."""
+    """The ready-made comparison that the other fields change."""
     methods: tuple[str, ...] | None = None
     """Methods, such as full lora[r=16,alpha=32] my.py:Mine; those of the preset if there is none."""
     tasks: tuple[str, ...] | None = None
@@ -146,7 +147,7 @@ def _line(error: ValidationError, model: type[BaseModel], given: Mapping[str, An
         names = [name for name in model.model_fields if re.search(rf"\b{name}\b", said)]
         return f"{' and '.join(map(place, names))}: {said}"
     name = str(first["loc"][0])
-    return f"{place(name)} {given.get(name, '')}: {said}"
+    return f"{place(name)} {word(given.get(name, ''))}: {said}"
 
 
 def override(base: Mapping[str, Any], given: Mapping[str, Any]) -> Fields:
@@ -236,12 +237,15 @@ def read_studies(path: Path) -> list[Fields]:
     try:
         text = path.read_text("utf-8")
         studies = [json.loads(text)] if path.suffix == ".json" else list(yaml.safe_load_all(text))
+        repeated = [] if path.suffix == ".json" else _repeated(text)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text") from error
     except (yaml.YAMLError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is no {'JSON' if path.suffix == '.json' else 'YAML'}: {_where(error)}") from error
+    if repeated:
+        raise UserError(f"{path}: {repeated[0]}: this field stands there twice")
     for study in studies:
         if not isinstance(study, dict):
             raise UserError(f"{path} holds no fields; write them as `field: value`, one a line")
@@ -251,6 +255,15 @@ def read_studies(path: Path) -> list[Fields]:
     if not studies:
         raise UserError(f"{path} is empty; write fields as `field: value`, one a line")
     return studies
+
+
+def _repeated(text: str) -> list[str]:
+    """The fields that a study of a YAML text has twice, of which a parser would silently take the last."""
+    import yaml
+
+    studies = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if isinstance(node, yaml.MappingNode)]
+    counts = [Counter(str(name.value) for name, _ in study.value) for study in studies]
+    return [name for count in counts for name, times in count.items() if times > 1]
 
 
 def _where(error: Exception) -> str:

@@ -54,3 +54,8 @@ def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None
     for program in ("/somewhere/bin/bench", "/somewhere/bench/cli.py"):
         monkeypatch.setattr("sys.argv", [program, "compare", "lora[r=2]"])
         assert environment.command_line() == "bench compare 'lora[r=2]'"
+
+
+def test_another_program_has_no_command_to_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/study.py", "--fast"])
+    assert environment.command_line() is None
