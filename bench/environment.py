@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -39,6 +40,7 @@ def describe(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "versions": versions() | {"torch": str(torch.__version__)},  # with its build: +cpu, +cu130
         "commit": commit(),
+        "methods_code": methods_digest(),
         "device": device,
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "cpus": usable_cpus(),
@@ -57,6 +59,19 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue  # tunebench itself may run from its folder without being installed
     return found
+
+
+@cache
+def methods_digest() -> str:
+    """sha256 over the code of the built-in methods and all that they share: what one does and takes depends on it."""
+    import methods
+
+    folder = Path(methods.__file__).resolve().parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        code = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()} {len(code)}\n".encode() + code)
+    return f"sha256:{digest.hexdigest()[:16]}"
 
 
 @cache

@@ -1,10 +1,11 @@
 """What the report's intervals cover, by simulation: `python -m benchmarks.coverage` prints a markdown table.
 
 Eight methods that all score the same in truth run on one or two tasks. Their standard deviations over seeds lie
-evenly between 1 and 4 units (1 : 4), or are equal; their mean is `SD`. Scores are rounded to whole test rows. In
-some settings a seed moves all methods together, as a lucky draw of training rows does. Coverage is that of single
-95% intervals, averaged over methods or pairs, with the worst method or pair beside it. A false lead is an
-experiment with equal methods in which the report's test tells any pair of them apart. Power is the share of pairs
+evenly between 1 and 4 units (1 : 4), or are equal; their mean is `SD`. Or all have `SD` but one, which has 4 or 10
+times that (one 1 : 4, one 1 : 10). Scores are rounded to whole test rows. In some settings a seed moves all methods
+together, as a lucky draw of training rows does. Coverage is that of single 95% intervals, averaged over methods or
+pairs, with the worst method or pair beside it. A false lead is an experiment with equal methods in which the report's
+test tells any pair of them apart. Power is the share of pairs
 that are told apart where one is better by so many of the mean standard deviations.
 
 The old interval is a t interval of each method or pair by itself, with Bonferroni's correction for all pairs.
@@ -40,6 +41,7 @@ class Setting:
         ratio: of the largest standard deviation over methods to the least.
         shared: the share of the mean variance over seeds that is common to all methods.
         methods: how many.
+        one_noisy: whether all spread alike, by `SD`, but for one, which spreads by `ratio` times as much.
     """
 
     seeds: int
@@ -48,6 +50,7 @@ class Setting:
     ratio: float = 4.0
     shared: float = 0.0
     methods: int = METHODS
+    one_noisy: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def settings() -> Iterator[Setting]:
     yield from (Setting(n, t, 500, ratio=1.0) for n, t in product((2, 3, 5), (1, 2)))
     yield from (Setting(n, t, 500, shared=0.5) for n, t in product((2, 3, 5), (1, 2)))
     yield from (Setting(n, 2, 500, methods=m) for n, m in product((2, 3), (2, 3, 4)))
+    for m, ratio, n, t in product((8, 4, 3), (4.0, 10.0), (2, 3, 5), (1, 2)):
+        yield Setting(n, t, 500, ratio, methods=m, one_noisy=True)
 
 
 def simulate(setting: Setting, *, draws: int, seed: int = 0) -> Covered:
@@ -117,7 +122,9 @@ def simulate(setting: Setting, *, draws: int, seed: int = 0) -> Covered:
 def _experiment(setting: Setting, generator: np.random.Generator) -> tuple[Array, float]:
     """Scores (methods, seeds, tasks) and their true mean; the truth falls anywhere between two whole rows."""
     spreads = np.linspace(1, setting.ratio, setting.methods)
-    spreads *= SD / spreads.mean()
+    if setting.one_noisy:
+        spreads[:-1] = 1
+    spreads *= SD / (1 if setting.one_noisy else spreads.mean())
     common = np.sqrt(setting.shared * (spreads**2).mean())
     truth = SCORE + generator.uniform(0, 1 / setting.rows, size=setting.tasks)
     shape = (setting.methods, setting.seeds, setting.tasks)
@@ -146,7 +153,8 @@ def table(draws: int) -> str:
     for setting in settings():
         found = simulate(setting, draws=draws)
         cells = [f"{setting.seeds} x {setting.tasks}", str(setting.methods), str(setting.rows)]
-        cells += [f"1 : {setting.ratio:.0f}", f"{setting.shared:.0%}"]
+        cells += [f"one 1 : {setting.ratio:.0f}" if setting.one_noisy else f"1 : {setting.ratio:.0f}"]
+        cells += [f"{setting.shared:.0%}"]
         cells += [
             f"{100 * found.mean:.1f} ({100 * found.mean_worst:.1f})",
             f"{100 * found.difference:.1f} ({100 * found.difference_worst:.1f})",

@@ -97,6 +97,7 @@ def _record(asked: RunSpec, *, failed: bool, plain: bool) -> Record:
             "cpus": 2,
             "threads": 2,
             "allocator": ALLOCATOR,
+            "methods_code": "sha256:0123456789abcdef",
         },
         "started_at": "2026-01-01T00:00:00+00:00",
         "wall_time_s": 3.0,
@@ -193,6 +194,8 @@ def _effective(stored: int, base: str, generator: np.random.Generator) -> dict[s
         "active_parameters": stored * (0.97 if gated else 1.0),
         "contributing_parameters": stored * 0.9,
         "verified_parameters": int(stored * generator.uniform(0.3, 0.6)),
+        "verified_rows": 1000,
+        "verified_on": "spare",
         "verified_test_change": float(generator.normal(-0.004, 0.003)),
         "active_curve": [[tau / 10, stored * (1 - tau / 10)] for tau in range(11)],
     }
@@ -238,6 +241,7 @@ def profile(model: str = "minilm-l6", methods: Sequence[str] = METHODS, **settin
         "allocator": ALLOCATOR,
         "torch": "2.13.0",
         "transformers": "5.23.0",
+        "methods_code": "sha256:0123456789abcdef",
         **settings,
     }
     return Profile.model_validate(

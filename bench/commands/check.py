@@ -29,12 +29,16 @@ def check(
     broken = 0
     for resolved in [resolve_method(text) for text in methods]:
         broken += _show(resolved.spec.label, list(run(resolved.method, chosen)))
-    if broken:
+    if broken:  # or tested nowhere, which proves nothing
         raise typer.Exit(1)
 
 
 def _show(label: str, findings: list[Finding]) -> int:
-    """Prints a method's findings, equal ones once with the architectures they hold for; returns how many broke."""
+    """Prints a method's findings, equal ones once with the architectures they hold for.
+
+    Returns:
+        How many promises broke; 1 where the method refuses every architecture, so that none was tested.
+    """
     print(label)
     kept: dict[str, int] = {}
     told: dict[tuple[str, str, str], list[str]] = {}
@@ -49,5 +53,8 @@ def _show(label: str, findings: list[Finding]) -> int:
         what = "" if status == "refused" else f"{promise}: "
         print(f"  {status:<8} {', '.join(places)}: {what}{says}")
     broken = sum(finding.status == "broken" for finding in findings)
+    if all(finding.status == "refused" for finding in findings):
+        print("  tested nowhere: it refuses every architecture asked for")
+        return 1
     print(f"  {broken} broken" if broken else "  keeps the contract")
     return broken

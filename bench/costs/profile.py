@@ -97,6 +97,7 @@ def setting_of(shape: ProfileShape, protocol: Protocol, allocator: str) -> Profi
         allocator=allocator,
         torch=here["versions"]["torch"],
         transformers=here["versions"]["transformers"],
+        methods_code=here["methods_code"],
     )
 
 

@@ -16,8 +16,19 @@ from pathlib import Path
 
 from bench.errors import UserError
 from bench.progress import Report
-from bench.records.spec import Job, ProfileJob, RunSpec
-from bench.records.store import Record, clear_temporary, read_record, record_path, write_record
+from bench.records.record import COUNTED
+from bench.records.spec import Job, Measures, ProfileJob, RunSpec
+from bench.records.store import (
+    Costs,
+    Record,
+    clear_temporary,
+    drop_aside,
+    put_back,
+    read_record,
+    record_path,
+    set_aside,
+    write_record,
+)
 
 _PRELOAD = ["bench.grid.warm"]
 _GRACE_S = 5.0
@@ -39,22 +50,22 @@ class LocalExecutor:
     def run(self, job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
         """Does one run; blocks without turning until it ends.
 
+        A record of the run that is there is replaced by one that has more. Where this attempt comes to less, the
+        earlier record stays, with the reason why the figures asked for now are absent.
+
         Args:
             job: what is asked.
             out: the comparison's folder.
             report: is told how far the run is.
 
         Returns:
-            The record that the child wrote, or one that says how the child died.
+            The record that the child wrote, or one that says how the child died, also where an earlier one stays.
         """
         from bench.grid import worker  # imports torch: not before the server has been started
 
         began, started_at = time.perf_counter(), datetime.now(timezone.utc)
-        spec = job.run
-        path = record_path(out, spec.digest)
-        earlier = path.with_suffix(".earlier")  # kept until this attempt has come to its end
-        if path.exists():
-            path.replace(earlier)
+        digest = job.run.digest
+        earlier = set_aside(out, digest)
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=worker.child, args=(job.model_dump_json(), str(out), sender), daemon=True
@@ -68,27 +79,25 @@ class LocalExecutor:
             except BaseException:
                 _end(process)
                 clear_temporary(out)
-                if earlier.exists():
-                    earlier.replace(path)
+                put_back(out, digest)
                 raise
-        earlier.unlink(missing_ok=True)
-        if path.exists():
-            record = read_record(path)
-            if not record.complete:  # it died while its costs were measured, after it was scored
-                record = record.model_copy(update={"reason": death(process.exitcode)})
-                clear_temporary(out)
-                write_record(out, record)
-            return self._with_resident(record, job, out)
-        clear_temporary(out)
-        record = worker.failed(
-            spec,
-            death(process.exitcode),
-            traceback=None,
-            started_at=started_at,
-            wall_time_s=time.perf_counter() - began,
-        )
-        write_record(out, record)
-        return record
+        attempt = _left_by(process, out, digest)
+        if attempt is None:
+            attempt = worker.failed(
+                job.run,
+                death(process.exitcode),
+                traceback=None,
+                started_at=started_at,
+                wall_time_s=time.perf_counter() - began,
+            )
+        if earlier is not None and _comes_to_less(attempt, earlier):
+            put_back(out, digest)
+            write_record(out, _noted(earlier, attempt, job.measures))
+            stays = f"{attempt.reason}; the scores of an earlier run of it stay"
+            return attempt.model_copy(update={"status": "failed", "reason": stays, "result": None})
+        write_record(out, attempt)
+        drop_aside(out, digest)
+        return self._with_resident(attempt, job, out)
 
     def _with_resident(self, record: Record, job: Job, out: Path) -> Record:
         """Adds the resident peak, from a child of its own with tuned malloc, at a comparison's first seed.
@@ -182,6 +191,51 @@ def _listen(receiver: Connection, process: ForkServerProcess | SpawnProcess, rep
         if process.sentinel in ready:
             process.join()
             return
+
+
+def _left_by(process: ForkServerProcess | SpawnProcess, out: Path, digest: str) -> Record | None:
+    """The record that a child wrote before it ended; one that died after it was scored says how."""
+    clear_temporary(out)
+    path = record_path(out, digest)
+    if not path.exists():
+        return None
+    record = read_record(path)
+    return record if record.complete else record.model_copy(update={"reason": death(process.exitcode)})
+
+
+def _comes_to_less(attempt: Record, earlier: Record) -> bool:
+    """Whether a new attempt at a run lacks what the earlier one has: a result, or costs measured to the end."""
+    if earlier.result is None:
+        return False
+    measured = earlier.complete and earlier.result.costs is not None
+    return attempt.result is None or (measured and not attempt.complete)
+
+
+def _noted(earlier: Record, attempt: Record, asked: Measures) -> Record:
+    """The earlier record of a run, with the reason why it lacks what a failed attempt was to measure.
+
+    What it has stands. Where it has no costs and they were asked for it is not complete, so that the next command that
+    asks for them tries again; whatever else it lacks is missed by every command that asks for it.
+    """
+    if earlier.result is None:
+        return earlier
+    why = f"measured anew in vain: {attempt.reason}"
+    result, costs, complete = earlier.result, earlier.result.costs, earlier.complete
+    if costs is None and asked.costs:
+        costs, complete = Costs(absent=dict.fromkeys(("stored_bytes", *COUNTED), why)), False
+    elif costs is not None and not complete:
+        lacking = {name: why for name in costs.absent if name in COUNTED}
+        costs = costs.model_copy(update={"absent": costs.absent | lacking})
+    if costs is not None and asked.effective and result.effective is None:
+        costs = costs.model_copy(update={"absent": costs.absent | {"effective": why}})
+    return earlier.model_copy(
+        update={
+            "result": result.model_copy(update={"costs": costs}),
+            "complete": complete,
+            "reason": why,
+            "traceback": attempt.traceback,
+        }
+    )
 
 
 def _end(process: ForkServerProcess | SpawnProcess) -> None:

@@ -248,7 +248,8 @@ def _seedless(spec: RunSpec) -> str:
 def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
     """The profile that this folder still lacks, over every method that has a finished run on the model.
 
-    None where there is one of these methods in this setting, none is asked for, or no run has finished.
+    None where there is one of these methods in this setting, none is asked for, or no run has finished. Where all of
+    these runs have a head of as many outputs, so has the profile; else it has two, which reports say.
     """
     if not todo.measures.profile or not todo.runs:
         return None
@@ -259,8 +260,10 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
     if not methods:
         return None
     methods |= {run.method.label: run.method for run in todo.runs if run.method.label in methods}
+    outputs = {record.result.outputs for record in done if record.result is not None}
     shape = ProfileShape(
         model=first.model.name,
+        outputs=next(iter(outputs)) or 2 if len(outputs) == 1 else 2,
         batch=first.protocol.batch_size,
         tokens=min(todo.measures.profile_tokens, first.protocol.max_length),
         rounds=todo.measures.profile_rounds,

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -38,26 +40,44 @@ _USERS_SETTINGS = (
 )
 """Variables by which a user sets glibc's malloc; named in the words where they are in force."""
 
-_state: dict[str, str | None] = {}
-"""After `use("keep")`: why malloc does not keep its blocks; None: it does."""
+_refused: list[str] | None = None
+"""After `use("keep")`: the settings that mallopt refused; None: malloc was never set."""
 
 
 def use(asked: Allocator) -> None:
     """Sets malloc of this process; call it before torch allocates. There is no way back to the system's setting."""
+    global _refused
     if asked == "keep":
-        library, reason = glibc()
-        _state["keep"] = reason if library is None else set_malloc(library, _KEEP)
+        library, _ = glibc()
+        if library is not None:
+            _refused = refused_settings(library, _KEEP)
 
 
 def in_force() -> str:
     """The allocator of this process in words, such as `glibc 2.36, blocks kept`."""
-    return _words(kept="keep" in _state and _state["keep"] is None, refused=_state.get("keep"))
+    if other := other_malloc():
+        return f"{other} (preloaded)"
+    if _refused is None:
+        return _words("as the system has it", [])
+    if not _refused:
+        return _words("blocks kept", None)
+    mallopt = f"mallopt refused {', '.join(_refused)}"
+    if len(_refused) < len(_KEEP):
+        return _words(f"partly kept: {mallopt}", [])
+    return _words("as the system has it", [mallopt])
 
 
+@cache
 def expected(asked: Allocator) -> str:
-    """What `in_force` says in a process of this machine after `use(asked)`."""
-    library, _ = glibc()
-    return _words(kept=asked == "keep" and library is not None, refused=None)
+    """What `in_force` says in a new process of this machine after `use(asked)`.
+
+    A child tries it: nobody else knows what mallopt grants, and this process would have to keep what it tries.
+
+    Raises:
+        CalledProcessError: the child failed.
+    """
+    command = [sys.executable, "-I", __file__, asked]  # this file alone, which imports the standard library only
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def glibc() -> tuple[ctypes.CDLL | None, str | None]:
@@ -74,8 +94,13 @@ def glibc() -> tuple[ctypes.CDLL | None, str | None]:
 
 def set_malloc(library: ctypes.CDLL, settings: dict[str, tuple[int, int]]) -> str | None:
     """Sets parameters of glibc's malloc, name -> (number, value); says which were refused, None if none was."""
-    refused = [name for name, (which, value) in settings.items() if library.mallopt(which, value) != 1]
+    refused = refused_settings(library, settings)
     return f"mallopt refused {', '.join(refused)}" if refused else None
+
+
+def refused_settings(library: ctypes.CDLL, settings: dict[str, tuple[int, int]]) -> list[str]:
+    """Sets parameters of glibc's malloc, name -> (number, value); gives the names of those that it refused."""
+    return [name for name, (which, value) in settings.items() if library.mallopt(which, value) != 1]
 
 
 def other_malloc() -> str | None:
@@ -91,15 +116,17 @@ def other_malloc() -> str | None:
     return None
 
 
-def _words(*, kept: bool, refused: str | None) -> str:
-    if other := other_malloc():
-        return f"{other} (preloaded)"
+def _words(state: str, remarks: list[str] | None) -> str:
+    """The C library and what malloc does; where not every setting is ours, also what a user set by variables."""
     name, version = platform.libc_ver()
     library = f"{name} {version}".strip() or {"darwin": "macOS"}.get(sys.platform, sys.platform)
-    if kept:
-        return f"{library}, blocks kept"
-    own = [f"{name}={os.environ[name]}" for name in _USERS_SETTINGS if name in os.environ]
-    if name == "glibc" and refused is not None:
-        own.append(refused)
-    remarks = f" ({', '.join(own)})" if own else ""
-    return f"{library}, as the system has it{remarks}"
+    if remarks is None:
+        return f"{library}, {state}"
+    own = [f"{variable}={os.environ[variable]}" for variable in _USERS_SETTINGS if variable in os.environ]
+    listed = ", ".join([*own, *remarks])
+    return f"{library}, {state}{f' ({listed})' if listed else ''}"
+
+
+if __name__ == "__main__":  # the child of `expected`
+    use("keep" if sys.argv[1] == "keep" else "system")
+    print(in_force())

@@ -136,6 +136,11 @@ class Costs(Stored):
         return any(getattr(self, name) is not None for name in COUNTED)
 
 
+UNTESTED = "chosen and tested on the same rows, by an earlier version"
+SUPERSEDED = "tested by an earlier version, whose rule does not hold for every score and every row"
+"""Why a verified count that stands in a file is not taken over: without rows of its own, and with."""
+
+
 class Effective(Stored):
     """Effective parameters of the chosen checkpoint; see docs/definitions.md."""
 
@@ -151,8 +156,12 @@ class Effective(Stored):
     verified_parts: list[str] = Field(default_factory=list)
     """Names of the parts left."""
     verified_epsilon: float | None = None
+    """What was asked for; absent where no epsilon would make a difference."""
     verified_rows: int | None = None
-    """Rows that the removal was tested on; absent in old records, whose removal was chosen on the dev rows alone."""
+    """Rows that the removal was tested on."""
+    verified_on: Literal["spare", "half of dev"] | None = None
+    """Which rows these are. spare: of the task, without a part in training or in any choice. half of dev: no part was
+    chosen on them, but they are among those that chose the checkpoint."""
     verified_bound: float | None = None
     """One-sided 95% lower bound of the true score change by the removal, at most 0."""
     verified_test_change: float | None = None
@@ -168,6 +177,26 @@ class Effective(Stored):
     """What else is known to idle: effective rank, dead units, biases that did not move."""
     absent: dict[str, str] = Field(default_factory=dict)
     """Figure -> why it was not measured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_untested(cls, data: Any, info: ValidationInfo) -> Any:
+        """While reading, drops a verified count of an earlier version, whose guarantee is not today's.
+
+        Without parts there is nothing to test, and the count stays.
+        """
+        if info.context is not _READING or not isinstance(data, dict) or not data.get("parts"):
+            return data
+        if data.get("verified_parameters") is None or data.get("verified_on") is not None:
+            return data
+        kept = {name: value for name, value in data.items() if not name.startswith("verified_")}
+        reason = UNTESTED if data.get("verified_rows") is None else SUPERSEDED
+        return kept | {"absent": {**data.get("absent", {}), "verified_parameters": reason}}
+
+    def answers(self, epsilon: float) -> bool:
+        """Whether the verified count, or the reason why there is none, is that of this epsilon and of today's rule."""
+        reason = self.absent.get("verified_parameters")
+        return reason not in (UNTESTED, SUPERSEDED) and self.verified_epsilon in (None, epsilon)
 
 
 class Result(Stored):
@@ -227,6 +256,13 @@ class Result(Stored):
     """Absent in records made before costs were measured, or where they were not asked for."""
     effective: Effective | None = None
     """Absent where it was not asked for, or the method has no parts."""
+
+    @property
+    def outputs(self) -> int | None:
+        """Logits of the head; None where the record does not tell."""
+        if self.kind == "regression":
+            return 1
+        return None if self.classes is None else len(self.classes)
 
 
 class Record(Stored):
@@ -316,6 +352,8 @@ class ProfileSetting(Stored):
     """What was in force, as `bench.meters.allocator.in_force` words it."""
     torch: str
     transformers: str
+    methods_code: str | None = None
+    """Digest of the built-in methods' code; absent in profiles made before it was recorded."""
 
 
 _RATES = ("learning_rate", "head_learning_rate")

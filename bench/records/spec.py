@@ -114,7 +114,7 @@ class Measures(Frozen):
     pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Power usage effectiveness of the data centre. It multiplies CO2e, never joules, which are the machine's."""
     epsilon: Annotated[float, Ge(0)] = 0.01
-    """How far the score may fall in the verified count of parameters."""
+    """How far the true accuracy may fall in the verified count of parameters."""
     verify_rows: PositiveInt = 1000
     """Most rows, neither trained on nor chosen on, on which the verified count tests a removal."""
     profile: bool = True

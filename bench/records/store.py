@@ -193,7 +193,7 @@ def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
     if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:
         return False
     found = result.effective
-    return not measures.effective or (found is not None and found.verified_epsilon in (None, measures.epsilon))
+    return not measures.effective or (found is not None and found.answers(measures.epsilon))
 
 
 def profile_path(out: Path, profile: Profile) -> Path:
@@ -233,12 +233,69 @@ def clear_temporary(out: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+_ASIDE = ".earlier"
+_SUFFIXES = (".npz", ".gates.parquet", ".safetensors", ".json")
+"""Of a record's files. The record itself is the last to go and the last to come back: while it lies aside, all that
+lies aside belongs to it, and a process that is killed in between loses nothing."""
+
+
+def set_aside(out: Path, digest: str) -> Record | None:
+    """Puts a record and its files out of the way of a new attempt at its run.
+
+    Returns:
+        The record; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = record_path(out, digest)
+    if not path.exists():
+        return None
+    record = read_record(path)
+    for suffix in _SUFFIXES:
+        file = path.with_suffix(suffix)
+        if file.exists():
+            file.replace(_aside(file))
+    return record
+
+
+def put_back(out: Path, digest: str) -> None:
+    """Gives a record that was set aside, and its files, their places again, whatever a new attempt has left there."""
+    for suffix in _SUFFIXES:
+        file = record_path(out, digest).with_suffix(suffix)
+        if _aside(file).exists():
+            _aside(file).replace(file)
+
+
+def drop_aside(out: Path, digest: str) -> None:
+    """Removes a record that was set aside, for the new attempt is kept. Files that it did not make anew stay."""
+    for suffix in reversed(_SUFFIXES):
+        file = record_path(out, digest).with_suffix(suffix)
+        if file.exists():
+            _aside(file).unlink(missing_ok=True)
+        elif _aside(file).exists():
+            _aside(file).replace(file)
+
+
+def _settle(out: Path) -> None:
+    """Ends what a process that was killed left undone: of each run the attempt stays that has a result."""
+    left = {file.name.partition(".")[0] for file in runs_folder(out).glob(f"*{_ASIDE}")}
+    for digest in sorted(left):
+        path = record_path(out, digest)
+        has_result = path.exists() and read_record(path).result is not None
+        (drop_aside if has_result else put_back)(out, digest)
+
+
+def _aside(file: Path) -> Path:
+    return file.with_name(file.name + _ASIDE)
+
+
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Holds a comparison's folder for the block.
 
     Raises:
-        UserError: it cannot be written, or another run holds it.
+        UserError: it cannot be written, another run holds it, or a record in it is damaged.
     """
     from filelock import FileLock, Timeout
 
@@ -252,6 +309,7 @@ def claimed(out: Path) -> Iterator[None]:
         raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out") from error
     try:
         clear_temporary(out)
+        _settle(out)
         yield
     finally:
         lock.release()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,8 +170,9 @@ class Split:
     Attributes:
         labels: the classes' names by index; None for a regression.
         digest: sha256 of the rows of train, dev and test, in order.
-        spare: rows of the task that are none of these and repeat no text of them, in the order of the draw. What was
-            removed from a trained model can be tested on them: they had no part in training it or in any choice.
+        spare: rows of the task that are none of these and share no text with them or with each other, neither first
+            nor second, in the order of the draw. What was removed from a trained model can be tested on them: they had
+            no part in training it or in any choice, and a test may take them for independent.
         repeated: test rows whose text (pair) stands in train or dev as well.
     """
 
@@ -231,16 +233,22 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int) -> Split:
 
 
 def _spare(pool: Sequence[Row], used: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of the pool whose text is not among the used ones, each text once."""
-    seen = {(row.text, row.pair) for rows in used for row in rows}
-    found: list[Row] = []
-    for row in pool:
-        if len(found) == SPARE_ROWS:
-            break
-        if (row.text, row.pair) not in seen:
-            seen.add((row.text, row.pair))
-            found.append(row)
-    return found
+    """The rows of the pool that share no text with the used ones or with each other, at most `SPARE_ROWS`."""
+    return [pool[index] for index in itertools.islice(unlike(pool, used), SPARE_ROWS)]
+
+
+def unlike(rows: Sequence[Row | Example], used: Iterable[Sequence[Row | Example]]) -> Iterator[int]:
+    """The indices of rows none of whose texts stands in a used row or in a row that was given before.
+
+    Either text of a pair counts: the rows of one premise, each with a hypothesis of its own, are no independent draws.
+    """
+    seen = {text for part in used for row in part for text in (row.text, row.pair)}
+    seen.discard(None)
+    for index, row in enumerate(rows):
+        texts = {row.text, row.pair} - {None}
+        if not texts & seen:
+            seen |= texts
+            yield index
 
 
 def _drawn(rows: Sequence[Row], seed: int) -> list[Row]:

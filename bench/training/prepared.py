@@ -18,7 +18,7 @@ from bench.records.spec import HeadKind, Protocol, RunSpec
 from bench.registry.methods import method_of
 from bench.registry.tasks import resolve_task
 from bench.sources.models import fetch
-from bench.sources.split import Split, load_rows, split
+from bench.sources.split import Split, load_rows, split, unlike
 from bench.tasks import Task, score
 from bench.training.classifier import load_classifier
 from bench.training.encoding import Batch, Encoded, batches, encode
@@ -116,14 +116,17 @@ class Setting:
     def verification_rows(self, most: int) -> tuple[Encoded, Encoded]:
         """Rows to choose a removal on, and others to test it on: none of the latter was trained on.
 
-        These are up to `most` spare rows of the task, tested on beside all dev rows to choose on. Where a task has
-        fewer spare rows than half of its dev rows, each half of the dev rows does one of the two.
+        The former are the first dev rows, in their order: all of them beside up to `most` spare rows of the task to
+        test on. Where a task has fewer spare rows than half of its dev rows, one half of the dev rows is chosen on and
+        the other is tested on, but for rows that share a text with the first half, the training rows or each other.
+        All dev rows chose the checkpoint.
         """
         spare = self.examples.spare[:most]
         half = len(self.dev) // 2
         if len(spare) < min(half, most):
-            rows = np.arange(len(self.dev))
-            return self.dev.only(rows[:half]), self.dev.only(rows[half:][:most])
+            first, second = self.examples.dev[:half], self.examples.dev[half:]
+            tested = half + np.fromiter(unlike(second, (self.examples.train, first)), dtype=int)
+            return self.dev.only(np.arange(half)), self.dev.only(tested[:most])
         tokenizer = fetch(self.spec.model.name).tokenizer()
         return self.dev, encode(spare, tokenizer, max_length=self.protocol.max_length)
 

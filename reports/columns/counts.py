@@ -17,8 +17,9 @@ COUNTS: tuple[Column, ...] = (
         meter="scikit-learn and scipy",
         error="the spread over seeds is part of it: see the interval; undefined (constant predictions) is absent. "
         "Interval: Student's t at 95%, the variance over seeds moderated, that is averaged with what the variances of "
-        "all methods of the same task and K are like, weighted by degrees of freedom (Smyth, 2004, at most 10 for the "
-        "prior), and never below that of rounding to whole test rows; one method alone has the classical interval, one "
+        "all methods of the same task and K are like, weighted by degrees of freedom (Smyth, 2004; the prior "
+        "counts at most 0.85 (d + 1) of them beside d own ones, fewer with under seven methods, so that one method much "
+        "noisier than the rest is seldom told from them for that), and never below that of rounding to whole test rows; one method alone has the classical interval, one "
         "seed none. Differences between methods are paired by seed and tested the same way over all pairs, corrected "
         "by Bonferroni. `python -m benchmarks.coverage` prints what both cover",
     ),
@@ -130,20 +131,26 @@ COUNTS: tuple[Column, ...] = (
         label="verified",
         group="effective",
         says=(
-            "Parameters left after the largest removal that is shown, at 95%, to lower the true score by less than "
+            "Parameters left after the largest removal that is shown, at 95%, to lower the true accuracy by less than "
             "epsilon = 0.01."
         ),
         formula=(
-            "parts left, plus all parameters outside parts; the order of removal is chosen on the dev rows, at most six "
-            "growing removals are tested in turn on rows that were neither trained nor chosen on, up to the first that fails"
+            "parts left, plus all parameters outside parts; the order of removal is chosen on the dev rows, at most "
+            "eight removals, from one part to all in equal ratios, are tested in turn on rows that were neither trained "
+            "nor chosen on and share no text with those or each other, up to the first that fails"
         ),
         meter=(
-            "really removing parts and scoring again, paired: of accuracy an exact test on the answers that changed; of "
-            "other scores a jackknife bound, of classes together with that test (python -m benchmarks.verified)"
+            "really removing parts and answering again; an exact paired test on the answers that changed "
+            "(python -m benchmarks.verified)"
         ),
         error=(
-            "wrong in at most 5% of runs; no smallest set, since few rows show little; absent below 299 rows at "
-            "epsilon = 0.01; half of the dev rows serve where no others are free, and these chose the checkpoint"
+            "wrong in at most 5% of runs where rows are independent; there for tasks scored by accuracy alone: F1, "
+            "Matthews and correlations can hang on a few rows, for which no bound held; absent below 299 rows at "
+            "epsilon = 0.01. No smallest set: a removal that makes as many answers right as wrong is shown in about "
+            "half of the runs if the share of answers that change is about rows (epsilon / 1.645)^2 (at epsilon = 0.01 "
+            "3.4% of 1,000 rows, 18% of 5,000; of 300 hardly one answer may change), and rarely if it is greater, so "
+            "little is verified where rows are few. Where a task has too few other rows, the order is chosen on one half of the dev rows and "
+            "tested on the other; the checkpoint was chosen on both, and the 5% do not cover that choice"
         ),
     ),
     Column(

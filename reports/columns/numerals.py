@@ -50,7 +50,7 @@ def heading(column: Column, scale: Scale) -> str:
 def written(column: Column, value: float, scale: Scale = Scale()) -> str:
     """One figure in its column's way: counts whole, scores and ratios to their usual places."""
     if column.group == "score" or column.key == "verified_test_change":
-        return f"{value:.3f}" if column.group == "score" else f"{value:+.3f}"
+        return f"{value:.3f}" if column.group == "score" else signed(value)
     if column.group in _COUNTS and not column.unit and column.key not in ("stored_share", "participation_ratio"):
         return f"{value:,.0f}"
     if column.group == "time" and not column.unit:
@@ -66,6 +66,11 @@ def significant(value: float, digits: int = 3) -> str:
     if places > 8:
         return f"{value:.{digits - 1}e}"
     return f"{round(value, places):,.{max(places, 0)}f}"
+
+
+def signed(value: float) -> str:
+    """A difference of scores: three places, its sign, and no minus before what rounds to zero."""
+    return f"{round(value, 3) + 0.0:+.3f}"  # -0.0 + 0.0 is 0.0
 
 
 def rounded(count: float) -> str:

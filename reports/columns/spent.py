@@ -21,7 +21,7 @@ SPENT: tuple[Column, ...] = (
         meter="bench profile: one process, one shape, random order in each round; malloc keeps freed blocks unless "
         "--allocator system, with which full faults its gradients' pages in anew at each step and reads slower",
         error="holds for the shape, machine and setting named below the table, and is shown beside runs of that setting "
-        "alone; the interval is of one process, and another process may differ by more; an interval wider than 10% of "
+        "alone, whose head may have another number of outputs, which is then said; the interval is of one process, and another process may differ by more; an interval wider than 10% of "
         "the ratio is marked !; a profile in which a step timed against itself is 2% off is marked suspect",
     ),
     Column(

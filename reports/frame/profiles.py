@@ -13,7 +13,12 @@ Profiles = Mapping[str, Profile]
 
 _UNKNOWN = "not recorded"
 _BY_DEFAULT = {"precision": "float32", "clipping": "none"}
-"""What a profile that does not record these is taken for; beside runs of anything else it has no place."""
+"""What a profile that does not record these is taken for; beside runs of anything else it has no place.
+
+Its head is taken for the model's usual one. The weights' revision may be unknown: no time depends on their values.
+"""
+USUAL_HEADS = {"minilm-l6": "mean"}
+"""Model -> its usual head when profiles did not record theirs; any other model's was `native`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ def fits(records: Sequence[Record], profiles: Profiles) -> list[Fit]:
     """The profile for each run.
 
     All runs of one model and setting get the same profile: of several that fit, the one that has most of their
-    methods, then one that is not suspect, then the one of most rounds, then the newest, then the last by name.
+    methods, then one that is not suspect, then one whose head has as many outputs as that of some of them, then the
+    one of most rounds, then the newest, then the last by name. Outputs alone refuse none, for runs of several tasks
+    share a profile; where they differ, the words say so.
     Where the runs of one table have different profiles none is given: ratios of two settings do not stand in
     one column.
     """
@@ -94,6 +101,7 @@ def _run_setting(record: Record) -> dict[str, str]:
         "allocator": here.get("allocator"),
         "torch": versions.get("torch"),
         "transformers": versions.get("transformers"),
+        "methods' code": here.get("methods_code"),
     }
     return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
 
@@ -114,18 +122,25 @@ def _profile_setting(profile: Profile) -> dict[str, str]:
         "allocator": here.get("allocator"),
         "torch": versions.get("torch"),
         "transformers": versions.get("transformers"),
+        "methods' code": key and key.methods_code,
     }
     return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
 
 
-def _differences(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    """In what a profile's setting contradicts that of runs, in words."""
+def _differences(profile: Profile, theirs: Mapping[str, str]) -> list[str]:
+    """In what a profile's setting contradicts that of runs of its model, in words.
+
+    What it does not record is no match, but for the defaults that it is taken for.
+    """
+    ours = _profile_setting(profile)
+    head = USUAL_HEADS.get(profile.model, "native")
+    taken_for = {**_BY_DEFAULT, "head": head, "model revision": theirs["model revision"]}
     found = []
     for name, run in theirs.items():
         timed = ours[name]
         if timed == run:
             continue
-        if timed == _UNKNOWN and name != "allocator" and run == _BY_DEFAULT.get(name, run):
+        if timed == _UNKNOWN and run == taken_for.get(name):
             continue
         if run == _UNKNOWN and name not in ("allocator", "threads", "device"):
             continue
@@ -139,25 +154,36 @@ def _choice(group: Sequence[Record], profiles: Profiles) -> Fit:
     here = {name: profile for name, profile in profiles.items() if profile.model == group[0].asked.model.name}
     if not here:
         return Fit()
-    contradicted = {name: _differences(_profile_setting(profile), theirs) for name, profile in here.items()}
+    contradicted = {name: _differences(profile, theirs) for name, profile in here.items()}
     fitting = [name for name, differences in contradicted.items() if not differences]
     if not fitting:
         nearest = min(contradicted, key=lambda name: (len(contradicted[name]), name))
         start = "the model's profile is" if len(here) == 1 else f"none of {len(here)} profiles fits; the nearest is"
         return Fit(reason=f"{start} of another setting: {', '.join(contradicted[nearest])}")
     methods = {record.asked.method.model_dump_json(): record for record in group}.values()
+    outputs = {record.result.outputs for record in group if record.result is not None} - {None}
 
-    def merit(name: str) -> tuple[int, bool, int, str, str]:
+    def merit(name: str) -> tuple[int, bool, bool, int, str, str]:
         profile = here[name]
         labels = [(record, record.asked.method.label.partition(" @")[0]) for record in methods]
         covered = sum(row_of(profile, record, label)[0] is not None for record, label in labels)
-        return covered, profile.suspect is None, profile.rounds, profile.measured_at or "", name
+        alike = _outputs(profile) in outputs
+        return covered, profile.suspect is None, alike, profile.rounds, profile.measured_at or "", name
 
     best = max(fitting, key=merit)
     words = _words(here[best])
+    if others := sorted(number for number in outputs - {_outputs(here[best])} if number is not None):
+        listed = ", ".join(map(str, others))
+        words += f"; the profile's head has {_outputs(here[best])} outputs, some runs' {listed}"
     if len(fitting) > 1:
-        words += f"; {best}, of {len(fitting)} profiles that fit the one of most methods, then rounds, then the newest"
+        chosen = "the one of most methods, then of the runs' number of outputs, then of most rounds, then the newest"
+        words += f"; {best}, of {len(fitting)} profiles that fit {chosen}"
     return Fit(here[best], words)
+
+
+def _outputs(profile: Profile) -> int:
+    """Logits of the head that a profile timed; before they were recorded they were always two."""
+    return 2 if profile.setting is None else profile.setting.outputs
 
 
 def _words(profile: Profile) -> str:

@@ -45,12 +45,12 @@ def effective_counts(study: Study) -> GateTable | None:
             rows.append({**place, "figure": f"participation ratio of {gates}"} | _estimate(shared, low=1, high=gates))
     if not rows:
         return None
-    epsilons = {e.verified_epsilon for *_, found in _groups(study) for e in found if e.verified_epsilon is not None}
+    epsilons = {e.verified_epsilon for e in _with_verified(study) if e.verified_epsilon is not None}
     within = " or ".join(map(str, sorted(epsilons))) or "epsilon"
     says = (
         "Trained and stored parameters beside four counts of what does something (docs/definitions.md), without the "
         "head: means over seeds with 95% t intervals, cut to what is possible. verified is what was left after parts "
-        f"were really removed with a fall of the score within {within}, {_tested(study)}; "
+        f"were really removed with a fall of accuracy within {within}, {_tested(study)}; "
         "that other sets of parts would do is not ruled out."
     )
     frame = pd.DataFrame(rows).astype({"runs": "Int64"})
@@ -58,14 +58,18 @@ def effective_counts(study: Study) -> GateTable | None:
 
 
 def _tested(study: Study) -> str:
-    """On what the removals were tested: old records chose them on the dev rows, which flatters what is left."""
-    known = [e for *_, found in _groups(study) for e in found if e.verified_epsilon is not None]
-    old = sum(one.verified_rows is None for one in known)
-    shown = "shown at 95% on rows that had no part in the choice"
-    if not old:
+    """On what rows the removals were tested."""
+    known = _with_verified(study)
+    of_dev = sum(one.verified_on == "half of dev" for one in known)
+    shown = "shown at 95% on rows that had no part in choosing what was removed"
+    if not of_dev:
         return shown
-    of_dev = "on the dev rows that chose them, which does not hold the true score there"
-    return of_dev if old == len(known) else f"{shown} ({old} of {len(known)} runs: {of_dev})"
+    return f"{shown} ({of_dev} of {len(known)} runs: on half of the dev rows, which had chosen the checkpoint)"
+
+
+def _with_verified(study: Study) -> list[Effective]:
+    """The runs' figures where a verified count is among them, of methods with parts."""
+    return [e for *_, found in _groups(study) for e in found if e.parts and e.verified_parameters is not None]
 
 
 def idle_figures(study: Study) -> GateTable | None:

@@ -4,8 +4,9 @@ Two or three seeds hardly tell a method's own variance, but eight methods togeth
 are there. Each own variance is therefore moderated: averaged with a prior variance, weighted by degrees of
 freedom (Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004; `eBayes` of the package
 limma). The prior and its degrees of freedom are estimated from the mean and the variance of the logarithms of
-the own variances: where these differ no more than chance has them differ, they are nearly pooled; where they
-differ much, each keeps mostly its own.
+the own variances: where these differ much, each keeps mostly its own. Where they do not, the prior still counts
+few degrees of freedom (`most_freedom`): at two or three seeds one method of ten times the others' spread looks like
+them in one experiment of six, and must not be told from them for that.
 
 Scores are (rows, seeds, tasks), a row being a method or a pair of methods, NaN where a run is absent.
 `python -m benchmarks.coverage` shows what the intervals cover.
@@ -21,9 +22,8 @@ from scipy import special
 
 Array = NDArray[np.float64]
 
-LARGEST_PRIOR = 10.0
-"""Degrees of freedom that a prior counts at most, and never more than there are variances: so few of them cannot
-show that methods spread alike."""
+LARGEST_SHARE = 0.85
+"""Of its own degrees of freedom and one more, how many a variance borrows from its prior at most."""
 
 COINCIDENCE = 0.05
 """The least probability at which scores that do not differ pass for chance, and not for another kind of method."""
@@ -44,7 +44,10 @@ class Spread(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What variances are like in one place, and how many degrees of freedom that knowledge is worth."""
+    """What variances are like in one place, and how many degrees of freedom they show that to be worth.
+
+    The degrees of freedom are infinite where the variances differ no more than chance has them differ.
+    """
 
     variance: float
     freedom: float
@@ -82,15 +85,14 @@ def prior_of(spread: Spread) -> Prior | None:
     use = _informative(spread)
     if use.sum() < 2:
         return None
-    largest = min(LARGEST_PRIOR, float(use.sum()))
     half = spread.freedom[use] / 2
     logs = np.log(spread.variances[use]) - special.digamma(half) + np.log(half)
     excess = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
     if excess <= 0:  # no more different than chance has them
-        return Prior(float(np.exp(logs.mean())), largest)
+        return Prior(float(np.exp(logs.mean())), np.inf)
     half_prior = inverse_trigamma(excess)
     variance = float(np.exp(logs.mean() + special.digamma(half_prior) - np.log(half_prior)))
-    return Prior(variance, min(2 * half_prior, largest))
+    return Prior(variance, 2 * half_prior)
 
 
 def _informative(spread: Spread) -> NDArray[np.bool_]:
@@ -109,12 +111,12 @@ def _informative(spread: Spread) -> NDArray[np.bool_]:
     return informative
 
 
-def moderated(spread: Spread, limit: ArrayLike) -> Spread:
+def moderated(spread: Spread, sources: ArrayLike) -> Spread:
     """The rows' variances averaged with their prior, weights being degrees of freedom, which add up.
 
     Args:
         spread: of each row by itself.
-        limit: the degrees of freedom that all rows have together: no variance can have more of them.
+        sources: how many independent variances the rows amount to.
 
     Returns:
         The same as given where there is nothing to borrow from.
@@ -122,16 +124,34 @@ def moderated(spread: Spread, limit: ArrayLike) -> Spread:
     prior = prior_of(spread)
     if prior is None:
         return spread
-    total = prior.freedom + spread.freedom
-    variances = (prior.freedom * prior.variance + spread.freedom * spread.variances) / total
-    return Spread(variances, np.minimum(total, np.maximum(limit, spread.freedom)), spread.varied)
+    borrowed = np.minimum(prior.freedom, most_freedom(spread.freedom, sources))
+    total = borrowed + spread.freedom
+    variances = (borrowed * prior.variance + spread.freedom * spread.variances) / total
+    return Spread(variances, total, spread.varied)
+
+
+def most_freedom(freedom: ArrayLike, sources: ArrayLike) -> Array:
+    """The degrees of freedom that a prior counts at most, for variances that have so many of their own.
+
+    So few, or so uncertain, variances cannot show that none of the methods is much noisier than the rest. The share
+    was set by simulation: of equal methods, one of them 4 or 10 times as noisy as the rest, at most 5% of experiments
+    tell any apart (`python -m benchmarks.coverage`). One source has nothing to borrow from.
+
+    Args:
+        freedom: of each own variance.
+        sources: how many independent variances there are.
+    """
+    own = np.asarray(freedom, dtype=float)
+    share: Array = np.clip((np.asarray(sources, dtype=float) - 1) / 6, 0, LARGEST_SHARE)
+    most: Array = share * (own + 1)
+    return most
 
 
 def method_spread(cube: Array, resolution: ArrayLike = 0.0, still: ArrayLike = False) -> Spread:
     """The variance of each method's mean, moderated over the methods.
 
     Where a seed moves all methods together (its training rows are the same for all), their variances repeat one
-    another: the degrees of freedom of all together are then M / (1 + (M - 1) r ** 2) times those of one, r the
+    another: they amount to M / (1 + (M - 1) r ** 2) independent ones, r the
     correlation between methods, estimated from the spread of the average over methods.
 
     Args:
@@ -153,8 +173,8 @@ def pair_spread(
 ) -> Spread:
     """The variance of each pair's mean difference over the same seeds, moderated over the pairs.
 
-    Differences between methods that vary are one group, (M - 1) times the degrees of freedom of one; differences
-    to a method that trains nothing and never varies have one method's variance: they are groups of their own.
+    Differences between methods that vary are one group, of M - 1 independent variances; differences to a method that
+    trains nothing and never varies have one method's variance: they are groups of their own.
 
     Args:
         cube: (methods, seeds, tasks).
@@ -168,7 +188,7 @@ def pair_spread(
     own = own_spread(gaps, np.asarray(resolution, dtype=float) * np.sqrt(2))
     moving = _moving(own_spread(cube, resolution), still)
     both = moving[first] & moving[second]
-    result = _replaced(own, both, moderated(_part(own, both), _limit(own, both, moving)))
+    result = _replaced(own, both, moderated(_part(own, both), int(moving.sum()) - 1))
     for quiet in np.flatnonzero(~moving):
         to_it = ((first == quiet) & moving[second]) | ((second == quiet) & moving[first])
         signed = np.where((first == quiet)[:, None, None], -gaps, gaps)
@@ -205,7 +225,7 @@ def _moving(own: Spread, still: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _of_moving(own: Spread, moving: NDArray[np.bool_], cube: Array) -> Spread:
-    """The spread with the moving rows moderated, their common degrees of freedom by their correlation."""
+    """The spread with the moving rows moderated; their correlation tells how many independent ones they are."""
     count = int((moving & (own.variances > 0)).sum())
     if count < 2:
         return own
@@ -216,13 +236,8 @@ def _of_moving(own: Spread, moving: NDArray[np.bool_], cube: Array) -> Spread:
     common[0][seen] = np.nanmean(centred[:, seen], axis=0)
     inflation = count * own_spread(common).variances[0] / own.variances[use].mean()
     correlation = (min(max(inflation, 1.0), count) - 1) / (count - 1)
-    together = own.freedom[moving] * count / (1 + (count - 1) * correlation**2)
-    return _replaced(own, moving, moderated(_part(own, moving), together))
-
-
-def _limit(own: Spread, both: NDArray[np.bool_], moving: NDArray[np.bool_]) -> Array:
-    """The degrees of freedom of all differences between so many methods: one less than the methods for each seed."""
-    return own.freedom[both] * max(1, int(moving.sum()) - 1)
+    sources = count / (1 + (count - 1) * correlation**2)
+    return _replaced(own, moving, moderated(_part(own, moving), sources))
 
 
 def _part(spread: Spread, rows: NDArray[np.bool_]) -> Spread:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from reports.columns.indices import KNOWN
-from reports.columns.numerals import scale_of
+from reports.columns.numerals import scale_of, signed
+from reports.frame.frame import PROFILED
 from reports.frame.fronts import front_keys, front_members
 from reports.frame.panels import Panel
 from reports.tables.notes import joined
-from reports.tables.summary import Leader, column_words, leader
+from reports.tables.summary import Leader, column_words, leader, no_leader
 from reports.tables.table import Cell, Head, Table, figure_cell
 
 QUESTIONS = {
@@ -22,13 +23,16 @@ QUESTIONS = {
 }
 """Costs that the summary answers for: in words, and what a figure of it is of."""
 
+SUSPECT = "profile suspect: measure again with bench profile"
+"""Stands where time ratios are of a profile that failed its own check: nothing is recommended by them."""
+
 _HEADS = (
     Head("cheapest by", "The cost that is to be least. Estimated costs are not offered.", numeric=False),
     Head(
         "method that may equal the best score",
-        "Of the method of the highest mean score and those whose difference to it noise can explain (the test of the "
-        "table of differences, 5% for all pairs of methods together) and that did not score lower than it in every "
-        "single run, the one of least mean cost.",
+        "Of the best method (of the highest mean score, over the runs that all have) and those whose difference to it "
+        "noise can explain (the test of the table of differences, 5% for all pairs of methods together) and that did "
+        "not score lower than it in every single run, the one of least mean cost.",
         numeric=False,
     ),
     Head("its cost", "Mean over runs, its 95% interval if it varies; times are ratios of a profile.", numeric=False),
@@ -45,10 +49,14 @@ _HEADS = (
 def answers(panel: Panel) -> Table:
     """For each cost the cheapest method that the seeds cannot tell from the best, and the front."""
     found, rows = leader(panel), []
+    suspect = "profile_suspect" in panel.ok and bool(panel.ok["profile_suspect"].notna().any())
     for key, (question, _) in QUESTIONS.items():
         if key not in panel.figures and key == "stored_bytes":
             continue
         if key == "stored_parameters" and "stored_bytes" in panel.figures:
+            continue
+        if key in PROFILED and key in panel.figures and suspect:
+            rows.append((Cell(question), Cell(SUSPECT), Cell("-"), Cell("-"), Cell("-")))
             continue
         members = front_members(panel, key, panel.places[0]) if key in front_keys(panel) else []
         if members:
@@ -63,7 +71,7 @@ def answers(panel: Panel) -> Table:
 def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell, Cell]:
     """Method, cost and gap to the best score."""
     if found is None:
-        return Cell("no claim at one seed"), Cell("-"), Cell("-")
+        return Cell(no_leader(panel)), Cell("-"), Cell("-")
     costs = {
         method: panel.costs[method, panel.places[0]][key]
         for method in found.advisable
@@ -78,18 +86,22 @@ def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell,
     if cheapest == found.method:
         return Cell(cheapest), Cell(cost), Cell("it is the best")
     gap, (low, high) = found.gaps[cheapest]
-    return Cell(cheapest), Cell(cost), Cell(f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]")
+    return Cell(cheapest), Cell(cost), Cell(f"{signed(gap)} [{signed(low)}, {signed(high)}]")
 
 
 def _tied(found: Leader) -> str:
     return f" (exactly tied with {joined(found.tied)})" if found.tied else ""
 
 
+def _of_shared(found: Leader) -> str:
+    return f" over the {found.shared} runs that all have" if found.shared else ""
+
+
 def _notes(found: Leader | None) -> tuple[str, ...]:
     if found is None:
         return ()
     return (
-        f"The best: {found.method}, by its mean score{_tied(found)}. A method that may equal it has a difference that "
-        "noise over seeds can explain, and is not below it in every run; where the interval reaches far below 0 the "
-        "seeds cannot exclude a large loss either.",
+        f"The best: {found.method}, by its mean score{_of_shared(found)}{_tied(found)}. A method that may equal it "
+        "has a difference that noise over seeds can explain, and is not below it in every run; where the interval "
+        "reaches far below 0 the seeds cannot exclude a large loss either.",
     )

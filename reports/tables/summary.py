@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bench.tasks import SCALES
 from reports.columns.document import GROUPS
 from reports.columns.indices import KNOWN
 from reports.frame.panels import Panel
-from reports.stats.intervals import Interval
+from reports.stats.intervals import Interval, mean
 from reports.tables.budget import budget_sentence
 from reports.tables.notes import absence_sentences, energy_notes, joined
+
+if TYPE_CHECKING:
+    from reports.stats.comparisons import Comparison
 
 NEAR_CONSTANT = 0.1
 """Scores that lie within this of what a constant prediction reaches are said to."""
@@ -21,23 +27,31 @@ EXPECTED = ("flops", "memory", "time", "energy", "effective")
 
 @dataclass(frozen=True)
 class Leader:
-    """The method of the highest mean, and those that the seeds cannot tell from it.
+    """The best method, and those that the seeds cannot tell from it.
 
     Attributes:
+        method: of the methods that no other one beats by more than noise, the one of the highest mean score over the
+            runs (seed and task) that all candidates have. Means over different runs compare nothing.
+        mean: that mean.
         gaps: the other methods' mean scores less its own, over common runs, with intervals at 95% for all
             pairs of methods together: the leader is chosen by the same scores.
         untested: methods without an interval: too few runs.
-        differing: those of `gaps` whose difference is more than noise.
+        differing: those of `gaps` that are worse by more than noise.
         always_below: those of `gaps` that scored lower in every run that both have.
         tied: methods whose mean score is exactly the leader's.
+        shared: how many runs of a method all candidates have, where some have more; None where all have the same.
+        unlike: methods with a higher mean score, of other runs, that are no better over the same runs.
     """
 
     method: str
+    mean: float
     gaps: Mapping[str, tuple[float, Interval]]
     untested: tuple[str, ...]
     differing: frozenset[str] = frozenset()
     always_below: frozenset[str] = frozenset()
     tied: tuple[str, ...] = ()
+    shared: int | None = None
+    unlike: tuple[str, ...] = ()
 
     @property
     def close(self) -> tuple[str, ...]:
@@ -51,30 +65,67 @@ class Leader:
 
 
 def leader(panel: Panel) -> Leader | None:
-    """The leader by the panel's mean score among methods with an interval; None where there is none.
+    """The best of the panel's methods with an interval; None where there is none, see `no_leader`.
 
     Differences, intervals and verdicts are those of `Panel.comparisons`, which the tables show too.
     """
     place = panel.places[0]
     scored = [m for m in panel.methods if (m, place) in panel.scores]
-    ranked = sorted((-panel.scores[m, place].mean, m) for m in scored if panel.scores[m, place].interval is not None)
-    if not ranked or panel.seeds < 2:
+    candidates = [m for m in scored if panel.scores[m, place].interval is not None]
+    pairs = panel.comparisons[place]
+    unbeaten = [m for m in candidates if not any(_worse(pairs[m, other]) for other in candidates if other != m)]
+    if not unbeaten or panel.seeds < 2:
         return None
-    best = ranked[0][1]
-    against = {m: panel.comparisons[place][m, best] for _, m in ranked[1:]}
+    means, shared = _common_means(panel, candidates)
+    ranked = sorted(candidates, key=lambda m: (-means[m], m))
+    best = next(m for m in ranked if m in unbeaten)
+    against = {m: pairs[m, best] for m in ranked if m != best}
     gaps = {
         method: (one.difference, one.interval)
         for method, one in against.items()
         if one.difference is not None and one.interval is not None
     }
+    own = panel.scores[best, place].mean
     return Leader(
         method=best,
+        mean=means[best],
         gaps=gaps,
         untested=tuple(method for method in scored if method != best and method not in gaps),
-        differing=frozenset(method for method in gaps if against[method].differs),
+        differing=frozenset(method for method in gaps if _worse(against[method])),
         always_below=frozenset(method for method in gaps if against[method].always_below),
-        tied=tuple(method for value, method in ranked[1:] if abs(value - ranked[0][0]) < 1e-12),
+        tied=tuple(method for method in against if abs(means[method] - means[best]) < 1e-12),
+        shared=shared,
+        unlike=tuple(m for m in gaps if panel.scores[m, place].mean > own + 1e-12),
     )
+
+
+def no_leader(panel: Panel) -> str:
+    """Why there is no best method."""
+    if panel.seeds < 2:
+        return "no claim at one seed"
+    if any(panel.scores[m, panel.places[0]].interval for m in panel.methods if (m, panel.places[0]) in panel.scores):
+        return "no claim: each method loses to another over their common runs"
+    return "no claim: too few runs for an interval"
+
+
+def _worse(pair: Comparison) -> bool:
+    """Whether the method is below the other one by more than noise."""
+    return bool(pair.differs) and pair.difference is not None and pair.difference < 0
+
+
+def _common_means(panel: Panel, methods: Sequence[str]) -> tuple[dict[str, float], int | None]:
+    """Each method's mean score over the runs that all of them have, and how many those are, if some have more.
+
+    Where a column has no such run the means are of all runs, and the number is None.
+    """
+    place = panel.places[0]
+    arrays = {m: panel.arrays[m] if panel.sums_up else panel.arrays[m][:, :1] for m in methods}
+    here = np.stack([~np.isnan(array) for array in arrays.values()])
+    common = here.all(axis=0)
+    if (here == common).all() or not common.any(axis=0).all():
+        return {m: panel.scores[m, place].mean for m in methods}, None
+    means = {m: mean(np.where(common, array, np.nan)) for m, array in arrays.items()}
+    return {m: value for m, value in means.items() if value is not None}, int(common.sum())
 
 
 def sentences(panel: Panel) -> list[str]:
@@ -126,14 +177,8 @@ def _score_words(panel: Panel) -> list[str]:
         return [anecdotes, *_no_better_than_constant(panel)]
     found = leader(panel)
     if found is None:
-        return _no_better_than_constant(panel)
-    best = scored[found.method]
-    ends = f" [{best.interval.low:.3f}, {best.interval.high:.3f}]" if best.interval else ""
-    what = f"over {len(panel.columns)} tasks" if panel.sums_up else column_words(panel)
-    if found.tied:
-        words = [f"Highest mean score {what}: {joined([found.method, *found.tied])}, exactly tied at {best.mean:.3f}."]
-    else:
-        words = [f"Highest mean score {what}: {found.method}, {best.mean:.3f}{ends}."]
+        return [f"{no_leader(panel).capitalize()}.", *_no_better_than_constant(panel)]
+    words = [_leader_words(panel, found)]
     words += _no_better_than_constant(panel)
     if found.close:
         words.append(
@@ -142,20 +187,43 @@ def _score_words(panel: Panel) -> list[str]:
         )
     if below := [method for method in found.close if method in found.always_below]:
         words.append(f"Of these, {joined(below)} scored lower in every single run, so no answer below names them.")
-    clear = [m for m in scored if m != found.method and m not in (*found.close, *found.untested)]
+    clear = [m for m in scored if m in found.differing]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all pairs of methods together).")
     elif found.close:
         words.append(f"So {panel.seeds} seeds tell no method from the best one: more of them are needed.")
     sizes = [gap.detectable for gap in panel.contrasts[place].values() if gap.detectable is not None]
     if sizes:
+        least, most = f"{min(sizes):.3f}", f"{max(sizes):.3f}"
+        span = least if least == most else f"{least} to {most}, by method,"
         words.append(
-            f"A true difference to {panel.baseline} of {min(sizes):.3f} to {max(sizes):.3f}, by method, is what "
-            "this test would find four times in five with so many seeds; smaller ones mostly stay hidden."
+            f"A true difference to {panel.baseline} of {span} is what this "
+            " test would find four times in five with so many seeds; smaller ones mostly stay hidden."
         )
     if found.untested:
         words.append(f"Too few common runs for an interval, so no comparison with it: {joined(found.untested)}.")
     return words
+
+
+def _leader_words(panel: Panel, found: Leader) -> str:
+    """Which method is best, by which mean."""
+    whole = panel.scores[found.method, panel.places[0]]
+    ends = f" [{whole.interval.low:.3f}, {whole.interval.high:.3f}]" if whole.interval else ""
+    what = f"over {len(panel.columns)} tasks" if panel.sums_up else column_words(panel)
+    names = f"{joined([found.method, *found.tied])}, exactly tied at" if found.tied else f"{found.method},"
+    if found.shared:
+        text = (
+            f"Some runs are absent, so scores are compared over the {found.shared} runs that all have. Highest mean "
+            f"score of these {what}: {names} {found.mean:.3f} (over all its runs {whole.mean:.3f}{ends})."
+        )
+    elif found.unlike:
+        text = f"Best {what}, though no run is common to all: {found.method}, {whole.mean:.3f}{ends}."
+    else:
+        text = f"Highest mean score {what}: {names} {found.mean:.3f}{'' if found.tied else ends}."
+    if found.unlike:
+        verb = "has a higher mean" if len(found.unlike) == 1 else "have higher means"
+        text += f" {joined(found.unlike)} {verb} only over other runs than it."
+    return text
 
 
 def _no_better_than_constant(panel: Panel) -> list[str]:

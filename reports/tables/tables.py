@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reports.columns.document import Group
 from reports.columns.indices import KNOWN
-from reports.columns.numerals import ABSENT, heading, p_value, scale_of
+from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed
 from reports.frame.panels import OVERALL, Panel
 from reports.tables.budget import budget
 from reports.tables.notes import (
@@ -122,8 +122,8 @@ def differences(panel: Panel) -> Table:
                 [
                     Cell(place_words(place), place_words(place)),
                     Cell(method, method),
-                    Cell(f"{contrast.difference:+.3f}{mark}", contrast.difference),
-                    Cell(f"[{low:+.3f}, {high:+.3f}]", low),
+                    Cell(signed(contrast.difference) + mark, contrast.difference),
+                    Cell(f"[{signed(low)}, {signed(high)}]", low),
                     Cell(p_value(contrast.p_adjusted), contrast.p_adjusted),
                     NOTHING
                     if chance is None

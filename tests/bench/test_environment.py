@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,24 @@ def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None
 def test_another_program_has_no_command_to_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/somewhere/study.py", "--fast"])
     assert environment.command_line() is None
+
+
+def test_a_change_of_a_methods_code_is_another_digest(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "methods", tmp_path / "methods", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def digest() -> str:
+        code = "from bench.environment import methods_digest; print(methods_digest())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    before = digest()
+    assert before == environment.methods_digest() == environment.describe("cpu")["methods_code"]
+    for name in ("lora.py", "kit/sites.py"):
+        with (tmp_path / "methods" / name).open("a") as stream:
+            stream.write("# slower\n")
+        assert digest() != before
+        before = digest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from bench.records.store import finished, read_outputs, read_record, record_path
 from bench.run import execute, fingerprint, refuse_altered, run_training
 from bench.training.loop import train
 from bench.training.prepared import Setting, prepare
-from bench.training.warmup import warm_up_inference, warm_up_training
+from bench.training.warmup import _throw_away, share_frozen, warm_up_inference, warm_up_training
 from tests.conftest import MakeSpec
 
 BARE = Measures(costs=False, energy=False, effective=False, weights="all")
@@ -200,30 +202,48 @@ def test_the_reason_for_no_resident_peak_is_true(first: bool, resident: bool, re
 
 
 STATEFUL = """
+import random
 from dataclasses import dataclass
 from typing import ClassVar
+import numpy as np
 import torch
 from torch import nn
 from bench import Method
 
 class Counted(nn.Module):
-    # Drops out, and keeps a running mean, a buffer that it replaces and a number of its own.
+    # Drops out, and keeps a running mean, a buffer that it replaces and a number of its own. It changes a list, a dict,
+    # a plain tensor and a frozen parameter in place, and draws from every source of random numbers.
     def __init__(self, width):
         super().__init__()
         self.norm, self.drop, self.calls = nn.BatchNorm1d(width), nn.Dropout(0.3), 0
         self.scale = nn.Parameter(torch.ones(width))
         self.register_buffer("steps", torch.zeros(()))
+        self.seen, self.sums, self.plain = [], {"rows": 0}, torch.zeros(())
+        self.frozen = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, module, args, output):
         if self.training:
             self.calls += 1
             self.steps = self.steps + 1
+        self.seen.append(len(output))
+        self.sums["rows"] += len(output)
+        self.plain += 1
+        self.frozen.data += 1
+        own = len(self.seen) + self.sums["rows"] + self.plain + self.frozen + random.random() + np.random.rand()
         shift = self.norm(output.reshape(-1, output.shape[-1])).reshape(output.shape)
-        return output + self.drop(self.scale * shift) / (1 + self.calls + self.steps)
+        return output + self.drop(self.scale * shift) / (1 + self.calls + self.steps + own)
 
 @dataclass(frozen=True, kw_only=True)
 class Stateful(Method):
     name: ClassVar[str] = "stateful"
+    learning_rate: float = 0.01
+
+    def __post_init__(self):
+        object.__setattr__(self, "counts", [])
+
+    def penalty(self, model):
+        self.counts.append(1)
+        return 0.001 * len(self.counts) * model.encoder.layer[0].own.scale.square().sum()
 
     def adapt(self, model):
         for layer in model.encoder.layer:
@@ -239,17 +259,42 @@ def test_a_warm_up_leaves_no_trace(method: str, make_spec: MakeSpec, tmp_path: P
 
     def trained(before: Callable[[Setting], None], after: Callable[[Setting], None]) -> tuple[Any, Any]:
         setting = prepare(spec)
+        random.seed(0)
+        np.random.seed(0)
         before(setting)
-        random = torch.random.get_rng_state()
+        drawn = torch.random.get_rng_state()
         warm = fingerprint(setting.classifier)
         training = run_training(setting, phases=Phases(Clock(), device=setting.device, energy=False))
         after(setting)
-        return (training.curve, random.tolist(), warm, fingerprint(setting.classifier)), setting.logits(setting.test)
+        states = (drawn.tolist(), random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
+        counts = len(getattr(setting.method, "counts", ()))
+        known = (training.curve, states, counts, warm, fingerprint(setting.classifier))
+        return known, setting.logits(setting.test)
 
+    # The first training of a process may differ from any later one in a sum's last bit, warmed up or not.
+    trained(lambda setting: None, lambda setting: None)
     bare, logits = trained(lambda setting: None, lambda setting: None)
     warmed, others = trained(warm_up_training, warm_up_inference)
     assert warmed == bare
     assert torch.equal(logits, others)
+    assert method != "stateful" or warmed[2] == 6, "a step each, and none of the warm-up"
+
+
+def test_a_warm_up_frees_its_classifier_and_shares_what_is_frozen(make_spec: MakeSpec) -> None:
+    setting = prepare(make_spec("lora"))
+    made: list[weakref.ref[Any]] = []
+
+    def seen(fresh: Setting) -> None:
+        made.extend(weakref.ref(parameter) for parameter in fresh.classifier.parameters())
+        share_frozen(fresh.classifier, setting.classifier)
+        theirs = {p.data_ptr() for p in setting.classifier.parameters()}
+        shared = {p.data_ptr() in theirs for p in fresh.classifier.parameters() if not p.requires_grad}
+        assert shared == {True}
+        assert not any(p.data_ptr() in theirs for p in fresh.classifier.parameters() if p.requires_grad)
+
+    _throw_away(setting, seen)
+    assert made
+    assert not any(parameter() is not None for parameter in made)
 
 
 class HostFree(LiveTensors):

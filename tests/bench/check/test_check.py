@@ -136,9 +136,25 @@ def test_a_refusal_is_told_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refusing = ADAPT + "pass\n    def unsupported(self, config):\n        return 'only on Mars'"
-    arguments = ("check", written(tmp_path, refusing), "-a", "bert", "-a", "gpt2")
-    assert bench(*arguments, monkeypatch=monkeypatch) == 0
-    assert "refused  bert, gpt2: only on Mars" in capsys.readouterr().out
+    arguments = ("check", written(tmp_path, refusing.replace("return", "if config.model_type == 'gpt2': return")))
+    assert bench(*arguments, "-a", "distilbert", "-a", "gpt2", monkeypatch=monkeypatch) == 1, "it changes nothing"
+    told = capsys.readouterr().out
+    assert "refused  gpt2: only on Mars" in told
+    assert "tested nowhere" not in told
+
+
+def test_a_method_that_refuses_every_architecture_is_tested_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = ADAPT + "pass\n    def unsupported(self, config):\n        return 'only on Mars'"
+    for method in (written(tmp_path, refusing), "peft:lora[target_modules=nope]"):
+        assert bench("check", method, "-a", "bert", "-a", "gpt2", monkeypatch=monkeypatch) == 1
+        told = capsys.readouterr().out
+        assert "refused  bert" in told
+        assert "tested nowhere: it refuses every architecture asked for" in told
+        assert "keeps the contract" not in told
+    assert bench("check", "head", method, "-a", "bert", monkeypatch=monkeypatch) == 1, "one of two was tested"
+    assert "keeps the contract" in capsys.readouterr().out
 
 
 def test_the_command_ends_in_1_where_a_promise_is_broken(

@@ -263,6 +263,23 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
     assert profile_job(off, tmp_path) is None
 
 
+def test_a_profile_has_as_many_outputs_as_the_one_task_of_its_runs(tmp_path: Path) -> None:
+    todo = plan(request(methods=("head",), data_seeds=(0, 1), model_seeds=(0, 1)))
+    records = go(todo, tmp_path, FakeExecutor())
+
+    def outputs(*classes: int | None) -> int | None:
+        for record, count in zip(records, classes, strict=True):
+            assert record.result is not None
+            changes = {"kind": "regression"} if count is None else {"classes": list(map(str, range(count)))}
+            write_record(tmp_path, record.model_copy(update={"result": record.result.model_copy(update=changes)}))
+        job = profile_job(todo, tmp_path)
+        return None if job is None else job.shape.outputs
+
+    assert outputs(77, 77) == 77
+    assert outputs(None, None) == 1
+    assert outputs(77, 3) == 2, "runs of several tasks share one profile"
+
+
 def test_what_a_method_cannot_do_is_recorded(tmp_path: Path) -> None:
     todo = plan(request(methods=("lora",), data_seeds=(0,), model_seeds=(0,)))
     refused = Plan(todo.runs, {todo.runs[0].digest: "no such layers"})

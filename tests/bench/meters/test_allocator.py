@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,7 +13,7 @@ from statistics import median
 import pytest
 
 from bench.grid.executor import LocalExecutor
-from bench.meters.allocator import Allocator, expected, glibc, in_force
+from bench.meters.allocator import Allocator, expected, glibc
 from bench.records.spec import Job, Measures, ModelSpec
 from bench.sources.models import fetch
 from tests.conftest import MakeSpec
@@ -83,14 +84,47 @@ def in_child(code: str, **variables: str) -> str:
     return done.stdout.strip()
 
 
+SAY = "from bench.meters.allocator import use, in_force, expected; use(%r); print(in_force()); print(expected(%r))"
+
+
 @GLIBC
 def test_what_is_in_force_is_said() -> None:
-    code = "from bench.meters.allocator import use, in_force; use(%r); print(in_force())"
-    assert in_child(code % "keep") == expected("keep")
-    assert expected("keep").endswith(", blocks kept")
-    assert in_child(code % "system") == in_force() == expected("system")
-    own = in_child(code % "system", MALLOC_TRIM_THRESHOLD_="1")
-    assert own.endswith("as the system has it (MALLOC_TRIM_THRESHOLD_=1)")
+    """In children: a test before this one may have set the malloc of this process, for which there is no way back."""
+    said, known = in_child(SAY % ("keep", "keep")).splitlines()
+    assert said == known == expected("keep")
+    assert said.endswith(", blocks kept")
+    said, known = in_child(SAY % ("system", "system")).splitlines()
+    assert said == known == expected("system")
+    assert said.endswith(", as the system has it")
+    said, known = in_child(SAY % ("keep", "system")).splitlines()
+    assert said.endswith(", blocks kept")
+    assert known == expected("system"), "what was set here does not count for a new process"
+    own = in_child(SAY % ("system", "system"), MALLOC_TRIM_THRESHOLD_="1").splitlines()
+    assert len(set(own)) == 1
+    assert own[0].endswith("as the system has it (MALLOC_TRIM_THRESHOLD_=1)")
+
+
+@GLIBC
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to make a mallopt that refuses")
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        ("parameter == -2", ", partly kept: mallopt refused M_TOP_PAD"),
+        ("parameter != -4", ", partly kept: mallopt refused M_TRIM_THRESHOLD, M_TOP_PAD"),
+        ("1", ", as the system has it (mallopt refused M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD)"),
+    ],
+)
+def test_what_mallopt_refuses_is_said_and_expected(tmp_path: Path, refused: str, words: str) -> None:
+    """A C library of which a hardened or another malloc refuses some settings: its mallopt stands before glibc's."""
+    (tmp_path / "m.c").write_text(f"int mallopt(int parameter, int value) {{ return ({refused}) ? 0 : 1; }}\n")
+    library = tmp_path / "refusing.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "m.c"], check=True)
+    said, known = in_child(SAY % ("keep", "keep"), LD_PRELOAD=str(library)).splitlines()
+    assert said == known, "else every comparison would measure its profile anew"
+    assert said.endswith(words)
+    assert (
+        in_child(SAY % ("system", "system"), LD_PRELOAD=str(library)).splitlines()[0].endswith("as the system has it")
+    )
 
 
 def test_the_allocator_changes_no_digest(make_spec: MakeSpec) -> None:

@@ -16,6 +16,7 @@ from bench.records import store
 from bench.records.spec import Measures, RunSpec
 from bench.records.store import (
     Costs,
+    Effective,
     Profile,
     ProfileRow,
     Record,
@@ -35,6 +36,7 @@ from bench.records.store import (
     write_profile,
     write_record,
 )  # fmt: skip
+from reports.frame.frame import frame
 from tests.conftest import MakeSpec
 
 OLD = sorted((Path(__file__).resolve().parents[2] / "records").glob("*.json"))
@@ -155,6 +157,55 @@ def test_what_another_version_measured_is_left_out(tmp_path: Path, make_spec: Ma
     data["new"] = data["rows"]["head"]["new"] = 1
     path.write_text(json.dumps(data))
     assert read_profiles(tmp_path) == {path: made}
+
+
+def with_effective(made: Record, **figures: object) -> Record:
+    assert made.result is not None
+    effective = Effective.model_validate({"parts": 8, "part_parameters": 900, **figures})
+    return made.model_copy(update={"result": made.result.model_copy(update={"effective": effective})})
+
+
+VERIFIED = {"verified_parameters": 300, "verified_parts": ["lora"], "verified_epsilon": 0.01}
+TESTED = {"verified_rows": 1000, "verified_on": "spare", "verified_bound": -0.005}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [({}, "chosen and tested on the same rows, by an earlier version"), ({"verified_rows": 1000}, "does not hold")],
+)
+def test_a_verified_count_of_an_earlier_rule_is_absent_and_measured_again(
+    rows: dict[str, int], reason: str, tmp_path: Path, make_spec: MakeSpec
+) -> None:
+    old = with_effective(record(make_spec()), **VERIFIED, verified_test_change=-0.03, **rows)
+    found = read_record(write_record(tmp_path, old))
+    table = frame([found])
+    assert table.get("verified_parameters") is None or table["verified_parameters"].isna().all()
+    assert reason in table["absent"].iloc[0]["verified_parameters"]
+    assert found.result is not None
+    assert found.result.effective is not None
+    assert found.result.effective.verified_test_change is None
+    asked = Measures(costs=False, weights="none")
+    assert finished(tmp_path, asked) == set()
+    assert finished(tmp_path, asked.model_copy(update={"effective": False})) == {old.digest}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        VERIFIED | TESTED,
+        {"parts": 0, "verified_parameters": 10},
+        {"absent": {"verified_parameters": "100 rows are free to verify on"}, "verified_epsilon": 0.01},
+    ],
+    ids=["tested", "no parts", "absent"],
+)
+def test_a_verified_count_of_the_rule_in_use_stays(
+    figures: dict[str, object], tmp_path: Path, make_spec: MakeSpec
+) -> None:
+    made = with_effective(record(make_spec()), **figures)
+    assert read_record(write_record(tmp_path, made)) == made
+    assert finished(tmp_path, Measures(costs=False, weights="none")) == {made.digest}
+    other = Measures(costs=False, weights="none", epsilon=0.05)
+    assert finished(tmp_path, other) == (set() if "verified_epsilon" in figures else {made.digest})
 
 
 def test_a_run_that_died_while_it_was_measured_keeps_its_scores_and_is_done_again(

@@ -9,8 +9,10 @@ import pytest
 
 from bench.records.spec import Protocol
 from bench.records.store import Profile, Record, write_profile
+from bench.sources.models import SHIPPED
 from benchmarks.records import ALLOCATOR, profile, records
 from reports.frame.frame import frame
+from reports.frame.profiles import USUAL_HEADS
 from reports.report import write
 
 
@@ -35,6 +37,8 @@ def elsewhere(found: list[Record], **changes: Any) -> list[Record]:
         ({"allocator": "jemalloc"}, f"allocator jemalloc (the runs: {ALLOCATOR})"),
         ({"revision": "1"}, "model revision 1 (the runs: 00000000)"),
         ({"torch": "2.14.0"}, "torch 2.14.0 (the runs: 2.13.0)"),
+        ({"methods_code": "sha256:1"}, "methods' code sha256:1 (the runs: sha256:0123456789abcdef)"),
+        ({"methods_code": None}, "methods' code not recorded (the runs: sha256:0123456789abcdef)"),
     ],
 )
 def test_a_profile_of_another_setting_gives_no_ratio(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -97,10 +101,11 @@ def old(**changes: Any) -> Profile:
 
 
 def test_an_old_profile_stands_beside_old_runs_by_what_both_recorded() -> None:
-    before = only()
     before = [
-        one.model_copy(update={"environment": {k: v for k, v in one.environment.items() if k != "allocator"}})
-        for one in before
+        one.model_copy(
+            update={"environment": {k: v for k, v in one.environment.items() if k not in ("allocator", "methods_code")}}
+        )
+        for one in only()
     ]
     (words,) = frame(before, {"old": old()})["profile"].unique()
     assert words.endswith("; not recorded: precision, head, allocator, clipping")
@@ -112,6 +117,44 @@ def test_an_old_profile_stands_beside_old_runs_by_what_both_recorded() -> None:
     placeless = [one.model_copy(update={"environment": {}}) for one in before]
     reason = frame(placeless, {"old": old()})["absent"][0]["infer_ratio"]
     assert "threads 2 (the runs: not recorded)" in reason
+
+    def headed(kind: str) -> list[Record]:
+        return [
+            one.model_copy(update={"result": one.result.model_copy(update={"head_kind": kind})})
+            for one in before
+            if one.result is not None
+        ]
+
+    assert "train_step_ratio" in frame(headed("mean"), {"old": old()}), "the model's usual head"
+    reason = frame(headed("native"), {"old": old()})["absent"][0]["infer_ratio"]
+    assert reason.endswith("of another setting: head not recorded (the runs: native)")
+    for name in ("device_name", "versions"):
+        here = {key: value for key, value in old().environment.items() if key != name}
+        assert "train_step_ratio" not in frame(before, {"old": old(environment=here)}), name
+
+
+def test_the_usual_heads_are_those_of_the_catalogue() -> None:
+    assert {name: model.head for name, model in SHIPPED.items() if model.head != "native"} == USUAL_HEADS
+
+
+def classified(count: int) -> list[Record]:
+    return [
+        one.model_copy(update={"result": one.result.model_copy(update={"classes": [str(n) for n in range(count)]})})
+        for one in only()
+        if one.result is not None
+    ]
+
+
+def test_a_head_of_another_size_is_said_and_one_of_the_runs_size_is_preferred() -> None:
+    (words,) = frame(classified(2), {"a": profile()})["profile"].unique()
+    assert "outputs" not in words
+    (words,) = frame(classified(77), {"a": profile()})["profile"].unique()
+    assert words.endswith("; the profile's head has 2 outputs, some runs' 77")
+    both = {"a": profile(outputs=77), "z": profile(rounds=40)}
+    (words,) = frame(classified(77), both)["profile"].unique()
+    assert "; a, of 2 profiles" in words
+    (words,) = frame(classified(2), both)["profile"].unique()
+    assert "; z, of 2 profiles" in words
 
 
 def test_a_method_that_raised_and_a_suspect_profile_are_said_beside_the_ratios(tmp_path: Path) -> None:

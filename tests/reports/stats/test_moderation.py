@@ -20,7 +20,7 @@ def test_inverse_trigamma() -> None:
 
 def test_equal_variances_are_pooled_up_to_the_limit() -> None:
     # Two seeds that differ by 0.2 in each of three methods: variance 0.02 each, 0.01 of the mean. Their logarithms do
-    # not differ: the prior has 3 degrees of freedom, as many as methods, and Smyth's variance at infinitely many:
+    # not differ: nothing bounds the prior's degrees of freedom, and its variance is Smyth's at infinitely many:
     # exp(log(0.01) - digamma(1/2) + log(1/2)).
     cube = np.array([[[0.1], [0.3]], [[0.5], [0.7]], [[0.4], [0.2]]])
     own = moderation.own_spread(cube)
@@ -28,12 +28,15 @@ def test_equal_variances_are_pooled_up_to_the_limit() -> None:
     assert own.freedom == pytest.approx([1, 1, 1])
     prior = moderation.prior_of(own)
     assert prior is not None
-    assert prior.freedom == 3
+    assert prior.freedom == np.inf
     assert prior.variance == pytest.approx(0.01 * np.exp(-special.digamma(0.5)) / 2)
-    both = moderation.moderated(own, 100)
-    assert both.variances == pytest.approx([(3 * prior.variance + 0.01) / 4] * 3)
-    assert both.freedom == pytest.approx([4, 4, 4])
-    assert moderation.moderated(own, 2).freedom == pytest.approx([2, 2, 2])
+    # Four independent variances of one degree of freedom each: (1 + 1) * (4 - 1) / 6 = 1 is borrowed.
+    assert moderation.most_freedom(1, 4) == pytest.approx(1)
+    both = moderation.moderated(own, 4)
+    assert both.variances == pytest.approx([(prior.variance + 0.01) / 2] * 3)
+    assert both.freedom == pytest.approx([2, 2, 2])
+    assert moderation.moderated(own, 1).freedom == pytest.approx([1, 1, 1]), "one source has nothing to borrow from"
+    assert moderation.most_freedom(4, 99) == pytest.approx(0.85 * 5)
 
 
 def test_one_method_keeps_the_classical_interval() -> None:
@@ -92,13 +95,38 @@ def test_laws(methods: int, seeds: int, tasks: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [Setting(2, 1, 277), Setting(2, 2, 277), Setting(3, 1, 1000), Setting(2, 2, 500, 1.0)]
+    ("setting", "power"),
+    [
+        (Setting(2, 1, 277), 0.05),
+        (Setting(2, 2, 277), 0.85),
+        (Setting(3, 1, 1000), 0.85),
+        (Setting(2, 2, 500, 1.0), 0.85),
+    ],
 )
-def test_coverage_false_leads_and_power(setting: Setting) -> None:
+def test_coverage_false_leads_and_power(setting: Setting, power: float) -> None:
     # 500 experiments of 8 methods: errors of about 0.5% (means), 1% (false leads).
     found = simulate(setting, draws=500)
-    assert 0.93 <= found.mean <= 0.98
-    assert 0.93 <= found.difference <= 0.98
+    assert 0.93 <= found.mean <= 0.99, "conservative at two seeds"
+    assert 0.93 <= found.difference <= 0.99
     assert found.false_leads <= 0.05
-    assert found.power[1] >= 0.75
-    assert found.power[1] > 4 * found.old_power[1]
+    assert found.power[1] >= power
+    if setting.seeds * setting.tasks > 2:  # at two runs a method the old one's few finds are zero-width intervals
+        assert found.power[1] > 4 * found.old_power[1]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(seeds, tasks, 500, ratio, methods=methods, one_noisy=True)
+        for methods, seeds, tasks, ratio in (
+            (8, 2, 1, 4), (8, 2, 1, 10), (8, 2, 2, 4), (8, 2, 2, 10),
+            (8, 3, 1, 4), (8, 3, 1, 10), (4, 3, 1, 10), (3, 3, 1, 10),
+        )
+    ],
+)  # fmt: skip
+def test_one_noisy_method_is_seldom_told_from_its_equals(setting: Setting) -> None:
+    """Before, 8 to 16% of such experiments told it apart; 800 of them have a standard error of 0.8%."""
+    found = simulate(setting, draws=800)
+    assert found.false_leads <= 0.05 + 0.008
+    assert 0.92 <= found.mean <= 0.98
+    assert 0.92 <= found.difference <= 0.98
