@@ -217,6 +217,22 @@ def test_a_report_of_records_alone_carries_the_file(
     assert digests(request) == ["46e1c9259e7a9f67"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("profile head --head max", "--head max: Input should be 'mean'"),
+        ("profile head --rounds 0", "--rounds 0: "),
+        ("profile head --allocator mine", "--allocator mine: "),
+        ("inspect head --head max", "--head max: "),
+    ],
+)
+def test_other_commands_read_the_fields_they_share_in_the_same_way(
+    words: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(*words.split(), monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr().err.startswith(f"bench: {message}")
+
+
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("--version", monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out.startswith("tunebench")
