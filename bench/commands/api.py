@@ -116,7 +116,6 @@ def compare(
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
     from bench.commands.compare import carry_out
-    from bench.commands.report import config_of
     from bench.grid.executor import LocalExecutor
     from bench.records.store import claimed, read_records
     from reports.report import write
@@ -126,7 +125,7 @@ def compare(
         with _script_hidden(), redirect_stdout(sys.stderr):
             carry_out(requests, folder, LocalExecutor(), baseline=baseline)
         records = read_records(folder)
-        paths = [*write(records, folder, baseline=baseline), config_of([folder], folder)]
+        paths = write(records, folder, baseline=baseline)
     return Comparison(folder, tuple(records), tuple(paths), baseline)
 
 

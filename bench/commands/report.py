@@ -66,27 +66,9 @@ def write_report(
         records = read_records(outs[0])
         show(records, out=outs[0], **settings)  # type: ignore[arg-type]
         paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
-    paths.append(config_of(outs, (into or Path("comparison")) if len(outs) > 1 else outs[0]))
     folders = sorted({path.parent for path in paths})
     print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")
-
-
-def config_of(outs: Sequence[Path], into: Path) -> Path:
-    """Writes the file that asks for all runs of a report again, unless `bench compare` has written it."""
-    from bench.records.store import read_records
-    from bench.records.study import CONFIG, read_studies, write_studies
-    from reports.frame.environment import studies
-
-    path = into / CONFIG
-    if [into] == list(outs) and path.exists():
-        return path
-    known = [
-        study
-        for out in outs
-        for study in (read_studies(out / CONFIG) if (out / CONFIG).exists() else studies(read_records(out)))
-    ]
-    return write_studies(path, known)
 
 
 def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
