@@ -110,8 +110,8 @@ def compare(
     """
     from bench.grid.request import requests_of
 
-    named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k, "seeds": seeds}
-    named |= {"data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
+    named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
+    named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
