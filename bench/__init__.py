@@ -1,28 +1,49 @@
-"""How a method is run and measured. Plug-in authors import from here alone."""
+"""How a method is run and measured.
+
+From a shell this is the command `bench`; from Python, four verbs:
+
+- `bench.compare(["lora", "full"], tasks="trec", out="out")` trains, scores and measures, and writes the report;
+- `bench.load_records("out")` gives its runs as a data frame;
+- `bench.load_compact("out/compact/DIGEST")` gives a model to deploy;
+- `bench.check("my.py:Mine")` says which promises a method breaks.
+
+Authors of methods and tasks import what they build on from here as well, and from nowhere else.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.commands.api import Comparison, check, compare, load_records
+    from bench.errors import UserError
+    from bench.parts.deployment import load as load_compact
     from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "Wheel"]
+__all__ = ["Comparison", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "UserError", "Wheel"]
+__all__ += ["check", "compare", "load_compact", "load_records"]
 
 _HOMES = {
-    "Method": "methods.kit.base",
-    "Part": "methods.kit.parts",
-    "Gate": "methods.kit.gates",
-    "Task": "bench.tasks",
-    "Folder": "bench.tasks",
-    "HubData": "bench.tasks",
-    "Row": "bench.tasks",
-    "Rows": "bench.tasks",
-    "Wheel": "bench.tasks",
+    "compare": "bench.commands.api:compare",
+    "load_records": "bench.commands.api:load_records",
+    "load_compact": "bench.parts.deployment:load",
+    "check": "bench.commands.api:check",
+    "Comparison": "bench.commands.api:Comparison",
+    "UserError": "bench.errors:UserError",
+    "Method": "methods.kit.base:Method",
+    "Part": "methods.kit.parts:Part",
+    "Gate": "methods.kit.gates:Gate",
+    "Task": "bench.tasks:Task",
+    "Folder": "bench.tasks:Folder",
+    "HubData": "bench.tasks:HubData",
+    "Row": "bench.tasks:Row",
+    "Rows": "bench.tasks:Rows",
+    "Wheel": "bench.tasks:Wheel",
 }
+"""Public name -> module:attribute."""
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +52,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'bench' has no attribute {name!r}; it has {', '.join(__all__)}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion in a shell or a notebook."""
+    return sorted({*globals(), *__all__})

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from bench.commands.check import check
-from bench.commands.compact import compact
-from bench.commands.compare import compare
-from bench.commands.doctor import doctor
-from bench.commands.gates import gates
-from bench.commands.inspect import inspect
-from bench.commands.new import new
-from bench.commands.profile import profile
-from bench.commands.report import export, list_, report
 from bench.errors import UserError, escaped
-
-app = typer.Typer(
-    help="Measures what a fine-tuning method costs and what it buys.",
-    rich_markup_mode=None,  # so that lora[r=16] survives in help
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-)
 
 
 def main() -> None:
     """The command `bench`: a user's error is one line and exit code 2."""
     try:
-        check_import_names()
-        app()
+        check_import_names()  # before the subcommands import by these names
+        program()()
     except UserError as error:
         print(f"bench: {escaped(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -53,17 +37,61 @@ def check_import_names() -> None:
             raise UserError(f"{place or name} stands in the place of tunebench's own {name}; rename or move it")
 
 
-app.command("compare")(compare)
-app.command("report")(report)
-app.command("inspect")(inspect)
-app.command("profile")(profile)
-app.command("gates")(gates)
-app.command("compact")(compact)
-app.command("doctor")(doctor)
-app.command("export")(export)
-app.command("list")(list_)
-app.command("check")(check)
-app.add_typer(new, name="new")
+def program() -> typer.Typer:
+    """The command with all of its subcommands."""
+    from bench.commands.check import check
+    from bench.commands.compact import compact
+    from bench.commands.compare import compare
+    from bench.commands.doctor import doctor
+    from bench.commands.gates import gates
+    from bench.commands.inspect import inspect
+    from bench.commands.new import new
+    from bench.commands.profile import profile
+    from bench.commands.report import export, list_, report
+
+    app = typer.Typer(
+        help="Measures what a fine-tuning method costs and what it buys.",
+        rich_markup_mode=None,  # so that lora[r=16] survives in help
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        no_args_is_help=True,
+    )
+    app.callback()(_with_version)
+    app.command("compare")(compare)
+    app.command("report")(report)
+    app.command("inspect")(inspect)
+    app.command("profile")(profile)
+    app.command("gates")(gates)
+    app.command("compact")(compact)
+    app.command("doctor")(doctor)
+    app.command("export")(export)
+    app.command("list")(list_)
+    app.command("check")(check)
+    app.add_typer(new, name="new")
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    from bench.environment import commit
+
+    try:
+        number = version("tunebench")
+    except PackageNotFoundError:  # it may run from its folder
+        number = "not installed"
+    print(f"tunebench {number}{f' ({commit()})' if commit() else ''}")
+    raise typer.Exit
+
+
+def _with_version(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 if __name__ == "__main__":

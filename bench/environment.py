@@ -105,7 +105,13 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def command_line() -> str:
-    """The command line of this process, as one could type it again; `python -m bench.cli` or `-c` is `bench`."""
+def command_line() -> str | None:
+    """The command line of this process, as one could type it again; `python -m bench.cli` or `-c` is `bench`.
+
+    None in another program, such as a script or a notebook that calls `bench.compare`: its own command line does
+    not say what was compared.
+    """
     name = Path(sys.argv[0]).name
-    return shlex.join(["bench" if name in ("cli.py", "-c") else name, *sys.argv[1:]])
+    if name in ("cli.py", "-c"):
+        name = "bench"
+    return shlex.join([name, *sys.argv[1:]]) if name.removesuffix(".exe") == "bench" else None

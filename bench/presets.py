@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bench.records.spec import Measures, Preset, Protocol
-from tasks import SYNTHETIC
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
+
+DEFAULT = "quick"
+"""The preset where none is named."""
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
@@ -22,7 +24,7 @@ PRESETS: dict[str, Preset] = {
     "smoke": Preset(
         title="does everything run? a tiny random model and a made-up task, seconds, no network",
         methods=_QUICK_METHODS,
-        tasks=(SYNTHETIC.name,),
+        tasks=("synthetic",),
         model="tiny",
         ks=(48,),
         seeds=1,

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.records.store import Record, collector_paused, read_records
+from bench.records.study import CONFIG, read_studies, write_studies
 from reports.columns.indices import KNOWN
+from reports.frame.environment import studies
 from reports.frame.folders import check_one, read_profiles, side_by_side
 from reports.frame.frame import BYS, By
 
@@ -90,8 +92,8 @@ def write(
         command: what the page gives as the command to redo it; None: put together from the records.
 
     Returns:
-        The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`,
-        `report.html`, `figures/*`.
+        The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
+        `figures/*`, and in any case `config.yaml`, with which `bench compare --config` does these runs again.
 
     Raises:
         UserError: unknown baseline, `by`, column or format; records that are not comparable.
@@ -202,6 +204,7 @@ def _write(
     files = _csv_files(found, runs) if {"csv", "html"} & set(formats) else {}
     if "csv" in formats:
         paths += [_text(into / name, text) for name, text in files.items()]
+    paths.append(_config(records, outs, into))
     figures: list[Drawn] = []
     if {"svg", "pdf", "png"} & set(formats):
         from reports.figures.draw import draw_all
@@ -211,9 +214,21 @@ def _write(
         from reports.formats.page import page
 
         shown = [figure for figure in figures if figure.path.suffix == ".svg"]
+        files[CONFIG] = (into / CONFIG).read_text("utf-8")
         text = page(found, parts, records, outs=outs, published=beside, files=files, figures=shown, command=command)
         paths.append(_text(into / "report.html", text))
     return [*paths, *(figure.path for figure in figures)]
+
+
+def _config(records: Sequence[Record], outs: Sequence[Path], into: Path) -> Path:
+    """Writes the file that asks for all runs of a report again, where `bench compare` has not left it."""
+    path = into / CONFIG
+    files = [out / CONFIG for out in outs]
+    whole = all(file.exists() for file in files)
+    if whole and files == [path]:
+        return path
+    known = [study for file in files for study in read_studies(file)] if whole else studies(records)
+    return write_studies(path, known)
 
 
 def _csv_files(found: list[Panel], runs: pd.DataFrame) -> dict[str, str]:

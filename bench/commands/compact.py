@@ -53,4 +53,4 @@ def compact(
     if found.unmerged:
         print(f"  not merged: {found.unmerged}")
     print(f"  largest change of a dev logit {found.largest_change:.2e}")
-    print(f"written: {folder}; load it with bench.parts.deployment.load")
+    print(f"written: {folder}; load it with bench.load_compact({str(folder)!r})")

@@ -21,15 +21,15 @@ def gates(
     examples: Annotated[int, typer.Option(min=2, help="Test rows looked at in each run, drawn with seed 0.")] = 300,
 ) -> None:
     """Decomposes, correlates and intervenes on the gates of finished runs; writes OUT/gates."""
-    from bench.commands.compare import parse_sizes
     from bench.gates.selection import select
     from bench.gates.study import study_runs
     from bench.grid.worker import quiet
     from bench.records.store import claimed, read_records
+    from bench.records.study import sizes_of
     from reports.gates.frames import load
     from reports.gates.write import write_gates
 
-    sizes = None if k is None else parse_sizes([k])
+    sizes = None if k is None else sizes_of(k)
     if sizes is not None and len(sizes) > 1:
         raise UserError(f"--k {k}: one size, or all; gates at several K are several studies")
     records = read_records(out)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from bench.commands.options import takes
+from bench.records.spec import Protocol
+from bench.records.study import checked
 
 if TYPE_CHECKING:
     from bench.costs.inspect import Inspection
     from reports.tables.table import Table
 
 
+@takes(Protocol(), only=("head",))
 def inspect(
     methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
     model: Annotated[
@@ -20,23 +25,19 @@ def inspect(
     batch: Annotated[int, typer.Option(min=1, help="Examples in the batch that FLOPs are counted for.")] = 1,
     tokens: Annotated[int, typer.Option(min=1, help="Its padded length.")] = 128,
     outputs: Annotated[int, typer.Option(min=1, help="Logits of the head; 1 is a regression.")] = 2,
-    head: Annotated[str | None, typer.Option(help="mean, cls, last or native; else the model's usual one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
+    **settings: Any,
 ) -> None:
     """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
     import json
     import sys
-    from typing import get_args
 
     from bench.costs.inspect import inspect as count
-    from bench.errors import UserError
-    from bench.records.spec import HeadKind
     from bench.registry.methods import resolve_method
 
-    if head is not None and head not in get_args(HeadKind):
-        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
+    protocol = checked(Protocol, {field: value for field, value in settings.items() if value is not None})
     resolved = [resolve_method(text) for text in methods]
-    rows = count(resolved, model, head=head, outputs=outputs, batch=batch, tokens=tokens)  # type: ignore[arg-type]
+    rows = count(resolved, model, head=protocol.head, outputs=outputs, batch=batch, tokens=tokens)
     if as_json:
         print(json.dumps([row.model_dump(exclude={"reason", "note"}) for row in rows], indent=1))
         for row in rows:

@@ -40,13 +40,14 @@ class {cls}(Method):
 METHOD_TEST = """\
 from pathlib import Path
 
-from bench.check.architectures import broken_promises
+import bench
 
 HERE = Path(__file__).parent
 
 
 def test_it_keeps_the_contract():
-    assert broken_promises(f"{{HERE}}/{module}.py:{cls}") == []
+    findings = bench.check(f"{{HERE}}/{module}.py:{cls}")
+    assert [finding for finding in findings if finding.status == "broken"] == []
 """
 
 TASK = """\

@@ -3,63 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from bench.commands.options import takes
+from bench.records.spec import Measures, Protocol
+from bench.records.study import checked
 
 if TYPE_CHECKING:
     from bench.records.record import Profile, Timing
 
 
+@takes(
+    Protocol(),
+    Measures(),
+    only=("batch_size", "head", "device", "precision", "threads", "profile_rounds", "allocator"),
+)
 def profile(
     methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
     model: Annotated[str, typer.Option("--model", "-m", help="A name, a hub id or a folder.")] = "minilm-l6",
-    batch: Annotated[int, typer.Option(min=1, help="Examples in a step.")] = 16,
     tokens: Annotated[int, typer.Option(min=1, help="Padded length.")] = 32,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which every method takes its turn.")] = 30,
-    head: Annotated[str | None, typer.Option(help="mean, cls, last or native.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, or bf16 on CUDA.")] = "float32",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
-    allocator: Annotated[
-        str, typer.Option(help="keep: malloc keeps the blocks a step frees; system: as the system has it.")
-    ] = "keep",
     as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
+    **settings: Any,
 ) -> None:
     """Times training steps and inference of methods against each other, in interleaved rounds."""
-    from typing import get_args
+    from bench.meters.allocator import use
 
-    from bench.errors import UserError
-    from bench.meters.allocator import Allocator, use
-
-    if allocator not in get_args(Allocator):
-        raise UserError(f"--allocator {allocator}: there is {', '.join(get_args(Allocator))}")
-    use(allocator)  # type: ignore[arg-type]  # before torch is imported and allocates
-
-    from pydantic import ValidationError
+    given = {field: value for field, value in settings.items() if value is not None}
+    protocol = checked(Protocol, {field: value for field, value in given.items() if field in Protocol.model_fields})
+    measures = checked(Measures, {field: value for field, value in given.items() if field in Measures.model_fields})
+    use(measures.allocator)  # before torch is imported and allocates
 
     from bench.costs.inspect import config_of
     from bench.costs.profile import profile as measure
     from bench.grid.plan import check_length, check_protocol
     from bench.grid.worker import quiet
-    from bench.records.spec import HeadKind, ProfileShape, Protocol
+    from bench.records.spec import ProfileShape
     from bench.records.store import write_profile
     from bench.registry.methods import resolve_method
 
-    if head is not None and head not in get_args(HeadKind):
-        raise UserError(f"--head {head}: there is {', '.join(get_args(HeadKind))}")
-    settings = {"device": device, "precision": precision, "threads": threads}
-    known = {name: value for name, value in settings.items() if value is not None}
-    try:
-        protocol = Protocol.model_validate(known)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from error
     check_protocol(protocol)
     check_length(protocol.model_copy(update={"max_length": tokens}), config_of(model)[0], model)
     quiet()
-    shape = ProfileShape(model=model, batch=batch, tokens=tokens, rounds=rounds, head=head)  # type: ignore[arg-type]
+    shape = ProfileShape(
+        model=model,
+        batch=protocol.batch_size,
+        tokens=tokens,
+        rounds=measures.profile_rounds,
+        head=protocol.head,
+    )
     found = measure([resolve_method(text).spec for text in methods], shape, protocol)
     if out is not None:
         write_profile(out, found)

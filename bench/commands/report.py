@@ -67,7 +67,7 @@ def write_report(
         show(records, out=outs[0], **settings)  # type: ignore[arg-type]
         paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
     folders = sorted({path.parent for path in paths})
-    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html'})}")
+    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")
 
 

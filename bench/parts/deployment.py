@@ -155,6 +155,18 @@ def load(folder: str | Path) -> Classifier:
 
     Raises:
         UserError: the folder holds none, it is damaged, or the method has changed since.
+
+    Examples:
+        >>> import bench, torch
+        >>> from pathlib import Path
+        >>> from bench.parts.compaction import compact
+        >>> done = bench.compare("lora[r=2]", preset="smoke", k=16, steps=2, weights="all",
+        ...                      costs=False, energy=False, effective=False, profile=False, out="out")
+        >>> compacted = compact(done.out, done.records[0], Path("small"), epsilon=0.0, tolerance=0.0, rounds=4)
+        >>> classifier = bench.load_compact("small")
+        >>> ids = torch.tensor([[5, 6, 7]])
+        >>> classifier(input_ids=ids, attention_mask=torch.ones_like(ids)).shape
+        torch.Size([1, 3])
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

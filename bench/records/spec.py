@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,40 +25,47 @@ class Frozen(BaseModel):
 
 
 class Protocol(Frozen):
-    """How every method of a comparison is trained and evaluated, the same for all of them."""
+    """How every method of a comparison is trained and evaluated, the same for all of them.
+
+    This class and `Measures` are the one declaration of what can be set. An option of `bench compare`, a field of
+    a config file, a keyword of `bench.compare` and a row of docs/options.md are made from each field: its name,
+    type, default and docstring. To add one, write it here, at a default that leaves earlier runs as they were.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     dev: Annotated[int, Ge(0)] | Literal["k"] = 1000
-    """Training rows, other than the K, that choose the checkpoint; `k`: as many as K."""
+    """Rows that choose the checkpoint, taken from the training data besides the K; k: as many as K."""
     epochs: PositiveInt | None = 10
-    """Passes over the K rows; None if `steps` is set."""
+    """Passes over the training rows; none where steps are set."""
     steps: PositiveInt | None = None
-    """Optimizer steps; None if `epochs` is set."""
+    """Optimizer steps, in place of epochs."""
     batch_size: PositiveInt = 16
     """Examples in a training step."""
     eval_batch_size: PositiveInt = 64
     """Examples in an evaluation batch."""
     max_length: PositiveInt = 128
-    """Tokens an example is cut to."""
+    """Tokens that an example is cut to."""
     warmup_share: Share = 0.06
     """Share of the steps over which the learning rate rises from zero."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    """AdamW's, for head and body."""
+    """Weight decay of AdamW, for head and body."""
     max_gradient_norm: Annotated[float, Gt(0)] | None = None
-    """Norm that the gradient is clipped to; None: never."""
+    """Norm that the gradient is clipped to; none: it is never clipped."""
     evaluations: PositiveInt | None = None
-    """Looks at the dev rows, spread evenly over the epochs, the last one always; None: after every epoch."""
+    """How often the dev rows are scored, spread evenly over the epochs; none: after every epoch."""
     patience: PositiveInt | None = None
-    """Evaluations without a better dev score after which training stops; None: never."""
+    """Evaluations without a better dev score after which training stops; none: it never stops early."""
     head_learning_rate: Annotated[float, Gt(0)] | None = 5e-3
-    """AdamW's rate for the head where the method has none of its own; None: the body's."""
+    """Learning rate of the head where the method sets none; none: the learning rate of the body."""
     head: HeadKind | None = None
-    """What turns hidden states into outputs; None: the model's usual one."""
+    """How hidden states become the input of the head; none: the usual way of the model."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Arithmetic of forward and backward pass; bf16 is autocast on CUDA, weights stay float32."""
+    """Arithmetic of forward and backward pass; bf16: autocast on CUDA, with weights in float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs; auto: CUDA if there is one."""
+    """Where the runs compute; auto: on CUDA if there is a device."""
     threads: PositiveInt | None = None
-    """CPU threads of torch; None: as many as the process may use."""
+    """CPU threads of torch; none: as many as the process may use."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Protocol:
@@ -74,55 +81,54 @@ class Protocol(Frozen):
 
 
 _SHORTER = {
+    "tasks": "task",
     "batch_size": "batch",
     "eval_batch_size": "eval-batch",
     "warmup_share": "warmup",
     "profile_rounds": "rounds",
 }
+"""Field -> its option, where that is not the field's name with dashes."""
 
 
 def option_of(field: str) -> str:
-    """The option of `bench compare` that sets a field of `Protocol` or `Measures`.
+    """The option of the command line that sets a field, such as `--batch` for `batch_size`.
 
     Parsing, messages and the command that makes a run again all take it from here.
     """
     return f"--{_SHORTER.get(field, field.replace('_', '-'))}"
 
 
-def nullable(field: str) -> bool:
-    """Whether a field of `Protocol` may be none, which its option then takes as the word `none`."""
-    return type(None) in get_args(Protocol.model_fields[field].annotation)
-
-
 class Measures(Frozen):
     """What is measured besides scores and time. None of it changes a run, so none of it is in its digest."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     costs: bool = True
-    """FLOPs and live tensors, at the first seed of each method, task and K that finishes; bytes to store."""
+    """Measure FLOPs, memory and stored bytes, at the first seed of each method, task and K that finishes."""
     energy: bool = True
-    """Energy of the phases, measured where there is a counter and estimated elsewhere."""
+    """Measure the energy of training and inference where there is a counter, and estimate it elsewhere."""
     effective: bool = True
-    """Effective parameters: active, contributing, verified."""
+    """Measure effective parameters: active, contributing, verified."""
     country: str | None = None
-    """Three-letter ISO code of the grid's country; None: no CO2e."""
+    """Three-letter ISO code of the country whose grid CO2e is computed for; none: no CO2e."""
     pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    """Power usage effectiveness of the data centre: multiplies CO2e, never joules, which are the machine's."""
+    """Power usage effectiveness of the data centre. It multiplies CO2e, never joules, which are the machine's."""
     epsilon: Annotated[float, Ge(0)] = 0.01
-    """How far the true accuracy may fall in the verified count."""
+    """How far the true accuracy may fall in the verified count of parameters."""
     verify_rows: PositiveInt = 1000
-    """Rows that a removal is tested on in the verified count, at most: neither trained on nor chosen on."""
+    """Most rows, neither trained on nor chosen on, on which the verified count tests a removal."""
     profile: bool = True
-    """Time the methods against each other, once a model."""
+    """Time the methods against each other, once for each model."""
     profile_tokens: PositiveInt = 32
-    """Padded length of the profile's batches, in tokens."""
+    """Padded length of the batches of the profile, in tokens."""
     profile_rounds: PositiveInt = 30
-    """Rounds of the profile, in each of which every method takes its turn."""
+    """Rounds of the profile; every method takes its turn in each."""
     resident: bool = True
-    """The resident peak, in a child of its own, with the costs."""
+    """Measure the resident peak of memory too, in a process of its own."""
     allocator: Allocator = "keep"
-    """Of runs and profile. keep: malloc keeps freed blocks, which changes no score; system: as the system has it."""
+    """keep: malloc keeps the blocks that a step frees, which changes no score; system: as the system has it."""
     weights: Literal["none", "small", "all"] = "small"
-    """Whose weights are kept beside the record; small: methods that store less than half of the backbone."""
+    """Whose weights are kept beside the record; small: of methods that store less than half of the backbone."""
 
     def keeps(self, stored: int, backbone: int) -> bool:
         """Whether a run that stores so many parameters keeps them."""

@@ -46,7 +46,7 @@ def page(
         panels: of the comparison, in the order they are shown.
         sections: what is said of each panel.
         records: its runs, for where they were made.
-        files: CSV files by name, offered as downloads.
+        files: CSV files and the comparison's file by name, offered as downloads.
         outs: its folders; `gates/` in them is shown.
         published: measured beside published scores.
         figures: SVG files to embed, each with what it says and the panel that it is shown with.
@@ -74,7 +74,7 @@ def page(
     dispensable = {
         "figures": "the figures (see figures/)",
         "gate_figures": "the gate figures (see gates/)",
-        "downloads": "the CSV files (see table.csv and runs.csv)",
+        "downloads": "the files (see table.csv, runs.csv and config.yaml)",
     }
     for name, words in dispensable.items():
         if len(text.encode()) <= LIMIT_BYTES:
@@ -116,9 +116,9 @@ def _shortened(table: Table) -> Table:
 
 
 def _download(name: str, text: str) -> dict[str, str]:
-    """A CSV file as a link that holds it."""
+    """A text file as a link that holds it."""
     raw = text.encode()
-    kind = "text/csv"
+    kind = "text/csv" if name.endswith(".csv") else "text/plain"
     if len(raw) > PLAIN_CSV_BYTES:
         raw, name, kind = gzip.compress(raw, mtime=0), f"{name}.gz", "application/gzip"
     link = f"data:{kind};base64,{base64.b64encode(raw).decode()}"

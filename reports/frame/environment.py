@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, takewhile
 from typing import Any
 
-from bench.records.spec import Protocol, RunSpec, option_of
+from bench.records.spec import RunSpec
 from bench.records.store import Record
+from bench.records.study import Fields, settings_of, words_of
 
 
 def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -38,19 +39,27 @@ def commands(records: Sequence[Record]) -> list[str]:
     recorded = [record.environment.get("command") for record in records]
     if records and all(recorded):
         return list(dict.fromkeys(map(str, recorded)))
+    return [shlex.join(["bench", "compare", *words_of(study)]) for study in studies(records)]
+
+
+def studies(records: Sequence[Record]) -> list[Fields]:
+    """The fields that ask for these runs again and for no others, in as few comparisons as it takes.
+
+    Every field of the protocol and every hyper-parameter is stated. What was measured is not known from a record.
+    """
     groups: dict[str, list[RunSpec]] = {}
     for record in records:
         key = record.asked.model.name + record.asked.protocol.model_dump_json()
         groups.setdefault(key, []).append(record.asked)
     return [
-        shlex.join(["bench", "compare", *words, "--model", group[0].model.name, *_protocol(group[0].protocol)])
+        {**study, "model": group[0].model.name, **settings_of(group[0].protocol)}
         for group in groups.values()
-        for words in _products(group)
+        for study in _products(group)
     ]
 
 
-def _products(runs: Sequence[RunSpec]) -> Iterator[list[str]]:
-    """Methods, tasks, sizes and seeds in words, a command's each: all of their combinations are among the runs."""
+def _products(runs: Sequence[RunSpec]) -> Iterator[Fields]:
+    """Methods, tasks, sizes and seeds, a comparison's each: all of their combinations are among the runs."""
     cells = [
         (run.task.name, "all" if run.k is None else str(run.k), run.method.spelled, (run.data_seed, run.model_seed))
         for run in runs
@@ -58,9 +67,8 @@ def _products(runs: Sequence[RunSpec]) -> Iterator[list[str]]:
     for tasks, rest in _alike((task, cell) for task, *cell in cells):
         for sizes, rest_of_size in _alike((size, cell) for size, *cell in rest):
             for methods, seeds in _alike(rest_of_size):
-                task_words = [word for task in tasks for word in ("--task", task)]
-                for words in _seeds({seed for (seed,) in seeds}):
-                    yield [*methods, *task_words, "--k", ",".join(sizes), *words]
+                for fields in _seeds({seed for (seed,) in seeds}):
+                    yield {"methods": methods, "tasks": tasks, "k": sizes, **fields}
 
 
 def _alike(pairs: Iterable[Sequence[Any]]) -> list[tuple[list[str], list[tuple[Any, ...]]]]:
@@ -75,39 +83,30 @@ def _alike(pairs: Iterable[Sequence[Any]]) -> list[tuple[list[str], list[tuple[A
     return [(keys, list(rests[keys[0]])) for keys in groups.values()]
 
 
-def _seeds(pairs: set[tuple[int, int]]) -> Iterator[list[str]]:
-    """Options that together give these (data seed, model seed) pairs and no others.
+def _seeds(pairs: set[tuple[int, int]]) -> Iterator[Fields]:
+    """Fields that together give these (data seed, model seed) pairs and no others.
 
-    `--seeds N` where both count up from 0 together, with one of them held where the other counts up alone, and
+    `seeds` where both count up from 0 together, with one of them held where the other counts up alone, and
     both held for a pair that no such row has.
     """
-    rows = [(_row(pairs, lambda n: (n, n)), list[str]())]
+    rows = [(_row(pairs, lambda n: (n, n)), Fields())]
     rows += [
-        (_row(pairs, lambda n, seed=seed: (seed, n)), ["--data-seed", str(seed)])  # type: ignore[misc]
+        (_row(pairs, lambda n, seed=seed: (seed, n)), {"data_seed": seed})  # type: ignore[misc]
         for seed in sorted({data for data, _ in pairs})
     ]
     rows += [
-        (_row(pairs, lambda n, seed=seed: (n, seed)), ["--model-seed", str(seed)])  # type: ignore[misc]
+        (_row(pairs, lambda n, seed=seed: (n, seed)), {"model_seed": seed})  # type: ignore[misc]
         for seed in sorted({model for _, model in pairs})
     ]
     left = set(pairs)
     for row, held in sorted(rows, key=lambda entry: -len(entry[0])):
         if (len(row) > 1 or not held) and not left.isdisjoint(row):
-            yield ["--seeds", str(len(row)), *held]
+            yield {"seeds": len(row), **held}
             left -= set(row)
     for data, model in sorted(left):
-        yield ["--data-seed", str(data), "--model-seed", str(model)]
+        yield {"data_seed": data, "model_seed": model}
 
 
 def _row(pairs: set[tuple[int, int]], pair: Callable[[int], tuple[int, int]]) -> list[tuple[int, int]]:
     """The pairs 0, 1, 2, ... up to the first that is not there."""
     return list(takewhile(pairs.__contains__, map(pair, count())))
-
-
-def _protocol(protocol: Protocol) -> list[str]:
-    """Every field of the protocol by its option. Of epochs and steps the one that is set: it puts the other off."""
-    words = []
-    for field, value in protocol.model_dump().items():
-        if value is not None or field not in ("epochs", "steps"):
-            words += [option_of(field), "none" if value is None else str(value)]
-    return words

@@ -59,6 +59,11 @@ def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None
         assert environment.command_line() == "bench compare 'lora[r=2]'"
 
 
+def test_another_program_has_no_command_to_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/study.py", "--fast"])
+    assert environment.command_line() is None
+
+
 def test_a_change_of_a_methods_code_is_another_digest(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     shutil.copytree(root / "methods", tmp_path / "methods", ignore=shutil.ignore_patterns("__pycache__"))

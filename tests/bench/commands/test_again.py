@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 import methods
 from bench import cli
-from bench.commands.compare import protocol_settings
 from bench.errors import UserError
 from bench.grid import executor
 from bench.grid import plan as grid
 from bench.grid.plan import Plan, Request
 from bench.presets import PRESETS
-from bench.records.spec import MethodSpec, Protocol, RunSpec, option_of
+from bench.records.spec import MethodSpec, Protocol, RunSpec
 from bench.records.store import Record, finished, read_record
+from bench.records.study import write_studies
 from bench.registry.methods import resolve_method
 from methods import BUILT_IN, VARIANTS
-from reports.frame.environment import commands
-from tests.conftest import NoExecutor, bench
+from reports.frame.environment import commands, studies
+from tests.conftest import NoExecutor
 
 PLUGIN = """
 from dataclasses import dataclass, field
@@ -111,23 +111,32 @@ def asked(words: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 
     def plan(request: Request) -> Plan:
         found.append(real(request))
+        return found[-1]
+
+    def run_grid(*arguments: Any) -> None:
         raise Planned
 
     with monkeypatch.context() as patch:
         patch.setattr(executor, "LocalExecutor", NoExecutor)
         patch.setattr(grid, "plan", plan)
+        patch.setattr(grid, "run_grid", run_grid)
         patch.setattr(sys, "argv", [*words, "--out", str(out)])
         with pytest.raises(Planned):
             cli.main()
-    return found[0].runs
+    return [run for plan in found for run in plan.runs]
 
 
-def again(runs: Iterable[RunSpec], out: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+def again(runs: Sequence[RunSpec], out: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """What the commands put together from the runs ask for; the file put together from them asks for the same."""
+    records = [record(run) for run in runs]
     found: list[RunSpec] = []
-    for command in commands([record(run) for run in runs]):
+    for command in commands(records):
         words = shlex.split(command)
         assert words[:2] == ["bench", "compare"]
         found += asked(words, out, monkeypatch)
+    file = write_studies(out.parent / "again.yaml", studies(records))
+    from_file = asked(["bench", "compare", "--config", str(file)], out, monkeypatch)
+    assert [run.digest for run in from_file] == [run.digest for run in found]
     return found
 
 
@@ -185,26 +194,6 @@ def test_runs_that_are_no_product_take_several_commands_and_none_too_many(
     found = again(runs, tmp_path / "out", monkeypatch)
     assert {run.digest for run in found} == {run.digest for run in runs}
     assert len(found) == len({run.digest for run in found})
-
-
-def test_every_field_of_the_protocol_has_an_option() -> None:
-    import typer.main
-
-    command = typer.main.get_command(cli.app).commands["compare"]  # type: ignore[attr-defined]
-    options = {option: parameter.name for parameter in command.params for option in parameter.opts}
-    assert {option_of(field) for field in Protocol.model_fields} <= options.keys()
-    given = {name: f"value of {name}" for name in options.values()}
-    assert protocol_settings(given).keys() == Protocol.model_fields.keys()
-    told = next(parameter for parameter in command.params if parameter.name == "preset").help
-    assert all(preset in told for preset in PRESETS)
-
-
-def test_a_protocol_field_without_an_option_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fields = {**Protocol.model_fields, "novel": Protocol.model_fields["steps"]}
-    monkeypatch.setattr(Protocol, "__pydantic_fields__", fields)
-    monkeypatch.setattr(executor, "LocalExecutor", NoExecutor)
-    with pytest.raises(KeyError, match="novel"):
-        bench("compare", "--preset", "smoke", "--out", str(tmp_path), monkeypatch=monkeypatch)
 
 
 # Keys ------------------------------------------------------------------------------------------------------------

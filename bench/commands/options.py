@@ -1,0 +1,172 @@
+"""Options of the command line, and docs/options.md, made from the fields that declare them.
+
+`bench.records.spec` and `bench.records.study` declare the fields with their types, defaults and docstrings; nothing
+is said of them here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from bench.presets import DEFAULT, PRESETS
+from bench.records.spec import option_of
+from bench.records.study import CONFIG, Study, is_flag, values_of, word
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+BASE = PRESETS[DEFAULT]
+"""What `bench compare` starts from; its values are shown as the defaults."""
+
+USUAL = Study(
+    preset=DEFAULT,
+    methods=BASE.methods,
+    tasks=BASE.tasks,
+    model=BASE.model,
+    k=tuple("all" if size is None else size for size in BASE.ks),
+    seeds=BASE.seeds,
+)
+"""The same for what is compared."""
+
+
+def described(model: type[BaseModel], field: str) -> str:
+    """What a field means: its docstring in the class, on one line."""
+    text = model.model_fields[field].description
+    assert text, f"{model.__name__}.{field} needs a docstring, for the help and the documents"
+    return " ".join(text.split())
+
+
+def option(defaults: BaseModel, field: str, *names: str) -> Any:
+    """The option that sets a field.
+
+    Args:
+        defaults: an instance of the class that declares it; the help shows its value.
+        field: the field's name.
+        names: other names of the option, such as `-t`.
+    """
+    declared = type(defaults).model_fields[field]
+    default = _default(defaults, field)
+    text = described(type(defaults), field) + (f" [default: {default}]" if default else "")
+    name = option_of(field)
+    if is_flag(declared):
+        return typer.Option(f"{name}/--no-{name[2:]}", *names, help=text)
+    return typer.Option(name, *names, help=text, metavar=_taken(defaults, field))
+
+
+def _default(defaults: BaseModel, field: str) -> str:
+    """A field's value in words; empty where a study leaves it open."""
+    value = getattr(defaults, field)
+    if value is None and isinstance(defaults, Study):
+        return ""
+    return " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
+
+
+def _taken(defaults: BaseModel, field: str) -> str:
+    """What a field takes, in words. In a study none is no value: it leaves the field to the preset."""
+    if field == "preset":
+        return "|".join(PRESETS)
+    words = values_of(type(defaults).model_fields[field])
+    return words.removesuffix("|none") if isinstance(defaults, Study) else words
+
+
+def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[Command], Command]:
+    """Gives a command that ends in `**settings` an option for each field of some models.
+
+    The command gets what was typed as text, true or false for a flag, and None for an option that was not given:
+    `bench.records.study.checked` reads and checks it, as it does the values of a file.
+
+    Args:
+        defaults: an instance of each model, whose values the help shows.
+        only: these fields; None: all of them.
+    """
+    added = [
+        _parameter(model, field)
+        for model in defaults
+        for field in type(model).model_fields
+        if only is None or field in only
+    ]
+
+    def with_options(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        *written, settings = signature.parameters.values()
+        assert settings.kind is inspect.Parameter.VAR_KEYWORD
+        # typer reads the parameters from the signature and passes each of them by its name.
+        command.__signature__ = signature.replace(parameters=[*written, *added])  # type: ignore[attr-defined]
+        return command
+
+    return with_options
+
+
+def _parameter(defaults: BaseModel, field: str) -> inspect.Parameter:
+    """A field as a parameter of a command. Values stay text, so that one function reads them from everywhere."""
+    kind: Any = bool | None if is_flag(type(defaults).model_fields[field]) else str | None
+    annotation = Annotated[kind, option(defaults, field)]
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+# docs/options.md -------------------------------------------------------------------------------------------------
+
+MADE_BY = "python -m bench.commands.options > docs/options.md"
+
+_HEAD = f"""\
+# Options
+
+<!-- Made by: {MADE_BY} -->
+
+A comparison is described by fields. Each can be given as an option of `bench compare`, in a file that
+`bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
+overrides the file, and the file overrides the preset. A field that is given nowhere has the value of the preset; the
+defaults below are those of the preset `{DEFAULT}`.
+
+```yaml
+# study.yaml
+preset: {DEFAULT}
+methods: [full, "lora[r=16]"]
+tasks: [trec]
+k: [100, 500]
+seeds: 3
+epochs: 8
+energy: false
+```
+
+Every report comes with a file `{CONFIG}` in which every field is stated, so that
+`bench compare --config out/{CONFIG} --out another-folder` does the same runs again. A file in JSON is read as well. In
+YAML, several comparisons can stand in one file, separated by `---`; they are done one after the other.
+"""
+
+_PARTS = (
+    ("What is compared", USUAL),
+    ("How it is trained and evaluated", BASE.protocol),
+    ("What is measured besides scores and time", BASE.measures),
+)
+
+_OTHERWISE = {
+    "methods": "the arguments",
+    "method_defaults": "none",
+    "tasks": "`--task`, `-t`",
+    "model": "`--model`, `-m`",
+}
+"""How the command line takes fields that have more than an option, or none."""
+
+
+def document() -> str:
+    """docs/options.md: every field, with its option, what it takes, its default and what it means."""
+    return _HEAD + "".join(f"\n## {title}\n\n{_table(defaults)}" for title, defaults in _PARTS)
+
+
+def _table(defaults: BaseModel) -> str:
+    lines = ["| field | option | takes | default | meaning |", "| --- | --- | --- | --- | --- |"]
+    for field in type(defaults).model_fields:
+        name = _OTHERWISE.get(field, f"`{option_of(field)}`")
+        taken = _taken(defaults, field).replace("|", " \\| ")
+        meaning = described(type(defaults), field)
+        lines.append(f"| `{field}` | {name} | {taken} | {_default(defaults, field)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")
