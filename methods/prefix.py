@@ -13,8 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from methods.kit.attention import LayerPrefix, enable
 from methods.kit.base import Method
-from methods.kit.gates import GateReader
-from methods.kit.parts import Part, switch
+from methods.kit.parts import Part
 from methods.kit.sites import Layer, layers, missing
 
 if TYPE_CHECKING:
@@ -40,33 +39,28 @@ class PrefixNetwork(nn.Module):
         return self.up(torch.tanh(self.down(self.embedding.weight)))  # type: ignore[no-any-return]
 
 
-def insert_prefix(
-    model: PreTrainedModel,
-    *,
-    length: int,
-    hidden: int,
-    log_gate: bool = False,
-    gates: list[GateReader] | None = None,
-) -> None:
+def insert_prefix(model: PreTrainedModel, *, length: int, hidden: int, log_gate: bool = False) -> list[LayerPrefix]:
     """Gives every layer a prefix.
 
     Args:
         model: the backbone.
         length: positions of the prefix.
-        hidden: width of the reparametrisation network; 0 trains keys and values directly.
+        hidden: width of the prefix network; 0 trains keys and values directly.
         log_gate: see `LayerPrefix`.
-        gates: a reader of gate values for each layer; None leaves the prefix ungated.
+
+    Returns:
+        The prefix of each layer.
     """
     enable(model)
-    found = layers(model)
-    shapes = [_shape(model, length)] * len(found)
-    prefixes = [LayerPrefix(gate=gates[i] if gates else None, log_gate=log_gate) for i in range(len(found))]
-    for layer, prefix in zip(found, prefixes, strict=True):
+    stack = layers(model)
+    shapes = [_shape(model, length)] * len(stack)
+    prefixes = [LayerPrefix(log_gate=log_gate) for _ in stack]
+    for layer, prefix in zip(stack, prefixes, strict=True):
         layer.get("attention").add_module("prefix", prefix)
     if not hidden:
         for prefix, shape in zip(prefixes, shapes, strict=True):
-            prefix.own(torch.empty(shape).normal_(std=0.02))
-        return
+            prefix.store(torch.empty(shape).normal_(std=0.02))
+        return prefixes
     outputs = sum(shape[0] * shape[2] * shape[3] for shape in shapes)
     network = PrefixNetwork(length=length, width=model.config.hidden_size, hidden=hidden, outputs=outputs)
     model.add_module("prefix_network", network)
@@ -76,6 +70,7 @@ def insert_prefix(
             prefix.states = states
 
     network.handle = model.register_forward_pre_hook(enter)
+    return prefixes
 
 
 def _shape(model: PreTrainedModel, length: int) -> tuple[int, int, int, int]:
@@ -99,12 +94,12 @@ def eject_network(model: PreTrainedModel) -> None:
     network = getattr(model, "prefix_network", None)
     if not isinstance(network, PrefixNetwork):
         return
-    found = layers(model)
-    shapes = [_shape(model, network.embedding.num_embeddings)] * len(found)
+    stack = layers(model)
+    shapes = [_shape(model, network.embedding.num_embeddings)] * len(stack)
     with torch.no_grad():
         states = _split(network(), shapes)
-    for layer, state in zip(found, states, strict=True):
-        layer_prefix(layer).own(state.contiguous())
+    for layer, state in zip(stack, states, strict=True):
+        layer_prefix(layer).store(state.contiguous())
     if network.handle is not None:
         network.handle.remove()
     del model.prefix_network
@@ -118,28 +113,27 @@ def layer_prefix(layer: Layer) -> LayerPrefix:
 
 
 def prefix_part(layer: Layer) -> Part:
-    """The part that a layer's prefix is; its parameters are the keys and values once `eject` has run."""
-    prefix = layer_prefix(layer)
-    states = prefix._parameters.get("states")
-    attention = layer.get("attention")
+    """A layer's prefix as a part; without it the attention is the layer's own.
 
-    def drop() -> None:
-        attention._modules.pop("prefix")
+    Its parameters are the keys and values, once `eject` has made them parameters; before that it has none.
+    """
+    prefix = layer_prefix(layer)
+    attention = layer.get("attention")
 
     @torch.no_grad()
     def fold(gate: float) -> None:
         prefix.states.mul_(gate)
         prefix.gate = None
 
-    return Part(
+    return Part.at(
+        attention,
+        "prefix",
+        base=nn.Identity(),
+        changes=attention,
         kind="prefix",
         layer=layer.index,
         site="attention",
-        module=attention,
-        parameters=() if states is None else (states,),
-        remove=switch(prefix),
         gate=prefix.gate,
-        drop=drop,
         fold=None if prefix.log_gate else fold,  # a constant added to scores is in no key or value
     )
 

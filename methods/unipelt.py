@@ -89,50 +89,44 @@ class UniPELT(Method):
         mean = TokenMean(masked=self.gate_mean == "masked")
         if self.gate != "none":
             mean.attach(model)
-        columns = [self._input_gates(layer, mean, model.config.hidden_size) for layer in layers(model)]
+        width = model.config.hidden_size
+        gates = [self._input_gates(layer, mean, width) for layer in layers(model)]  # of each layer, by site
         if "P" in self.parts:
-            insert_prefix(
-                model,
-                length=self.length,
-                hidden=self.hidden,
-                log_gate=self.prefix_gate == "log",
-                gates=None if self.gate == "none" else [readers["prefix"] for readers in columns],
+            prefixes = insert_prefix(
+                model, length=self.length, hidden=self.hidden, log_gate=self.prefix_gate == "log"
             )
-        for layer, readers in zip(layers(model), columns, strict=True):
-            if "L" in self.parts:
-                for site in LORA_SITES:
-                    base, gate = linear_at(layer, site), readers.get(site)
-                    layer.put(site, LoRALinear(base, r=self.r, alpha=self.alpha, gate=gate))
+            for prefix, gate in zip(prefixes, gates, strict=True):
+                if gate:
+                    gate["prefix"].attach(prefix)
+        for layer, gate in zip(layers(model), gates, strict=True):
+            for site in self._lora_sites:
+                # A gate takes the place of alpha / r (Mao et al. 2022, section 3.2), which alpha = r makes 1.
+                lora = LoRALinear(linear_at(layer, site), r=self.r, alpha=self.r if gate else self.alpha)
+                if gate:
+                    gate[site].attach(lora)
+                layer.put(site, lora)
             if "A" in self.parts:
-                insert_after_ffn(
-                    layer,
-                    lambda width: Bottleneck(width, self.bottleneck, activation="relu", std=0.02),
-                    None if self.gate == "none" else lambda width: Reading(form(self.gate)(width, 1), mean),
-                )
+                norm = insert_after_ffn(layer, self._bottleneck)
+                if self.gate != "none":
+                    # The adapter's input is h_FN, which its gate reads.
+                    reading = Reading(form(self.gate)(norm.normalized_shape[0], 1), mean, home=norm, reads=norm.adapter)
+                    GateReader(reading, 0).attach(norm.adapter)
+
+    def _bottleneck(self, width: int) -> Bottleneck:
+        return Bottleneck(width, self.bottleneck, activation="relu", std=0.02)
 
     def _input_gates(self, layer: Layer, mean: TokenMean, width: int) -> dict[str, GateReader]:
-        """Adds the gates that read the layer's input, as one module; returns a reader for each site."""
-        owners = ["prefix"] if "P" in self.parts else []
-        if "L" in self.parts:
-            owners += LORA_SITES[: self.lora_gates]
-        if self.gate == "none" or not owners:
+        """Adds the gates of a layer that read its input, all in one module.
+
+        Returns:
+            For `prefix` and each of LoRA's sites, what reads its gate; empty without such gates.
+        """
+        gated = ["prefix"] if "P" in self.parts else []
+        gated += self._lora_sites[: self.lora_gates]
+        if self.gate == "none" or not gated:
             return {}
-        attention = layer.get("attention")
-        gate = form(self.gate)(width, len(owners))
-        reading = Reading(gate, mean)
-        attention.add_module("gates", gate)
-
-        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            reading.take(args[0] if args else kwargs["hidden_states"])
-
-        handle = attention.register_forward_pre_hook(enter, with_kwargs=True)
-
-        def retire() -> None:
-            handle.remove()
-            attention._modules.pop("gates")
-
-        reading.retire = retire
-        readers = {owner: reading.reader(index) for index, owner in enumerate(owners)}
+        reading = Reading(form(self.gate)(width, len(gated)), mean, home=layer.get("attention"))
+        readers = {site: GateReader(reading, index) for index, site in enumerate(gated)}
         if "L" in self.parts and self.lora_gates == 1:
             readers["value"] = readers["query"]
         return readers
@@ -174,14 +168,20 @@ class UniPELT(Method):
         return self.sparsity * torch.stack(active).sum() / sum(sizes) if active else None
 
     def _gated(self, layer: Layer) -> list[tuple[int, GateReader]]:
-        """Each gated part of a layer: its deployed size and its gate."""
-        found = [] if "A" not in self.parts else [adapter_part(layer, "ffn_norm")]
-        found += [] if "L" not in self.parts else [lora_part(layer, site) for site in LORA_SITES]
-        pairs = [(part.size, part.gate) for part in found]
+        """Each gated part of a layer: how many parameters it has when deployed, and its gate."""
+        sizes: list[tuple[int, GateReader | None]] = []
+        if "A" in self.parts:
+            adapter = layer.get("ffn_norm").get_submodule("adapter")
+            assert isinstance(adapter, Bottleneck)
+            sizes.append((sum(parameter.numel() for parameter in adapter.parameters()), adapter.gate))
+        for site in self._lora_sites:
+            lora = layer.get(site)
+            assert isinstance(lora, LoRALinear)
+            sizes.append((lora.lora_A.numel() + lora.lora_B.numel(), lora.gate))
         if "P" in self.parts:
             prefix = layer_prefix(layer)
-            pairs.append((prefix.states.numel(), prefix.gate))
-        return [(size, gate) for size, gate in pairs if gate is not None]
+            sizes.append((prefix.states.numel(), prefix.gate))
+        return [(size, gate) for size, gate in sizes if gate is not None]
 
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]

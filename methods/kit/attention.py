@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from methods.kit.gates import GateReader, where_open
+from methods.kit.gates import GateReader
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,34 +24,72 @@ NAME = "tunebench_prefix"
 
 
 class LayerPrefix(nn.Module):
-    """Keys and values put in front of one layer's own; lives on the attention module as `prefix`.
+    """Attention with trained keys and values in front of one layer's own: `Attn(Q, [P_K; K], [P_V; V])`.
+
+    Prefix-Tuning, Li and Liang 2021, arXiv 2101.00190, section 4. It is the submodule `prefix` of the layer's
+    attention module.
+
+    Args:
+        log_gate: how a gate acts, if there is one. False: it multiplies P_K and P_V (Mao et al. 2022), where zero does
+            not remove the prefix, since keys of zero keep a share of the softmax. True: its logarithm is added to the
+            prefix's attention scores, where zero removes the prefix exactly.
 
     Attributes:
-        states: (2, length, heads, head width), keys and values: a parameter, or set before each forward
-            pass by a prefix network. In the memory order of the projections' outputs, so that they are
-            joined by copying whole rows.
-        gate: reads the gate's values (batch,); None if ungated.
-        log_gate: the gate is not multiplied with keys and values (as published) but its logarithm added
-            to the prefix's attention scores, so that zero is exact removal.
+        states: P_K and P_V, (2, length, heads, head width): a parameter, or set before each forward pass by a prefix
+            network. The order of the axes is that of the projections' outputs in memory, so that both are joined by
+            copying whole rows.
+        gate: None alone. In UniPELT it gives one number for each example.
     """
 
     states: Tensor
+    gate: GateReader | None = None
 
-    def __init__(self, *, gate: GateReader | None = None, log_gate: bool = False) -> None:
+    def __init__(self, *, log_gate: bool = False) -> None:
         super().__init__()
-        self.gate = gate
         self.log_gate = log_gate
-        self.removed = False
 
-    def own(self, states: Tensor) -> None:
-        """Makes the states a parameter of this module."""
-        self.__dict__.pop("states", None)
+    def store(self, states: Tensor) -> None:
+        """Makes `states` a parameter of this module."""
+        self.__dict__.pop("states", None)  # what a prefix network set would hide the parameter
         self.states = nn.Parameter(states)
 
     @property
     def length(self) -> int:
-        """How many positions it adds."""
+        """How many positions the prefix has."""
         return self.states.shape[1]
+
+    def base(self, attention: nn.Module, *states: Tensor, **settings: Any) -> Tensor:
+        """`Attn(Q, K, V)`: attention without the prefix; takes and gives what `forward` does."""
+        return _attention(attention, *states, **settings)
+
+    def forward(
+        self, attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **settings: Any
+    ) -> Tensor:
+        """`Attn(Q, [P_K; K], [P_V; V])`.
+
+        Args:
+            attention: the layer's attention module.
+            query: Q, (batch, heads, queries, head width).
+            key: K, (batch, key-value heads, tokens, head width).
+            value: V, (batch, key-value heads, tokens, head width).
+            mask: over the tokens, (batch or 1, heads or 1, queries or 1, tokens): True or 0 where a position takes
+                part; None for no limit.
+            settings: `dropout`, `scaling`, `is_causal`: what transformers gives an attention function.
+
+        Returns:
+            (batch, queries, heads, head width).
+        """
+        is_causal = settings.get("is_causal")
+        causal = bool(getattr(attention, "is_causal", False) if is_causal is None else is_causal)
+        gate = None if self.gate is None else self.gate()
+        mask = self.extend_mask(mask, query, gate, causal=causal)
+        keys, values = self.extend(key, value, gate)  # [P_K; K], [P_V; V]
+        dropout = float(settings.get("dropout") or 0.0)
+        # A log gate of zero may leave a row without any position, which only SDPA turns into zeros.
+        if 0 < dropout < 1 and _plain(query, key) and not self.log_gate:
+            return dropping(query, keys, values, mask, dropout=dropout, scaling=settings.get("scaling"))
+        # What comes later is in the mask now: SDPA's own causal mask would count the prefix as tokens.
+        return _attention(attention, query, keys, values, mask, **settings | {"is_causal": False})
 
     def extend(self, key: Tensor, value: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
         """Puts the prefix, times `gate` (batch,), before keys and values (batch, heads, tokens, width)."""
@@ -138,38 +176,20 @@ def _prefix_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    **kwargs: Any,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function for the registry: as `sdpa`, with the module's prefix in front if it has one."""
+    """The attention function in transformers' registry: `sdpa`, or that of the module's prefix if it has one."""
     prefix = getattr(module, "prefix", None)
+    attend = prefix if isinstance(prefix, LayerPrefix) else _attention
+    return attend(module, query, key, value, attention_mask, **settings), None
 
-    def plain() -> Tensor:
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-        return output
 
-    if not isinstance(prefix, LayerPrefix) or prefix.removed:
-        return plain(), None
-    is_causal = kwargs.get("is_causal")
-    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-
-    def prefixed(rows: Tensor | None) -> Tensor:
-        states, mask = (query, key, value), attention_mask
-        gate = None if prefix.gate is None else prefix.gate()
-        if rows is not None:
-            states = (query[rows], key[rows], value[rows])
-            mask = mask[rows] if mask is not None and len(mask) > 1 else mask
-            gate = None if gate is None else gate[rows]
-        mask = prefix.extend_mask(mask, states[0], gate, causal=causal)
-        keys, values = prefix.extend(states[1], states[2], gate)
-        dropout = float(kwargs.get("dropout") or 0.0)
-        # A log gate of zero may leave a row without any position, which only SDPA turns into zeros.
-        if 0 < dropout < 1 and _plain(query, key) and not prefix.log_gate:
-            return dropping(states[0], keys, values, mask, dropout=dropout, scaling=kwargs.get("scaling"))
-        settings = kwargs | {"is_causal": False}
-        output, _ = sdpa_attention_forward(module, states[0], keys, values, mask, **settings)
-        return output
-
-    return where_open(prefix.gate, plain, prefixed), None
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **settings: Any
+) -> Tensor:
+    """transformers' attention `sdpa`: (batch, heads, tokens, head width) -> (batch, tokens, heads, head width)."""
+    output, _ = sdpa_attention_forward(module, query, key, value, mask, **settings)
+    return output
 
 
 AttentionInterface.register(NAME, _prefix_attention)

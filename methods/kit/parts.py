@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from methods.kit.gates import GateReader
 
 Restore = Callable[[], None]
+"""Undoes a change of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One piece of what a method added or changed; the unit of every effective-parameter count.
+    """One piece of what a method added or changed; every effective count is a sum over parts.
+
+    `Part.at` makes the part that an inserted module is. The other fields are for what is changed in place, such as
+    thawed weights, and for modules that leave their work out by a switch of their own.
 
     Attributes:
         kind: what it is, in the field's word: `lora`, `adapter`, `prefix`, `bias`, `weight`.
@@ -29,11 +33,12 @@ class Part:
         site: where in the layer it acts: `query`, `value`, `ffn`, `attention`, ...
         module: the module whose output the part changes. On one and the same input, the change of
             that output when the part is removed is the part's contribution.
-        parameters: the parameters it consists of, without its gate's.
-        remove: takes the part out of the model (really: its work is no longer done) and returns the
+        base: what stands in the place of `module` once the part is removed; None where `module` stays.
+        parameters: the parameters it consists of, without those of its gate.
+        remove: takes the part out of the model, so that its work is no longer done, and returns the
             function that puts it back.
-        gate: reads the part's gate in the current forward pass; None if ungated.
-        drop: takes the part out for good, with all that served it alone; None if `remove` is all there is.
+        gate: reads the part's gate in the current forward pass; None if it has none.
+        drop: takes the part out for good, with all that serves it alone; None if the part can only be removed.
         fold: replaces the part's gate by this number for good; None if that cannot be done exactly.
     """
 
@@ -44,9 +49,87 @@ class Part:
     parameters: tuple[nn.Parameter, ...]
     remove: Callable[[], Restore]
     gate: GateReader | None = None
-    drop: Callable[[], None] | None = None
+    drop: Callable[[], object] | None = None
     fold: Callable[[float], None] | None = None
     stack: str = ""
+    base: nn.Module | None = None
+
+    @classmethod
+    def at(
+        cls,
+        owner: nn.Module,
+        path: str,
+        *,
+        base: nn.Module,
+        kind: str,
+        site: str,
+        layer: int | None = None,
+        stack: str = "",
+        changes: nn.Module | None = None,
+        parameters: tuple[nn.Parameter, ...] | None = None,
+        gate: GateReader | None = None,
+        fold: Callable[[float], None] | None = None,
+    ) -> Part:
+        """The part that an inserted module is: removing it puts another module in its place.
+
+        Args:
+            owner: the module that the part stands in.
+            path: the part's name in `owner`, such as `attention.self.query`.
+            base: what stands there without the part: the module that it replaced, or `nn.Identity()`.
+            kind: see the attributes of `Part`.
+            site: see the attributes of `Part`.
+            layer: see the attributes of `Part`.
+            stack: see the attributes of `Part`.
+            changes: the enclosing module whose output shows the part's work, where the part is only called by it
+                and its own output is not what it would be compared with; None: the part itself.
+            parameters: those that the part consists of; None: all of its module that `base` does not have.
+            gate: see the attributes of `Part`.
+            fold: see the attributes of `Part`.
+
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> part = Part.at(model, "1", base=nn.Identity(), kind="extra", site="last")
+        >>> part.name, part.size
+        ('extra.-.last', 6)
+        >>> restore = part.remove()
+        >>> model[1]
+        Identity()
+        """
+        module = owner.get_submodule(path)
+        if parameters is None:
+            shared = {id(parameter) for parameter in base.parameters()}
+            parameters = tuple(parameter for parameter in module.parameters() if id(parameter) not in shared)
+
+        def remove() -> Restore:
+            base.train(module.training)
+            put_back = put(owner, path, base)
+
+            def restore() -> None:
+                module.train(base.training)  # calls of model.train() and model.eval() did not reach it
+                put_back()
+
+            return restore
+
+        return cls(
+            kind=kind,
+            layer=layer,
+            stack=stack,
+            site=site,
+            module=module if changes is None else changes,
+            base=base if changes is None else None,
+            parameters=parameters,
+            remove=remove,
+            drop=remove,
+            gate=gate,
+            fold=fold,
+        )
+
+    def without(self, *args: Any, **kwargs: Any) -> Any:
+        """What `module` yields for these inputs when the part is removed; the part is back afterwards."""
+        restore = self.remove()
+        try:
+            return (self.module if self.base is None else self.base).forward(*args, **kwargs)
+        finally:
+            restore()
 
     @property
     def name(self) -> str:
@@ -58,6 +141,13 @@ class Part:
     def size(self) -> int:
         """How many parameters it holds."""
         return sum(parameter.numel() for parameter in self.parameters)
+
+
+def put(owner: nn.Module, path: str, module: nn.Module) -> Restore:
+    """Puts `module` at `path` in `owner`; returns the function that puts the old one back."""
+    old = owner.get_submodule(path)
+    owner.set_submodule(path, module)
+    return lambda: owner.set_submodule(path, old)
 
 
 def switch(module: nn.Module) -> Callable[[], Restore]:

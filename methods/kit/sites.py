@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from methods.kit.parts import Restore
+from methods.kit.parts import Restore, put
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -156,16 +156,18 @@ class Layer:
 
     def get(self, site: Site) -> nn.Module:
         """The module that stands at `site` now."""
-        return self.module.get_submodule(self._path(site))
+        return self.module.get_submodule(self.path(site))
 
     def put(self, site: Site, module: nn.Module) -> Restore:
         """Puts `module` at `site`; returns the function that puts the old one back."""
-        path = self._path(site)
-        old = self.module.get_submodule(path)
-        self.module.set_submodule(path, module)
-        return lambda: self.module.set_submodule(path, old)
+        return put(self.module, self.path(site), module)
 
-    def _path(self, site: Site) -> str:
+    def path(self, site: Site) -> str:
+        """The name of the module at `site`, relative to the layer.
+
+        Raises:
+            ValueError: the architecture has no such site; says why.
+        """
         path: str | None = getattr(self.architecture, site)
         if path is None:
             raise ValueError(f"layer {self.index} has no {site}: {self.architecture.lacks[site]}")
