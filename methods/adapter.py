@@ -112,7 +112,9 @@ class AdapterNorm(nn.LayerNorm):
             The layer's output, (batch, tokens, width).
         """
         normed = super().forward(input)  # h_FN
-        return super().forward(self.adapter(normed, input))
+        adapted = self.adapter(normed, input)
+        # With every gate closed and skipped nothing was added to s, and h_FN is the result already.
+        return normed if adapted is input else super().forward(adapted)
 
 
 class AdapterLinear(nn.Linear):

@@ -92,9 +92,7 @@ class UniPELT(Method):
         width = model.config.hidden_size
         gates = [self._input_gates(layer, mean, width) for layer in layers(model)]  # of each layer, by site
         if "P" in self.parts:
-            prefixes = insert_prefix(
-                model, length=self.length, hidden=self.hidden, log_gate=self.prefix_gate == "log"
-            )
+            prefixes = insert_prefix(model, length=self.length, hidden=self.hidden, log_gate=self.prefix_gate == "log")
             for prefix, gate in zip(prefixes, gates, strict=True):
                 if gate:
                     gate["prefix"].attach(prefix)
