@@ -1,4 +1,4 @@
-"""Bottleneck adapters: a narrow network after the feed-forward block (or after both blocks) of a layer."""
+"""Bottleneck adapters: narrow networks whose output is added after the blocks of a layer."""
 
 from __future__ import annotations
 
@@ -194,16 +194,16 @@ def adapter_part(layer: Layer, site: Site) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
-    """Inserts bottleneck networks; everything else stays frozen.
+    """Inserts adapters `A(h) = W_up phi(W_down h + b_down) + b_up` into every layer and trains only these.
 
     Attributes:
-        bottleneck: its width.
-        reduction: if given, the width is hidden size / reduction instead.
-        placement: `pfeiffer` (after the feed-forward block, around its norm; pre-norm layers have none
-            there, so before the residual) or `houlsby` (after the output projections of attention and
-            feed-forward, before residual and norm).
-        activation: the nonlinearity inside.
-        init_std: standard deviation of the initial weights; 0.02 is not quite the identity.
+        bottleneck: width inside the adapter.
+        reduction: if given, the width inside is the hidden size divided by it.
+        placement: `pfeiffer` (one adapter a layer, around the norm after the feed-forward block; before the residual
+            where a pre-norm layer has no norm there) or `houlsby` (two a layer, after the output projections of
+            attention and feed-forward block, before residual and norm).
+        activation: phi.
+        init_std: standard deviation of the initial weights. At 0.02 a fresh adapter changes the output a little.
     """
 
     name: ClassVar[str] = "adapter"
@@ -216,7 +216,7 @@ class Adapter(Method):
     init_std: Annotated[float, Ge(0)] = 0.02
 
     def sites(self, config: PretrainedConfig) -> tuple[Site, ...]:
-        """Where in each layer of such a model it stands."""
+        """The sites in each layer of such a model that get an adapter."""
         if self.placement == "houlsby":
             return "output", "ffn_out"
         return ("ffn_norm",) if missing(config, "ffn_norm") is None else ("ffn_out",)
@@ -234,6 +234,7 @@ class Adapter(Method):
                 layer.put(site, AdapterLinear(base, self._make(base.out_features)))
 
     def _make(self, width: int) -> Bottleneck:
+        """A fresh adapter for hidden states of this width."""
         bottleneck = self.bottleneck if self.reduction is None else max(1, int(width / self.reduction))
         return Bottleneck(width, bottleneck, activation=self.activation, std=self.init_std)
 
@@ -243,18 +244,23 @@ class Adapter(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
+        """The share of dead units, as `dead_units` gives it."""
         return dead_units(model, run)
 
 
 def dead_units(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
-    """Share of bottleneck units that no token of the rows that `run` sends through ever activates.
+    """The share of units inside the adapters that are zero for every token, and so do nothing.
+
+    Args:
+        model: the adapted backbone.
+        run: sends rows through the model; their tokens are what is looked at.
 
     Returns:
-        `adapter_dead_units_share`; empty where there is no bottleneck with relu.
+        `adapter_dead_units_share`, the mean over the adapters; empty where no adapter has a relu.
     """
-    found = [module for module in model.modules() if isinstance(module, Bottleneck)]
-    watched = [module for module in found if module.activation is functional.relu]
-    peaks: dict[int, Tensor] = {}
+    adapters = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    watched = [module for module in adapters if module.activation is functional.relu]
+    peaks: dict[int, Tensor] = {}  # id of an adapter -> the highest activation of each unit, (bottleneck,)
 
     def watch(module: Bottleneck) -> Callable[[Tensor], Tensor]:
         def activation(inner: Tensor) -> Tensor:

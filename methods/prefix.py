@@ -1,4 +1,4 @@
-"""Prefix-tuning: trained keys and values in front of every layer's own."""
+"""Prefix-tuning: trained keys and values in front of those of every layer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 
 
 class PrefixNetwork(nn.Module):
-    """The reparametrisation `P' = W_up tanh(W_down P)` (Li and Liang 2021, section 4.3).
+    """The network that gives the prefixes of all layers while they are trained: `P = W_up tanh(W_down E + b) + b'`.
 
-    P is an embedding of `length` positions. Runs once a forward pass, not once an example, and is thrown
-    away by `eject`.
+    Prefix-Tuning, Li and Liang 2021, arXiv 2101.00190, section 4.3: a prefix trained directly is less stable. The
+    network runs once in a forward pass, not once for each example, and `eject` replaces it by its output.
+
+    Args:
+        length: positions of the prefix.
+        width: of E, the trained embedding of the positions, (length, width).
+        hidden: width between W_down and W_up.
+        outputs: numbers for each position: keys and values of all layers.
+
+    Attributes:
+        handle: takes the hook that runs the network before each forward pass off the model.
     """
 
     def __init__(self, *, length: int, width: int, hidden: int, outputs: int) -> None:
@@ -35,7 +44,7 @@ class PrefixNetwork(nn.Module):
         self.handle: RemovableHandle | None = None
 
     def forward(self) -> Tensor:
-        """Returns (length, outputs)."""
+        """`P`, (length, outputs)."""
         return self.up(torch.tanh(self.down(self.embedding.weight)))  # type: ignore[no-any-return]
 
 
@@ -74,14 +83,14 @@ def insert_prefix(model: PreTrainedModel, *, length: int, hidden: int, log_gate:
 
 
 def _shape(model: PreTrainedModel, length: int) -> tuple[int, int, int, int]:
-    """Shape of one layer's states: (2, length, key-value heads, head width)."""
+    """The shape of the keys and values of one layer's prefix: (2, length, key-value heads, head width)."""
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2, length, getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width
 
 
 def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tensor]:
-    """Cuts the network's output (length, outputs) into each layer's states."""
+    """Cuts the output of the network, (length, outputs), into the keys and values of each layer."""
     pieces = output.split([shape[0] * shape[2] * shape[3] for shape in shapes], dim=1)
     return [
         piece.view(length, two, heads, width).transpose(0, 1)
@@ -90,7 +99,7 @@ def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tens
 
 
 def eject_network(model: PreTrainedModel) -> None:
-    """Replaces the reparametrisation network by the keys and values that it yields; a no-op without one."""
+    """Replaces the prefix network by the keys and values that it gives; does nothing without one."""
     network = getattr(model, "prefix_network", None)
     if not isinstance(network, PrefixNetwork):
         return
@@ -106,7 +115,7 @@ def eject_network(model: PreTrainedModel) -> None:
 
 
 def layer_prefix(layer: Layer) -> LayerPrefix:
-    """The prefix of a layer."""
+    """The prefix of a layer, which `insert_prefix` put there."""
     prefix = layer.get("attention").get_submodule("prefix")
     assert isinstance(prefix, LayerPrefix)
     return prefix
@@ -140,11 +149,13 @@ def prefix_part(layer: Layer) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """Puts `length` trained keys and values in front of every layer's own.
+    """Attends to `length` more positions in every layer: `Attn(Q, [P_K; K], [P_V; V])` with P_K and P_V trained.
+
+    The same for every example. `LayerPrefix` is one layer's, `PrefixNetwork` what trains them.
 
     Attributes:
         length: positions of the prefix.
-        hidden: width of the network that generates it while training; 0 trains it directly.
+        hidden: width of the prefix network; 0 trains keys and values directly.
     """
 
     name: ClassVar[str] = "prefix"

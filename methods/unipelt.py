@@ -1,4 +1,4 @@
-"""UniPELT: adapter, prefix and LoRA together in every layer, each behind a gate."""
+"""UniPELT: adapter, prefix and LoRA together in every layer, each scaled by a gate."""
 
 from __future__ import annotations
 
@@ -22,29 +22,37 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 LORA_SITES: tuple[Site, ...] = ("query", "value")
+"""The projections that get a low-rank update."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniPELT(Method):
-    """`base(x) + G(h) * part(x)` for each part in each layer (Mao et al. 2022).
+    """`base(x) + g(h) * delta(x)` for each part of each layer, where `base(x) + delta(x)` is the part alone.
 
-    Prefix's and LoRA's gates read the layer's input, the adapter's reads h_FN. Where the paper and the
-    authors' code differ a field says which is meant.
+    UniPELT: A Unified Framework for Parameter-Efficient Language Model Tuning, Mao et al. 2022, arXiv 2110.07577,
+    section 3. The parts are those of the methods adapter, prefix and LoRA, unchanged:
+
+        query, value:   W x + b + g_L B A x           LoRALinear
+        attention:      Attn(Q, [g_P P_K; K], [g_P P_V; V])     LayerPrefix
+        after the FFN:  LN(s + g_A A(h_FN)), h_FN = LN(s)       AdapterNorm
+
+    The gates g_L and g_P read the layer's input, g_A reads h_FN. Where the paper and the code that its authors
+    released differ, a field selects one of them.
 
     Attributes:
-        parts: which submodules, any non-empty subset of A (adapter), P (prefix), L (LoRA).
-        gate: form of the gates; `none` is the paper's NoGate ablation.
-        gate_mean: mean over the tokens that are no padding, or over the padding too (the released code).
-        lora_gates: one gate for LoRA a layer (the paper), or one each for query and value (the code).
-        prefix_gate: `scale` multiplies keys and values (paper and code: zero does not remove the prefix);
-            `log` adds log G to the prefix's attention scores (zero removes it exactly).
-        bottleneck: the adapter's width.
+        parts: which of A (adapter), P (prefix), L (LoRA): any of them, at least one.
+        gate: form of the gates; `none` is the paper's ablation NoGate.
+        gate_mean: a gate is a mean over the tokens without padding (`masked`), or with it (`padded`, the code).
+        lora_gates: 1: query and value share a gate (the paper); 2: each has one (the code).
+        prefix_gate: `scale` multiplies keys and values (paper and code), where zero does not remove the prefix;
+            `log` adds log g to the prefix's attention scores, where zero removes it exactly.
+        bottleneck: width inside the adapter.
         length: positions of the prefix.
-        hidden: width of the prefix network; 0 trains the prefix directly.
-        r: LoRA's rank.
-        alpha: LoRA's strength alpha / r where it has no gate.
-        sparsity: weight in the loss of the expected share of active parameters (Louizos et al. 2018, eq. 12);
-            acts on gate forms that can be exactly zero.
+        hidden: width of the prefix network; 0 trains keys and values directly.
+        r: rank of LoRA's updates.
+        alpha: strength of LoRA's updates where they have no gate: they are multiplied by alpha / r.
+        sparsity: weight in the loss of the expected share of active parameters (Louizos et al. 2018, equation 12);
+            it acts on forms of gate that can be exactly zero.
     """
 
     name: ClassVar[str] = "unipelt"
@@ -74,12 +82,12 @@ class UniPELT(Method):
 
     @property
     def _lora_sites(self) -> tuple[Site, ...]:
-        """The projections that it adapts; an architecture without them still takes the other parts."""
+        """The projections that get an update; none without LoRA, where an architecture need not have them."""
         return LORA_SITES if "L" in self.parts else ()
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
         needs = ["prefix"] if "P" in self.parts else []
-        needs += LORA_SITES if "L" in self.parts else ()
+        needs += self._lora_sites
         needs += ["ffn_norm"] if "A" in self.parts else []
         if self.gate != "none":
             needs += ["gates", "gated projections"] if "L" in self.parts else ["gates"]
@@ -111,6 +119,7 @@ class UniPELT(Method):
                     GateReader(reading, 0).attach(norm.adapter)
 
     def _bottleneck(self, width: int) -> Bottleneck:
+        """A fresh adapter for hidden states of this width."""
         return Bottleneck(width, self.bottleneck, activation="relu", std=0.02)
 
     def _input_gates(self, layer: Layer, mean: TokenMean, width: int) -> dict[str, GateReader]:
@@ -130,21 +139,20 @@ class UniPELT(Method):
         return readers
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-        found: list[Part] = []
+        parts: list[Part] = []
         for layer in layers(model):
             if "A" in self.parts:
-                found.append(adapter_part(layer, "ffn_norm"))
+                parts.append(adapter_part(layer, "ffn_norm"))
             if "P" in self.parts:
-                found.append(prefix_part(layer))
-            if "L" in self.parts:
-                found += [lora_part(layer, site) for site in LORA_SITES]
-        return found
+                parts.append(prefix_part(layer))
+            parts += [lora_part(layer, site) for site in self._lora_sites]
+        return parts
 
     def eject(self, model: PreTrainedModel) -> None:
         eject_network(model)
 
     def merge(self, model: PreTrainedModel) -> None:
-        """Folds LoRA in where it has no gate; a gate differs from example to example and cannot be folded."""
+        """Folds LoRA's updates without a gate into the weights; a gate differs from example to example."""
         for layer in layers(model):
             for site in self._lora_sites:
                 module = layer.get(site)
@@ -152,7 +160,7 @@ class UniPELT(Method):
                     layer.put(site, module.merged())
 
     def penalty(self, model: PreTrainedModel) -> Tensor | None:
-        """`sparsity` times the expected share of the parts' deployed parameters whose gate is not zero."""
+        """`sparsity` times the expected share of the deployed parameters that are behind a gate above zero."""
         if not self.sparsity:
             return None
         active: list[Tensor] = []
@@ -184,5 +192,6 @@ class UniPELT(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
+        """What `rank_use` and `dead_units` give."""
         ranks = rank_use([layer.get(site) for layer in layers(model) for site in self._lora_sites])
         return dead_units(model, run) | ranks

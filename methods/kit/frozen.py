@@ -1,4 +1,4 @@
-"""Building on a frozen module: taking over its parameters, giving it back bare, adding a product to its output."""
+"""Modules that stand in for a frozen projection or norm, on its very parameters, and add to its output."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import overload
 
 from torch import Tensor, nn
 
+LINEAR_SETTINGS = ("in_features", "out_features")
+NORM_SETTINGS = ("normalized_shape", "eps", "elementwise_affine")
+
 
 def share(module: nn.Linear | nn.LayerNorm, base: nn.Linear | nn.LayerNorm) -> None:
     """Makes `module` hold the very parameters and settings of `base`, whose place it is to take.
 
-    It stands in the place of `nn.Linear.__init__` (or that of `nn.LayerNorm`), which would draw new weights. The
+    A subclass calls it instead of `nn.Linear.__init__` or `nn.LayerNorm.__init__`, which would draw new weights. The
     parameters keep their names, so that a state dict of the pretrained model still loads.
 
     Args:
@@ -18,13 +21,9 @@ def share(module: nn.Linear | nn.LayerNorm, base: nn.Linear | nn.LayerNorm) -> N
         base: the pretrained module.
     """
     nn.Module.__init__(module)
-    names = ("in_features", "out_features") if isinstance(base, nn.Linear) else _NORM_SETTINGS
-    for name in names:
+    for name in LINEAR_SETTINGS if isinstance(base, nn.Linear) else NORM_SETTINGS:
         setattr(module, name, getattr(base, name))
     module.weight, module.bias = base.weight, base.bias
-
-
-_NORM_SETTINGS = ("normalized_shape", "eps", "elementwise_affine")
 
 
 @overload
@@ -39,7 +38,11 @@ def bare(module: nn.Linear | nn.LayerNorm) -> nn.Linear | nn.LayerNorm:
     >>> bare(linear).weight is linear.weight
     True
     """
-    plain = nn.Linear.__new__(nn.Linear) if isinstance(module, nn.Linear) else nn.LayerNorm.__new__(nn.LayerNorm)
+    plain: nn.Linear | nn.LayerNorm
+    if isinstance(module, nn.Linear):
+        plain = nn.Linear.__new__(nn.Linear)
+    else:
+        plain = nn.LayerNorm.__new__(nn.LayerNorm)
     share(plain, module)
     return plain
 
@@ -47,11 +50,11 @@ def bare(module: nn.Linear | nn.LayerNorm) -> nn.Linear | nn.LayerNorm:
 def add_product(out: Tensor, left: Tensor, right: Tensor, *, scale: float = 1.0) -> Tensor:
     """`out + scale * left right^T`, written into `out`.
 
-    One product that adds its result in place: no second tensor of the size of `out` is made, in memory or in time.
-    Under autocast `out` keeps its precision, to which the factors are brought.
+    The product is added in place, so that no second tensor of the size of `out` is made. Under autocast `out` keeps
+    its precision, to which the factors are converted.
 
     Args:
-        out: (rows, columns), the output of an operation, not a view of a tensor that is used again.
+        out: (rows, columns); nothing else may need its old value, so not a tensor that the caller was given.
         left: (rows, inner).
         right: (columns, inner), a weight as `nn.Linear` stores one.
         scale: multiplies the product.

@@ -1,8 +1,8 @@
 """Gates: how strongly a part acts, decided for each example (Mao et al. 2022, section 3).
 
-A module of gates reads one tensor and yields the values of all gates that read it, (batch, count). It
-is called as a module, so a forward hook on it can record the values or replace them; the parts see what
-the hook leaves. A `Reading` hands the values of the current forward pass to the parts.
+A gate module reads one tensor and computes the values of all gates that read this tensor, (batch, count). It is
+called as a module, so that a forward hook on it can record its values or replace them; what the hook returns is what
+acts. A `Reading` keeps the values of the current forward pass, and each part gets its own gate by a `GateReader`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 
 class TokenMean:
-    """The weights of a mean over tokens, set at the backbone's entry for the pass that follows.
+    """The weights of a mean over tokens, which are set at the start of each forward pass of the backbone.
 
-    With `masked` padding counts nothing, so a value cannot depend on how far a batch was padded. Without
-    it every position counts the same: what the authors' released code does.
+    Args:
+        masked: whether padding has weight 0, so that a gate cannot depend on how far a batch was padded. Without it
+            every position has the same weight, as in the code that the authors of UniPELT released.
+
+    Attributes:
+        weights: (batch, 1, tokens), each row with sum 1; (1, 1, tokens) where all rows are alike.
     """
 
-    weights: Tensor  # (batch, 1, tokens), rows sum to 1; (1, 1, tokens) if all rows are alike
+    weights: Tensor
 
     def __init__(self, *, masked: bool) -> None:
         self.masked = masked
@@ -56,7 +60,7 @@ class TokenMean:
 
 
 class Gate(nn.Module, ABC):
-    """A form of gate. One module computes all `count` gates that read the same hidden states.
+    """The contract of a form of gate. One module computes all gates that read the same hidden states.
 
     Args:
         width: of the hidden states.
@@ -83,13 +87,16 @@ class Gate(nn.Module, ABC):
     def active_probability(self) -> Tensor | None:
         """Probability that each gate of the last forward pass is not zero, (batch, count).
 
-        None for a form whose gates are never exactly zero. What is returned may enter the loss.
+        None for a form whose gates are never exactly zero. The loss may contain it, so gradients pass through it.
         """
         return None
 
 
 class SigmoidGate(Gate):
-    """`G = mean over tokens of sigmoid(h W + b)`; weights N(0, 0.02), bias 0: values start near 0.5."""
+    """`g = mean over tokens of sigmoid(W h + b)` (Mao et al. 2022, section 3.2).
+
+    Weights start as N(0, 0.02) and biases as 0, so that gates start near 0.5.
+    """
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__(width, count)
@@ -102,7 +109,7 @@ class SigmoidGate(Gate):
 
 
 class ConstantGate(Gate):
-    """One learned number a gate, the same for every example: what is left when a gate reads nothing."""
+    """`g = sigmoid(b)`: one learned number for each gate, the same for every example, since it reads nothing."""
 
     def __init__(self, width: int, count: int) -> None:
         super().__init__(width, count)
@@ -113,10 +120,12 @@ class ConstantGate(Gate):
 
 
 class HardConcreteGate(Gate):
-    """Gates that are exactly 0 or 1 with positive probability (Louizos et al. 2018, eq. 10 to 13).
+    """Gates that are exactly 0 or 1 with positive probability: the hard concrete distribution.
 
-    `log alpha = mean over tokens of h W + b`; in training a gate is a stretched and clipped sample of the
-    concrete distribution, in evaluation the clipped stretched mean. `active_probability` is eq. 12.
+    Learning Sparse Neural Networks through L0 Regularization, Louizos et al. 2018, arXiv 1712.01312, equations 10 to
+    13. `log alpha = mean over tokens of W h + b`. In training a gate is a sample of the concrete distribution, in
+    evaluation sigmoid(log alpha); both are stretched to (GAMMA, ZETA) and clipped to [0, 1]. `active_probability` is
+    equation 12.
     """
 
     BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -132,7 +141,7 @@ class HardConcreteGate(Gate):
         log_alpha = (mean.to(scores.dtype) @ scores).squeeze(1)  # (batch, count)
         self.log_alpha = log_alpha
         if self.training:
-            uniform = torch.rand_like(log_alpha).clamp(1e-6, 1 - 1e-6)
+            uniform = torch.rand_like(log_alpha).clamp(1e-6, 1 - 1e-6)  # neither logarithm below is infinite
             concrete = ((uniform.log() - (1 - uniform).log() + log_alpha) / self.BETA).sigmoid()
         else:
             concrete = log_alpha.sigmoid()
@@ -158,13 +167,13 @@ def form(name: str) -> type[Gate]:
         return FORMS[name]
     path, _, attribute = name.rpartition(":")
     if path.endswith(".py"):
-        found = getattr(load_file(Path(path)), attribute, None)
+        gate = getattr(load_file(Path(path)), attribute, None)
     else:
-        found = next((entry.load() for entry in entry_points(group="tunebench.gates", name=name)), None)
-    if not (isinstance(found, type) and issubclass(found, Gate)):
-        known = ", ".join(["none", *FORMS])
-        raise ValueError(f"gate: {name!r} is none of {known}, and no file.py:Class that is a bench.Gate")
-    return found
+        gate = next((entry.load() for entry in entry_points(group="tunebench.gates", name=name)), None)
+    if not (isinstance(gate, type) and issubclass(gate, Gate)):
+        forms = ", ".join(["none", *FORMS])
+        raise ValueError(f"gate: {name!r} is none of {forms}, and no file.py:Class that is a bench.Gate")
+    return gate
 
 
 class Reading:

@@ -1,4 +1,4 @@
-"""A part: one piece of what a method added or changed, the unit of every effective count."""
+"""A part: one piece of what a method added or changed, which can be measured, gated and removed."""
 
 from __future__ import annotations
 
@@ -150,32 +150,32 @@ def put(owner: nn.Module, path: str, module: nn.Module) -> Restore:
     return lambda: owner.set_submodule(path, old)
 
 
-def switch(module: nn.Module) -> Callable[[], Restore]:
-    """A part's `remove` for a module that leaves its added work out while `module.removed` is true."""
+def switch(module: nn.Module, name: str = "removed") -> Callable[[], Restore]:
+    """The `remove` of a part for a module that leaves its work out while its attribute `name` is True."""
 
     def remove() -> Restore:
-        module.removed = True  # type: ignore[assignment]
-
-        def restore() -> None:
-            module.removed = False  # type: ignore[assignment]
-
-        return restore
+        setattr(module, name, True)
+        return lambda: setattr(module, name, False)
 
     return remove
 
 
 def layer_index(name: str) -> int | None:
-    """The layer that a parameter's name speaks of (`encoder.layer.3.output.dense.bias` -> 3)."""
+    """The number of the layer in a parameter's name; None without one.
+
+    >>> layer_index("encoder.layer.3.output.dense.bias")
+    3
+    """
     match = re.search(r"\.(\d+)\.", name)
     return int(match.group(1)) if match else None
 
 
 def thawed_parts(model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-    """One part a layer, and one for each module outside the layers that has thawed parameters.
+    """One part for each layer, and for each module outside the layers, that has thawed parameters.
 
     Args:
         model: the adapted backbone.
-        pretrained: its weights before training, by name; a parameter that is not there is no part.
+        pretrained: its weights before training, by name; a parameter that is not among them belongs to no part.
     """
     groups: dict[str, dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -185,18 +185,21 @@ def thawed_parts(model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> li
 
 
 def _acts_on(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter]) -> nn.Module:
-    """The module whose output shows the group's change: its owner, or the model where a weight has several owners.
+    """The module whose output shows that the group changed: its owner, or the model where a weight has several owners.
 
     A weight that several modules share (BART's token embeddings) is named after the first of them, which may
     not be one that runs; only the model's output is behind all of them.
     """
-    own = {id(parameter) for parameter in group.values()}
-    places = {_owner(name) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in own}
-    return model if len(places) > 1 else model.get_submodule(owner)
+    thawed = {id(parameter) for parameter in group.values()}
+    owners = {_owner(name) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in thawed}
+    return model if len(owners) > 1 else model.get_submodule(owner)
 
 
 def _owner(name: str) -> str:
-    """The module whose part a parameter is: its layer, or else the topmost module that holds it (empty: the model)."""
+    """The path of the module that a parameter is grouped under: its layer, or else the topmost module that holds it.
+
+    It is empty for a parameter of the model itself.
+    """
     index = layer_index(name)
     if index is None:
         return name.rpartition(".")[0].split(".")[0]
@@ -205,6 +208,8 @@ def _owner(name: str) -> str:
 
 
 def _part(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pretrained: Mapping[str, Tensor]) -> Part:
+    """The part that a group of thawed parameters is; removing it puts their pretrained values back."""
+
     def remove() -> Restore:
         trained = {name: parameter.data for name, parameter in group.items()}
         for name, parameter in group.items():
@@ -229,7 +234,7 @@ def _part(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pr
 
 
 def stack_of(name: str, model: nn.Module) -> str:
-    """The stack that a parameter's or module's name speaks of; empty where the model has one stack of layers.
+    """The stack of layers in the name of a parameter or module; empty where the model has one stack.
 
     An encoder-decoder counts the layers of both from 0 (`encoder.layers.0...`, `decoder.layers.0...`).
     """
