@@ -89,7 +89,7 @@ class Bottleneck(nn.Module):
 class AdapterNorm(nn.LayerNorm):
     """A layer norm with an adapter in Pfeiffer placement: `LN(s + A(LN(s)))`.
 
-    AdapterFusion, Pfeiffer et al. 2020, arXiv 2005.00247, section 3. It takes the place of the norm after the
+    AdapterFusion, Pfeiffer et al. 2020, arXiv 2005.00247. It takes the place of the norm after the
     feed-forward block, whose input is s = h_F + residual. The adapter reads h_FN = LN(s); then the layer's residual
     and norm are applied again, with the same weights.
 

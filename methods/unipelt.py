@@ -32,9 +32,9 @@ class UniPELT(Method):
     UniPELT: A Unified Framework for Parameter-Efficient Language Model Tuning, Mao et al. 2022, arXiv 2110.07577,
     section 3. The parts are those of the methods adapter, prefix and LoRA, unchanged:
 
-        query, value:   W x + b + g_L B A x           LoRALinear
-        attention:      Attn(Q, [g_P P_K; K], [g_P P_V; V])     LayerPrefix
-        after the FFN:  LN(s + g_A A(h_FN)), h_FN = LN(s)       AdapterNorm
+        query, value:          W x + b + g_L B A x                     LoRALinear
+        attention:             Attn(Q, [g_P P_K; K], [g_P P_V; V])     LayerPrefix
+        after feed-forward:    LN(s + g_A A(h_FN)) with h_FN = LN(s)   AdapterNorm
 
     The gates g_L and g_P read the layer's input, g_A reads h_FN. Where the paper and the code that its authors
     released differ, a field selects one of them.

@@ -150,7 +150,7 @@ def replaced(sites: Sequence[GateSite], replacement: Replacement) -> Iterator[No
 
 @contextmanager
 def skipping(sites: Sequence[GateSite], threshold: float) -> Iterator[None]:
-    """Leaves out, inside the block, the work of parts whose gate is not above `threshold`."""
+    """Leaves out, inside the block, the work of parts for the examples whose gate is not above `threshold`."""
     with ExitStack() as stack:
         for reader in {id(site.reader): site.reader for site in sites}.values():
             stack.callback(reader.skip_closed(threshold))
