@@ -39,10 +39,7 @@ def bare(module: nn.Linear | nn.LayerNorm) -> nn.Linear | nn.LayerNorm:
     True
     """
     plain: nn.Linear | nn.LayerNorm
-    if isinstance(module, nn.Linear):
-        plain = nn.Linear.__new__(nn.Linear)
-    else:
-        plain = nn.LayerNorm.__new__(nn.LayerNorm)
+    plain = nn.Linear.__new__(nn.Linear) if isinstance(module, nn.Linear) else nn.LayerNorm.__new__(nn.LayerNorm)
     share(plain, module)
     return plain
 
