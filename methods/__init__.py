@@ -1,4 +1,4 @@
-"""Fine-tuning methods, one file each. This table imports none of them."""
+"""The table of the built-in fine-tuning methods, each of which is one file. It imports none of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ BUILT_IN: dict[str, str] = {
     "lora": "methods.lora:LoRA",
     "unipelt": "methods.unipelt:UniPELT",
 }
-"""name -> "module:Class"."""
+"""The name on the command line -> where its class is, as "module:Class"."""
 
 VARIANTS: dict[str, str] = {
     "unipelt-ap": "unipelt[parts=AP]",
     "unipelt-apl": "unipelt[parts=APL]",
     "unipelt-hard": "unipelt[gate=hard,prefix_gate=log,sparsity=0.1]",
 }
-"""name -> the specification it stands for."""
+"""A short name -> the specification that it stands for."""
 
 ADDED_FIELDS: dict[str, dict[str, Any]] = {}
-"""name -> hyper-parameters that a built-in method got after its first records were written, each with the value at
-which the method does what it did without the field (not the default: that may change later).
+"""The name of a built-in method -> hyper-parameters that it got after its first records were written, each with the
+value at which the method does what it did without the field (not the default, which may change later).
 
 A run at that value keeps the key that it had before there was the field, and an old record is read as if it had
 the field at that value. Example: `{"lora": {"rslora": False}}`.

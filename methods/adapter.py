@@ -1,4 +1,4 @@
-"""Bottleneck adapters: a narrow network after the feed-forward block (or after both blocks) of a layer."""
+"""Bottleneck adapters: narrow networks whose output is added after the blocks of a layer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.kit.base import Method
-from methods.kit.gates import Reading, where_open
-from methods.kit.parts import Part, switch
+from methods.kit.frozen import add_product, bare, share
+from methods.kit.gates import GateReader, per_example
+from methods.kit.parts import Part
 from methods.kit.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
@@ -28,7 +29,26 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Bottleneck(nn.Module):
-    """`base + G (W_up phi(W_down h + b) + b)`; weights N(0, std), biases 0 (Mao et al. 2022, section 2.2)."""
+    """A narrow network whose output is added to a tensor: `y + W_up phi(W_down h + b_down) + b_up`.
+
+    Parameter-Efficient Transfer Learning for NLP, Houlsby et al. 2019, arXiv 1902.00751, section 2.1. Weights start
+    as N(0, std) and biases as zero (Mao et al. 2022, section 2.2).
+
+    Args:
+        width: of h and y.
+        bottleneck: width inside.
+        activation: phi.
+        std: standard deviation of the initial weights.
+
+    Attributes:
+        down_weight: W_down, (bottleneck, width).
+        down_bias: b_down, (bottleneck,).
+        up_weight: W_up, (width, bottleneck).
+        up_bias: b_up, (width,).
+        gate: None alone. In UniPELT it gives one number for each example, which multiplies what is added to y.
+    """
+
+    gate: GateReader | None = None
 
     def __init__(self, width: int, bottleneck: int, *, activation: Activation, std: float) -> None:
         super().__init__()
@@ -38,143 +58,152 @@ class Bottleneck(nn.Module):
         self.up_bias = nn.Parameter(torch.zeros(width))
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, hidden: Tensor, base: Tensor, gate: Tensor | None = None) -> Tensor:
-        """Adds the output for `hidden`, times `gate` (batch,), to `base`; both (batch, tokens, width)."""
-        inner = self.activation(functional.linear(hidden, self.down_weight, self.down_bias))
-        flat = base.flatten(0, -2)  # (tokens, width)
-        bias = self.up_bias.to(flat.dtype)
-        if gate is None:
-            output = flat + bias
-        else:
-            inner = inner * gate.view(-1, 1, 1)  # before W_up, where it is narrow
-            of_token = gate.to(flat.dtype).view(-1, 1).expand(-1, base.shape[1]).reshape(-1, 1)
-            output = torch.addcmul(flat, of_token, bias)
-        # Adds onto the output in place: no second tensor of its size.
-        output.addmm_(inner.flatten(0, -2).to(output.dtype), self.up_weight.t().to(output.dtype))
-        return output.view_as(base)
+    def base(self, hidden: Tensor, y: Tensor) -> Tensor:
+        """`y`: what is left when the adapter adds nothing."""
+        return y
 
-    def own_parameters(self) -> tuple[nn.Parameter, ...]:
-        """The bottleneck's parameters without its gate's."""
-        return self.down_weight, self.down_bias, self.up_weight, self.up_bias
+    def forward(self, hidden: Tensor, y: Tensor) -> Tensor:
+        """`y + W_up phi(W_down h + b_down) + b_up`.
+
+        Args:
+            hidden: h, what the adapter reads, (batch, tokens, width).
+            y: what its output is added to, (batch, tokens, width).
+
+        Returns:
+            The sum, (batch, tokens, width), in the precision of y.
+        """
+        inner = self.activation(functional.linear(hidden, self.down_weight, self.down_bias))  # phi(W_down h + b_down)
+        out = y.flatten(0, -2)  # (batch * tokens, width)
+        bias = self.up_bias.to(out.dtype)
+        if self.gate is None:
+            out = out + bias  # y + b_up
+        else:
+            # g (W_up z + b_up) = W_up (g z) + g b_up: the gate multiplies z, where it is narrow.
+            gate = self.gate()
+            inner = inner * per_example(gate)
+            per_token = gate.to(out.dtype).view(-1, 1).expand(-1, y.shape[1]).reshape(-1, 1)
+            out = torch.addcmul(out, per_token, bias)  # y + g b_up
+        return add_product(out, inner.flatten(0, -2), self.up_weight).view_as(y)  # + W_up z
 
 
 class AdapterNorm(nn.LayerNorm):
-    """Pfeiffer placement: stands in for the layer norm after the feed-forward block.
+    """A layer norm with an adapter in Pfeiffer placement: `LN(s + A(LN(s)))`.
 
-    Its input s = h_F + residual. It yields `LN(s + A(LN(s)))`: the adapter reads h_FN = LN(s), and the
-    layer's own residual and norm are applied again (Pfeiffer et al. 2020). A gate reads h_FN as well.
-    Shape (batch, tokens, width).
+    AdapterFusion, Pfeiffer et al. 2020, arXiv 2005.00247. It takes the place of the norm after the
+    feed-forward block, whose input is s = h_F + residual. The adapter reads h_FN = LN(s); then the layer's residual
+    and norm are applied again, with the same weights.
+
+    Args:
+        base: the norm. Its weight and bias stay its very parameters, not copies.
+        adapter: A.
     """
 
-    def __init__(self, base: nn.LayerNorm, adapter: Bottleneck, reading: Reading | None = None) -> None:
-        nn.Module.__init__(self)
-        self.normalized_shape, self.eps = base.normalized_shape, base.eps
-        self.elementwise_affine = base.elementwise_affine
-        self.weight, self.bias = base.weight, base.bias
+    def __init__(self, base: nn.LayerNorm, adapter: Bottleneck) -> None:
+        share(self, base)
         self.adapter = adapter
-        self.reading = reading
-        self.gates = None if reading is None else reading.gate
-        self.gate = None if reading is None else reading.reader(0)
-        self.removed = False
 
     def forward(self, input: Tensor) -> Tensor:
-        normed = super().forward(input)
-        if self.removed:
-            return normed
-        if self.reading is not None:
-            self.reading.take(normed)
-        return where_open(self.gate, lambda: normed, lambda rows: self._adapted(normed, input, rows))
+        """`LN(s + A(LN(s)))`.
 
-    def _adapted(self, normed: Tensor, input: Tensor, rows: Tensor | None) -> Tensor:
-        gate = None if self.gate is None else self.gate()
-        if rows is not None:
-            normed, input = normed[rows], input[rows]
-            gate = None if gate is None else gate[rows]
-        return nn.LayerNorm.forward(self, self.adapter(normed, input, gate))
+        Args:
+            input: s, (batch, tokens, width).
 
-    def plain(self) -> nn.LayerNorm:
-        """The norm without the adapter, on the same weight and bias."""
-        plain = nn.LayerNorm(self.normalized_shape, self.eps, elementwise_affine=False)
-        plain.elementwise_affine = self.elementwise_affine
-        plain.weight, plain.bias = self.weight, self.bias
-        return plain
-
-    @torch.no_grad()
-    def fold(self, gate: float) -> None:
-        """Multiplies the adapter's output by a constant for good, in place of its gate."""
-        self.adapter.up_weight.mul_(gate)
-        self.adapter.up_bias.mul_(gate)
-        self.reading = self.gate = self.gates = None
+        Returns:
+            The layer's output, (batch, tokens, width).
+        """
+        normed = super().forward(input)  # h_FN
+        adapted = self.adapter(normed, input)
+        # With every gate closed and skipped nothing was added to s, and h_FN is the result already.
+        return normed if adapted is input else super().forward(adapted)
 
 
 class AdapterLinear(nn.Linear):
-    """Houlsby placement: stands in for a block's output projection and yields `y + A(y)`, y = W x + b."""
+    """A projection with an adapter in Houlsby placement: `y + A(y)` with `y = W x + b`.
+
+    Parameter-Efficient Transfer Learning for NLP, Houlsby et al. 2019, arXiv 1902.00751, figure 2. It takes the place
+    of a block's output projection; the block's residual and norm come after it.
+
+    Args:
+        base: the projection. W and b stay its very parameters, not copies.
+        adapter: A.
+    """
 
     def __init__(self, base: nn.Linear, adapter: Bottleneck) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.weight, self.bias = base.weight, base.bias
+        share(self, base)
         self.adapter = adapter
-        self.removed = False
 
     def forward(self, input: Tensor) -> Tensor:
-        output = super().forward(input)
-        if self.removed:
-            return output
-        adapted: Tensor = self.adapter(output, output)
+        """`y + A(y)`.
+
+        Args:
+            input: x, (batch, tokens, in).
+
+        Returns:
+            (batch, tokens, out).
+        """
+        y = super().forward(input)
+        adapted: Tensor = self.adapter(y, y)
         return adapted
 
-    def plain(self) -> nn.Linear:
-        """The projection without the adapter, on the same weight and bias."""
-        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        plain.weight, plain.bias = self.weight, self.bias
-        return plain
 
+def insert_after_ffn(layer: Layer, make: Callable[[int], Bottleneck]) -> AdapterNorm:
+    """Puts an adapter in Pfeiffer placement into a layer.
 
-def insert_after_ffn(
-    layer: Layer, make: Callable[[int], Bottleneck], gate: Callable[[int], Reading] | None = None
-) -> None:
-    """Puts an adapter in Pfeiffer placement into a layer; `make` and `gate` build it for a width."""
+    Args:
+        layer: has a layer norm after its feed-forward block.
+        make: width -> an adapter of this width.
+
+    Returns:
+        What stands in the place of the norm now.
+
+    Raises:
+        ValueError: something else than a layer norm stands there.
+    """
     norm = layer.get("ffn_norm")
     if not isinstance(norm, nn.LayerNorm):
         raise ValueError(f"layer {layer.index}: ffn_norm is a {type(norm).__name__}, not a layer norm")
-    width = norm.normalized_shape[0]
-    layer.put("ffn_norm", AdapterNorm(norm, make(width), None if gate is None else gate(width)))
+    adapted = AdapterNorm(norm, make(norm.normalized_shape[0]))
+    layer.put("ffn_norm", adapted)
+    return adapted
 
 
 def adapter_part(layer: Layer, site: Site) -> Part:
-    """The part that an adapter at `site` is."""
+    """The adapter at `site` as a part; without it the plain norm or projection stands there."""
     module = layer.get(site)
     assert isinstance(module, AdapterNorm | AdapterLinear)
+    adapter = module.adapter
 
-    def drop() -> None:
-        layer.put(site, module.plain())
+    @torch.no_grad()
+    def fold(gate: float) -> None:
+        adapter.up_weight.mul_(gate)
+        adapter.up_bias.mul_(gate)
+        adapter.gate = None
 
-    return Part(
+    return Part.at(
+        layer.module,
+        layer.path(site),
+        base=bare(module),
         kind="adapter",
         layer=layer.index,
-        site={"output": "attention"}.get(site, "ffn"),
-        module=module,
-        parameters=module.adapter.own_parameters(),
-        remove=switch(module),
-        gate=module.gate if isinstance(module, AdapterNorm) else None,
-        drop=drop,
-        fold=module.fold if isinstance(module, AdapterNorm) else None,
+        site="attention" if site == "output" else "ffn",
+        parameters=tuple(adapter.parameters()),
+        gate=adapter.gate,
+        fold=fold,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(Method):
-    """Inserts bottleneck networks; everything else stays frozen.
+    """Inserts adapters `A(h) = W_up phi(W_down h + b_down) + b_up` into every layer and trains only these.
 
     Attributes:
-        bottleneck: its width.
-        reduction: if given, the width is hidden size / reduction instead.
-        placement: `pfeiffer` (after the feed-forward block, around its norm; pre-norm layers have none
-            there, so before the residual) or `houlsby` (after the output projections of attention and
-            feed-forward, before residual and norm).
-        activation: the nonlinearity inside.
-        init_std: standard deviation of the initial weights; 0.02 is not quite the identity.
+        bottleneck: width inside the adapter.
+        reduction: if given, the width inside is the hidden size divided by it.
+        placement: `pfeiffer` (one adapter a layer, around the norm after the feed-forward block; before the residual
+            where a pre-norm layer has no norm there) or `houlsby` (two a layer, after the output projections of
+            attention and feed-forward block, before residual and norm).
+        activation: phi.
+        init_std: standard deviation of the initial weights. At 0.02 a fresh adapter changes the output a little.
     """
 
     name: ClassVar[str] = "adapter"
@@ -187,7 +216,7 @@ class Adapter(Method):
     init_std: Annotated[float, Ge(0)] = 0.02
 
     def sites(self, config: PretrainedConfig) -> tuple[Site, ...]:
-        """Where in each layer of such a model it stands."""
+        """The sites in each layer of such a model that get an adapter."""
         if self.placement == "houlsby":
             return "output", "ffn_out"
         return ("ffn_norm",) if missing(config, "ffn_norm") is None else ("ffn_out",)
@@ -205,6 +234,7 @@ class Adapter(Method):
                 layer.put(site, AdapterLinear(base, self._make(base.out_features)))
 
     def _make(self, width: int) -> Bottleneck:
+        """A fresh adapter for hidden states of this width."""
         bottleneck = self.bottleneck if self.reduction is None else max(1, int(width / self.reduction))
         return Bottleneck(width, bottleneck, activation=self.activation, std=self.init_std)
 
@@ -214,18 +244,23 @@ class Adapter(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
+        """The share of dead units, as `dead_units` gives it."""
         return dead_units(model, run)
 
 
 def dead_units(model: nn.Module, run: Callable[[], object]) -> dict[str, float]:
-    """Share of bottleneck units that no token of the rows that `run` sends through ever activates.
+    """The share of units inside the adapters that are zero for every token, and so do nothing.
+
+    Args:
+        model: the adapted backbone.
+        run: sends rows through the model; their tokens are what is looked at.
 
     Returns:
-        `adapter_dead_units_share`; empty where there is no bottleneck with relu.
+        `adapter_dead_units_share`, the mean over the adapters; empty where no adapter has a relu.
     """
-    found = [module for module in model.modules() if isinstance(module, Bottleneck)]
-    watched = [module for module in found if module.activation is functional.relu]
-    peaks: dict[int, Tensor] = {}
+    adapters = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    watched = [module for module in adapters if module.activation is functional.relu]
+    peaks: dict[int, Tensor] = {}  # id of an adapter -> the highest activation of each unit, (bottleneck,)
 
     def watch(module: Bottleneck) -> Callable[[Tensor], Tensor]:
         def activation(inner: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""BitFit: only the bias terms are trained."""
+"""BitFit: trains only the biases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class BitFit(Method):
-    """Trains every bias of the backbone, those of the layer norms, embeddings and pooler included."""
+    """Trains b in every `W x + b` of the backbone, and the biases of its layer norms.
+
+    BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models, Ben Zaken et al. 2022,
+    arXiv 2106.10199, section 3. Biases in embeddings and pooler are trained too.
+    """
 
     name: ClassVar[str] = "bitfit"
     thaws: ClassVar[bool] = True
@@ -42,7 +46,7 @@ class BitFit(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
-        """Share of biases that moved by less than a hundredth of the median movement."""
+        """The share of biases that moved by less than a hundredth of the median movement, as `bias_unmoved_share`."""
         moved = torch.cat(
             [
                 (parameter.detach() - pretrained[name]).abs().flatten()

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight of the backbone is trained."""
+"""Full fine-tuning: trains every weight of the backbone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Full(Method):
-    """Trains everything, at a rate small enough not to forget what pretraining learned."""
+    """Trains every weight of the backbone (Devlin et al. 2019, section 3.2).
+
+    Its learning rate is small, so that it does not destroy what pretraining learned; the head, which starts at
+    random, has the rate of the other methods.
+    """
 
     name: ClassVar[str] = "full"
     thaws: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The floor of every comparison: only the head is trained."""
+"""Linear probing: trains only the head. What any other method must beat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Method):
-    """Leaves the backbone as it is: a linear probe."""
+    """Trains the head on the frozen backbone: what the pretrained features alone reach."""
 
     name: ClassVar[str] = "head"
     starts_as_identity: ClassVar[bool] = True

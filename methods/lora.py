@@ -1,4 +1,4 @@
-"""LoRA: a low-rank update beside a frozen projection."""
+"""LoRA: a trained low-rank update of frozen projections."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.kit.base import Method
-from methods.kit.gates import GateReader, where_open
-from methods.kit.parts import Part, switch
+from methods.kit.frozen import add_product, bare, share
+from methods.kit.gates import GateReader, per_example
+from methods.kit.parts import Part
 from methods.kit.sites import Layer, Site, layers, linear_at, missing
 
 if TYPE_CHECKING:
@@ -27,117 +28,109 @@ SITES: dict[str, tuple[Site, ...]] = {
     "o": ("output",),
     "ffn": ("ffn_in", "ffn_out"),
 }
-"""What `targets` may name -> the sites it stands for."""
+"""A name in `targets` -> the sites that it stands for."""
 
 
 class LoRALinear(nn.Linear):
-    """`W x + b + s B A x` with W and b of the projection it stands in for (Hu et al. 2021, eq. 3).
+    """A frozen projection with a low-rank update: `h = W x + b + alpha / r * B A x`.
 
-    Without a gate s = alpha / r. With one, the example's gate value replaces it (Mao et al. 2022).
-    A ~ Kaiming uniform, B = 0: a fresh one is the identity. Shape (..., in) -> (..., out).
+    LoRA: Low-Rank Adaptation of Large Language Models, Hu et al. 2021, arXiv 2106.09685, equation 3.
+
+    A starts as Kaiming uniform and B as zero, so that a fresh module gives what the projection alone gives.
+
+    Args:
+        base: the projection. W and b stay its very parameters, not copies.
+        r: rank of the update.
+        alpha: strength of the update, which is multiplied by alpha / r.
+        dropout: probability with which an input of A is set to zero in training.
+
+    Attributes:
+        lora_A: A, (r, in).
+        lora_B: B, (out, r).
+        gate: None alone. In UniPELT it gives one number for each example, which multiplies the update.
     """
 
-    def __init__(
-        self,
-        base: nn.Linear,
-        *,
-        r: int,
-        alpha: float,
-        dropout: float = 0.0,
-        gate: GateReader | None = None,
-    ) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.weight, self.bias = base.weight, base.bias
-        self.lora_A = nn.Parameter(torch.empty(r, self.in_features, dtype=base.weight.dtype))
-        # B lies in memory column by column, which its narrow products in the backward pass read in order.
-        self.lora_B = nn.Parameter(torch.zeros(r, self.out_features, dtype=base.weight.dtype).t())
+    gate: GateReader | None = None
+
+    def __init__(self, base: nn.Linear, *, r: int, alpha: float, dropout: float = 0.0) -> None:
+        share(self, base)
+        dtype = base.weight.dtype
+        self.lora_A = nn.Parameter(torch.empty(r, self.in_features, dtype=dtype))
+        # B is stored column by column: the narrow products of the backward pass then read memory in order.
+        self.lora_B = nn.Parameter(torch.zeros(r, self.out_features, dtype=dtype).t())
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.scaling = alpha / r if gate is None else 1.0
+        self.scaling = alpha / r
         self.dropout = dropout
-        self.gate = gate
-        self.removed = False
+
+    def base(self, input: Tensor) -> Tensor:
+        """`W x + b`: the projection without the update, (..., in) -> (..., out)."""
+        return functional.linear(input, self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.removed:
-            return super().forward(input)
-        plain = super().forward
-        return where_open(self.gate, lambda: plain(input), lambda rows: self._adapted(input, rows))
+        """`W x + b + alpha / r * B A dropout(x)`.
 
-    def _adapted(self, input: Tensor, rows: Tensor | None) -> Tensor:
-        gate = None if self.gate is None else self.gate()
-        if rows is not None:
-            input = input[rows]
-            gate = None if gate is None else gate[rows]
-        flat = input.flatten(0, -2)  # (tokens, in)
-        output = functional.linear(flat, self.weight, self.bias)
-        low = functional.dropout(input, self.dropout, self.training) if self.dropout else input
-        low = functional.linear(low, self.lora_A)  # (batch, tokens, r)
-        if gate is not None:
-            low = low * gate.view(-1, 1, 1)  # where it is narrow, the gate costs nothing
-        # One product that adds onto the output in place: no second tensor of the output's size.
-        up = self.lora_B.t().to(output.dtype)
-        output.addmm_(low.flatten(0, -2).to(output.dtype), up, alpha=self.scaling)
-        return output.view(*input.shape[:-1], self.out_features)
+        Args:
+            input: x, (batch, tokens, in).
+
+        Returns:
+            h, (batch, tokens, out).
+        """
+        out = self.base(input.flatten(0, -2))  # W x + b, (batch * tokens, out)
+        x = functional.dropout(input, self.dropout, self.training) if self.dropout else input
+        low = functional.linear(x, self.lora_A)  # A x, (batch, tokens, r)
+        if self.gate is not None:
+            low = low * per_example(self.gate())  # g B A x = B (g A x): r numbers a token instead of `out`
+        out = add_product(out, low.flatten(0, -2), self.lora_B, scale=self.scaling)  # + alpha / r * B A x
+        return out.view(*input.shape[:-1], self.out_features)
 
     @torch.no_grad()
     def delta_weight(self) -> Tensor:
-        """`s B A`, (out, in)."""
+        """`alpha / r * B A`: what the update adds to W, (out, in)."""
         return self.scaling * self.lora_B @ self.lora_A
-
-    def plain(self) -> nn.Linear:
-        """The projection without the update, on the same weight and bias."""
-        plain = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        plain.weight, plain.bias = self.weight, self.bias
-        return plain
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """A plain projection with the update folded into its own copy of the weight."""
-        merged = self.plain()
+        """A plain projection with weight `W + alpha / r * B A`, in a tensor of its own."""
+        merged = bare(self)
         merged.weight = nn.Parameter(self.weight + self.delta_weight(), requires_grad=False)
         return merged
 
 
 def lora_part(layer: Layer, site: Site) -> Part:
-    """The part that a `LoRALinear` at `site` is."""
+    """The update of the projection at `site` as a part; without it the plain projection stands there."""
     module = layer.get(site)
     assert isinstance(module, LoRALinear)
 
-    def drop() -> None:
-        layer.put(site, module.plain())
-
     def fold(gate: float) -> None:
-        module.gate, module.scaling = None, gate
+        module.gate, module.scaling = None, module.scaling * gate
         layer.put(site, module.merged())
 
-    return Part(
+    return Part.at(
+        layer.module,
+        layer.path(site),
+        base=bare(module),
         kind="lora",
         layer=layer.index,
         site=site,
-        module=module,
-        parameters=(module.lora_A, module.lora_B),
-        remove=switch(module),
         gate=module.gate,
-        drop=drop,
         fold=fold,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoRA(Method):
-    """Adds `alpha / r * B A` to chosen projections of every layer.
+    """Adds `alpha / r * B A x` to the output of chosen projections of every layer (Hu et al. 2021).
 
     Attributes:
         r: rank of the update.
-        alpha: its strength; the update is multiplied by alpha / r.
-        dropout: probability of dropping an input of A in training.
-        targets: projections joined by +, any of q, k, v, o, ffn.
+        alpha: strength of the update, which is multiplied by alpha / r.
+        dropout: probability with which an input of A is set to zero in training.
+        targets: the projections, joined by +, any of q, k, v, o, ffn.
     """
 
     name: ClassVar[str] = "lora"
-    starts_as_identity: ClassVar[bool] = True
     paper: ClassVar[str] = "Hu et al. 2021, arXiv 2106.09685"
+    starts_as_identity: ClassVar[bool] = True
 
     r: Annotated[int, Gt(0)] = 8
     alpha: Annotated[float, Gt(0)] = 16.0
@@ -154,7 +147,7 @@ class LoRA(Method):
 
     @property
     def sites(self) -> list[Site]:
-        """The sites it adapts in each layer."""
+        """The sites in each layer whose projections get an update."""
         return [site for name in self.targets.split("+") for site in SITES[name]]
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
@@ -179,20 +172,27 @@ class LoRA(Method):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
+        """The effective rank of the updates, as `rank_use` gives it."""
         return rank_use([layer.get(site) for layer in layers(model) for site in self.sites])
 
 
 @torch.no_grad()
 def rank_use(modules: Sequence[nn.Module]) -> dict[str, float]:
-    """Effective rank of the updates B A: exp of the entropy of the normalised singular values (Roy and Vetterli 2007).
+    """The effective rank of the updates B A: how many of the r dimensions they use.
+
+    It is exp of the entropy of the singular values, divided by their sum (Roy and Vetterli 2007): r where all are
+    equal, near 1 where one is much larger than the others.
+
+    Args:
+        modules: those that are no `LoRALinear` are passed over.
 
     Returns:
-        `lora_effective_rank_mean` and `_min` over the modules; empty where every update is zero.
+        `lora_effective_rank_mean` and `lora_effective_rank_min` over the modules; empty where every update is zero.
     """
     ranks = []
     for module in modules:
         if isinstance(module, LoRALinear):
-            # B A = Q_b (R_b R_a^T) Q_a^T: the singular values of an r x r matrix
+            # With B = Q_b R_b and A^T = Q_a R_a, B A has the singular values of R_b R_a^T, which is only r x r.
             values = torch.linalg.svdvals(torch.linalg.qr(module.lora_B).R @ torch.linalg.qr(module.lora_A.t()).R.t())
             if float(values.sum()) > 0:
                 shares = values / values.sum()

@@ -1,4 +1,4 @@
-"""The lowest floor: the same answer for every example."""
+"""The same answer for every example: the lowest score that a comparison should show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 class Constant(Classifier):
-    """Gives the same logits whatever the input; keeps the backbone at hand but never calls it."""
+    """Gives the same logits for every input. It holds the backbone but never calls it.
+
+    Args:
+        backbone: the base model.
+        logits: (outputs,).
+    """
 
     logits: Tensor
 
@@ -23,7 +28,7 @@ class Constant(Classifier):
         self.register_buffer("logits", logits)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """Nothing is trained."""
+        """Empty: nothing is trained."""
         return {}
 
     def forward(self, **batch: Tensor) -> Tensor:
@@ -32,14 +37,14 @@ class Constant(Classifier):
 
 @dataclass(frozen=True, kw_only=True)
 class Majority(Method):
-    """Answers with the most frequent class of the training labels, or with their mean; reads no text."""
+    """Answers with the most frequent class of the training labels, or with their mean; it reads no text."""
 
     name: ClassVar[str] = "majority"
     trains_backbone: ClassVar[bool] = False
 
     def adapt(self, model: PreTrainedModel) -> None:
-        """Nothing to insert."""
+        """Inserts nothing."""
 
     def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:
-        """Replaces the head by the constant answer: of classes their log-frequencies, of numbers their mean."""
+        """Replaces the head by constant logits: the log of the frequency of each class, or the mean of the labels."""
         return Constant(classifier.backbone, classifier.constant(labels))

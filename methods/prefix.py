@@ -1,4 +1,4 @@
-"""Prefix-tuning: trained keys and values in front of every layer's own."""
+"""Prefix-tuning: trained keys and values in front of those of every layer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from methods.kit.attention import LayerPrefix, enable
 from methods.kit.base import Method
-from methods.kit.gates import GateReader
-from methods.kit.parts import Part, switch
+from methods.kit.parts import Part
 from methods.kit.sites import Layer, layers, missing
 
 if TYPE_CHECKING:
@@ -22,10 +21,19 @@ if TYPE_CHECKING:
 
 
 class PrefixNetwork(nn.Module):
-    """The reparametrisation `P' = W_up tanh(W_down P)` (Li and Liang 2021, section 4.3).
+    """The network that gives the prefixes of all layers while they are trained: `P = W_up tanh(W_down E + b) + b'`.
 
-    P is an embedding of `length` positions. Runs once a forward pass, not once an example, and is thrown
-    away by `eject`.
+    Prefix-Tuning, Li and Liang 2021, arXiv 2101.00190, section 4.3: a prefix trained directly is less stable. The
+    network runs once in a forward pass, not once for each example, and `eject` replaces it by its output.
+
+    Args:
+        length: positions of the prefix.
+        width: of E, the trained embedding of the positions, (length, width).
+        hidden: width between W_down and W_up.
+        outputs: numbers for each position: keys and values of all layers.
+
+    Attributes:
+        handle: takes the hook that runs the network before each forward pass off the model.
     """
 
     def __init__(self, *, length: int, width: int, hidden: int, outputs: int) -> None:
@@ -36,37 +44,32 @@ class PrefixNetwork(nn.Module):
         self.handle: RemovableHandle | None = None
 
     def forward(self) -> Tensor:
-        """Returns (length, outputs)."""
+        """`P`, (length, outputs)."""
         return self.up(torch.tanh(self.down(self.embedding.weight)))  # type: ignore[no-any-return]
 
 
-def insert_prefix(
-    model: PreTrainedModel,
-    *,
-    length: int,
-    hidden: int,
-    log_gate: bool = False,
-    gates: list[GateReader] | None = None,
-) -> None:
+def insert_prefix(model: PreTrainedModel, *, length: int, hidden: int, log_gate: bool = False) -> list[LayerPrefix]:
     """Gives every layer a prefix.
 
     Args:
         model: the backbone.
         length: positions of the prefix.
-        hidden: width of the reparametrisation network; 0 trains keys and values directly.
+        hidden: width of the prefix network; 0 trains keys and values directly.
         log_gate: see `LayerPrefix`.
-        gates: a reader of gate values for each layer; None leaves the prefix ungated.
+
+    Returns:
+        The prefix of each layer.
     """
     enable(model)
-    found = layers(model)
-    shapes = [_shape(model, length)] * len(found)
-    prefixes = [LayerPrefix(gate=gates[i] if gates else None, log_gate=log_gate) for i in range(len(found))]
-    for layer, prefix in zip(found, prefixes, strict=True):
+    stack = layers(model)
+    shapes = [_shape(model, length)] * len(stack)
+    prefixes = [LayerPrefix(log_gate=log_gate) for _ in stack]
+    for layer, prefix in zip(stack, prefixes, strict=True):
         layer.get("attention").add_module("prefix", prefix)
     if not hidden:
         for prefix, shape in zip(prefixes, shapes, strict=True):
-            prefix.own(torch.empty(shape).normal_(std=0.02))
-        return
+            prefix.store(torch.empty(shape).normal_(std=0.02))
+        return prefixes
     outputs = sum(shape[0] * shape[2] * shape[3] for shape in shapes)
     network = PrefixNetwork(length=length, width=model.config.hidden_size, hidden=hidden, outputs=outputs)
     model.add_module("prefix_network", network)
@@ -76,17 +79,18 @@ def insert_prefix(
             prefix.states = states
 
     network.handle = model.register_forward_pre_hook(enter)
+    return prefixes
 
 
 def _shape(model: PreTrainedModel, length: int) -> tuple[int, int, int, int]:
-    """Shape of one layer's states: (2, length, key-value heads, head width)."""
+    """The shape of the keys and values of one layer's prefix: (2, length, key-value heads, head width)."""
     config = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2, length, getattr(config, "num_key_value_heads", None) or config.num_attention_heads, width
 
 
 def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tensor]:
-    """Cuts the network's output (length, outputs) into each layer's states."""
+    """Cuts the output of the network, (length, outputs), into the keys and values of each layer."""
     pieces = output.split([shape[0] * shape[2] * shape[3] for shape in shapes], dim=1)
     return [
         piece.view(length, two, heads, width).transpose(0, 1)
@@ -95,62 +99,63 @@ def _split(output: Tensor, shapes: list[tuple[int, int, int, int]]) -> list[Tens
 
 
 def eject_network(model: PreTrainedModel) -> None:
-    """Replaces the reparametrisation network by the keys and values that it yields; a no-op without one."""
+    """Replaces the prefix network by the keys and values that it gives; does nothing without one."""
     network = getattr(model, "prefix_network", None)
     if not isinstance(network, PrefixNetwork):
         return
-    found = layers(model)
-    shapes = [_shape(model, network.embedding.num_embeddings)] * len(found)
+    stack = layers(model)
+    shapes = [_shape(model, network.embedding.num_embeddings)] * len(stack)
     with torch.no_grad():
         states = _split(network(), shapes)
-    for layer, state in zip(found, states, strict=True):
-        layer_prefix(layer).own(state.contiguous())
+    for layer, state in zip(stack, states, strict=True):
+        layer_prefix(layer).store(state.contiguous())
     if network.handle is not None:
         network.handle.remove()
     del model.prefix_network
 
 
 def layer_prefix(layer: Layer) -> LayerPrefix:
-    """The prefix of a layer."""
+    """The prefix of a layer, which `insert_prefix` put there."""
     prefix = layer.get("attention").get_submodule("prefix")
     assert isinstance(prefix, LayerPrefix)
     return prefix
 
 
 def prefix_part(layer: Layer) -> Part:
-    """The part that a layer's prefix is; its parameters are the keys and values once `eject` has run."""
-    prefix = layer_prefix(layer)
-    states = prefix._parameters.get("states")
-    attention = layer.get("attention")
+    """A layer's prefix as a part; without it the attention is the layer's own.
 
-    def drop() -> None:
-        attention._modules.pop("prefix")
+    Its parameters are the keys and values, once `eject` has made them parameters; before that it has none.
+    """
+    prefix = layer_prefix(layer)
+    attention = layer.get("attention")
 
     @torch.no_grad()
     def fold(gate: float) -> None:
         prefix.states.mul_(gate)
         prefix.gate = None
 
-    return Part(
+    return Part.at(
+        attention,
+        "prefix",
+        base=nn.Identity(),
+        changes=attention,
         kind="prefix",
         layer=layer.index,
         site="attention",
-        module=attention,
-        parameters=() if states is None else (states,),
-        remove=switch(prefix),
         gate=prefix.gate,
-        drop=drop,
         fold=None if prefix.log_gate else fold,  # a constant added to scores is in no key or value
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix(Method):
-    """Puts `length` trained keys and values in front of every layer's own.
+    """Attends to `length` more positions in every layer: `Attn(Q, [P_K; K], [P_V; V])` with P_K and P_V trained.
+
+    The same for every example. `LayerPrefix` is one layer's, `PrefixNetwork` what trains them.
 
     Attributes:
         length: positions of the prefix.
-        hidden: width of the network that generates it while training; 0 trains it directly.
+        hidden: width of the prefix network; 0 trains keys and values directly.
     """
 
     name: ClassVar[str] = "prefix"

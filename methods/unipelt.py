@@ -1,14 +1,14 @@
-"""UniPELT: adapter, prefix and LoRA together in every layer, each behind a gate."""
+"""UniPELT: adapter, prefix and LoRA together in every layer, each scaled by a gate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.adapter import Bottleneck, adapter_part, dead_units, insert_after_ffn
 from methods.kit.base import Method
@@ -22,29 +22,37 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 LORA_SITES: tuple[Site, ...] = ("query", "value")
+"""The projections that get a low-rank update."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniPELT(Method):
-    """`base(x) + G(h) * part(x)` for each part in each layer (Mao et al. 2022).
+    """`base(x) + g(h) * delta(x)` for each part of each layer, where `base(x) + delta(x)` is the part alone.
 
-    Prefix's and LoRA's gates read the layer's input, the adapter's reads h_FN. Where the paper and the
-    authors' code differ a field says which is meant.
+    UniPELT: A Unified Framework for Parameter-Efficient Language Model Tuning, Mao et al. 2022, arXiv 2110.07577,
+    section 3. The parts are those of the methods adapter, prefix and LoRA, unchanged:
+
+        query, value:          W x + b + g_L B A x                     LoRALinear
+        attention:             Attn(Q, [g_P P_K; K], [g_P P_V; V])     LayerPrefix
+        after feed-forward:    LN(s + g_A A(h_FN)) with h_FN = LN(s)   AdapterNorm
+
+    The gates g_L and g_P read the layer's input, g_A reads h_FN. Where the paper and the code that its authors
+    released differ, a field selects one of them.
 
     Attributes:
-        parts: which submodules, any non-empty subset of A (adapter), P (prefix), L (LoRA).
-        gate: form of the gates; `none` is the paper's NoGate ablation.
-        gate_mean: mean over the tokens that are no padding, or over the padding too (the released code).
-        lora_gates: one gate for LoRA a layer (the paper), or one each for query and value (the code).
-        prefix_gate: `scale` multiplies keys and values (paper and code: zero does not remove the prefix);
-            `log` adds log G to the prefix's attention scores (zero removes it exactly).
-        bottleneck: the adapter's width.
+        parts: which of A (adapter), P (prefix), L (LoRA): any of them, at least one.
+        gate: form of the gates; `none` is the paper's ablation NoGate.
+        gate_mean: a gate is a mean over the tokens without padding (`masked`), or with it (`padded`, the code).
+        lora_gates: 1: query and value share a gate (the paper); 2: each has one (the code).
+        prefix_gate: `scale` multiplies keys and values (paper and code), where zero does not remove the prefix;
+            `log` adds log g to the prefix's attention scores, where zero removes it exactly.
+        bottleneck: width inside the adapter.
         length: positions of the prefix.
-        hidden: width of the prefix network; 0 trains the prefix directly.
-        r: LoRA's rank.
-        alpha: LoRA's strength alpha / r where it has no gate.
-        sparsity: weight in the loss of the expected share of active parameters (Louizos et al. 2018, eq. 12);
-            acts on gate forms that can be exactly zero.
+        hidden: width of the prefix network; 0 trains keys and values directly.
+        r: rank of LoRA's updates.
+        alpha: strength of LoRA's updates where they have no gate: they are multiplied by alpha / r.
+        sparsity: weight in the loss of the expected share of active parameters (Louizos et al. 2018, equation 12);
+            it acts on forms of gate that can be exactly zero.
     """
 
     name: ClassVar[str] = "unipelt"
@@ -74,12 +82,12 @@ class UniPELT(Method):
 
     @property
     def _lora_sites(self) -> tuple[Site, ...]:
-        """The projections that it adapts; an architecture without them still takes the other parts."""
+        """The projections that get an update; none without LoRA, where an architecture need not have them."""
         return LORA_SITES if "L" in self.parts else ()
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
         needs = ["prefix"] if "P" in self.parts else []
-        needs += LORA_SITES if "L" in self.parts else ()
+        needs += self._lora_sites
         needs += ["ffn_norm"] if "A" in self.parts else []
         if self.gate != "none":
             needs += ["gates", "gated projections"] if "L" in self.parts else ["gates"]
@@ -89,70 +97,62 @@ class UniPELT(Method):
         mean = TokenMean(masked=self.gate_mean == "masked")
         if self.gate != "none":
             mean.attach(model)
-        columns = [self._input_gates(layer, mean, model.config.hidden_size) for layer in layers(model)]
+        width = model.config.hidden_size
+        gates = [self._input_gates(layer, mean, width) for layer in layers(model)]  # of each layer, by site
         if "P" in self.parts:
-            insert_prefix(
-                model,
-                length=self.length,
-                hidden=self.hidden,
-                log_gate=self.prefix_gate == "log",
-                gates=None if self.gate == "none" else [readers["prefix"] for readers in columns],
-            )
-        for layer, readers in zip(layers(model), columns, strict=True):
-            if "L" in self.parts:
-                for site in LORA_SITES:
-                    base, gate = linear_at(layer, site), readers.get(site)
-                    layer.put(site, LoRALinear(base, r=self.r, alpha=self.alpha, gate=gate))
+            prefixes = insert_prefix(model, length=self.length, hidden=self.hidden, log_gate=self.prefix_gate == "log")
+            for prefix, gate in zip(prefixes, gates, strict=True):
+                if gate:
+                    gate["prefix"].attach(prefix)
+        for layer, gate in zip(layers(model), gates, strict=True):
+            for site in self._lora_sites:
+                # A gate takes the place of alpha / r (Mao et al. 2022, section 3.2), which alpha = r makes 1.
+                lora = LoRALinear(linear_at(layer, site), r=self.r, alpha=self.r if gate else self.alpha)
+                if gate:
+                    gate[site].attach(lora)
+                layer.put(site, lora)
             if "A" in self.parts:
-                insert_after_ffn(
-                    layer,
-                    lambda width: Bottleneck(width, self.bottleneck, activation="relu", std=0.02),
-                    None if self.gate == "none" else lambda width: Reading(form(self.gate)(width, 1), mean),
-                )
+                norm = insert_after_ffn(layer, self._bottleneck)
+                if self.gate != "none":
+                    # The adapter's input is h_FN, which its gate reads.
+                    reading = Reading(form(self.gate)(norm.normalized_shape[0], 1), mean, home=norm, reads=norm.adapter)
+                    GateReader(reading, 0).attach(norm.adapter)
+
+    def _bottleneck(self, width: int) -> Bottleneck:
+        """A fresh adapter for hidden states of this width."""
+        return Bottleneck(width, self.bottleneck, activation="relu", std=0.02)
 
     def _input_gates(self, layer: Layer, mean: TokenMean, width: int) -> dict[str, GateReader]:
-        """Adds the gates that read the layer's input, as one module; returns a reader for each site."""
-        owners = ["prefix"] if "P" in self.parts else []
-        if "L" in self.parts:
-            owners += LORA_SITES[: self.lora_gates]
-        if self.gate == "none" or not owners:
+        """Adds the gates of a layer that read its input, all in one module.
+
+        Returns:
+            For `prefix` and each of LoRA's sites, what reads its gate; empty without such gates.
+        """
+        gated = ["prefix"] if "P" in self.parts else []
+        gated += self._lora_sites[: self.lora_gates]
+        if self.gate == "none" or not gated:
             return {}
-        attention = layer.get("attention")
-        gate = form(self.gate)(width, len(owners))
-        reading = Reading(gate, mean)
-        attention.add_module("gates", gate)
-
-        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            reading.take(args[0] if args else kwargs["hidden_states"])
-
-        handle = attention.register_forward_pre_hook(enter, with_kwargs=True)
-
-        def retire() -> None:
-            handle.remove()
-            attention._modules.pop("gates")
-
-        reading.retire = retire
-        readers = {owner: reading.reader(index) for index, owner in enumerate(owners)}
+        reading = Reading(form(self.gate)(width, len(gated)), mean, home=layer.get("attention"))
+        readers = {site: GateReader(reading, index) for index, site in enumerate(gated)}
         if "L" in self.parts and self.lora_gates == 1:
             readers["value"] = readers["query"]
         return readers
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-        found: list[Part] = []
+        parts: list[Part] = []
         for layer in layers(model):
             if "A" in self.parts:
-                found.append(adapter_part(layer, "ffn_norm"))
+                parts.append(adapter_part(layer, "ffn_norm"))
             if "P" in self.parts:
-                found.append(prefix_part(layer))
-            if "L" in self.parts:
-                found += [lora_part(layer, site) for site in LORA_SITES]
-        return found
+                parts.append(prefix_part(layer))
+            parts += [lora_part(layer, site) for site in self._lora_sites]
+        return parts
 
     def eject(self, model: PreTrainedModel) -> None:
         eject_network(model)
 
     def merge(self, model: PreTrainedModel) -> None:
-        """Folds LoRA in where it has no gate; a gate differs from example to example and cannot be folded."""
+        """Folds LoRA's updates without a gate into the weights; a gate differs from example to example."""
         for layer in layers(model):
             for site in self._lora_sites:
                 module = layer.get(site)
@@ -160,7 +160,7 @@ class UniPELT(Method):
                     layer.put(site, module.merged())
 
     def penalty(self, model: PreTrainedModel) -> Tensor | None:
-        """`sparsity` times the expected share of the parts' deployed parameters whose gate is not zero."""
+        """`sparsity` times the expected share of the deployed parameters that are behind a gate above zero."""
         if not self.sparsity:
             return None
         active: list[Tensor] = []
@@ -174,17 +174,24 @@ class UniPELT(Method):
         return self.sparsity * torch.stack(active).sum() / sum(sizes) if active else None
 
     def _gated(self, layer: Layer) -> list[tuple[int, GateReader]]:
-        """Each gated part of a layer: its deployed size and its gate."""
-        found = [] if "A" not in self.parts else [adapter_part(layer, "ffn_norm")]
-        found += [] if "L" not in self.parts else [lora_part(layer, site) for site in LORA_SITES]
-        pairs = [(part.size, part.gate) for part in found]
+        """Each gated part of a layer: how many parameters it has when deployed, and its gate."""
+        sizes: list[tuple[int, GateReader | None]] = []
+        if "A" in self.parts:
+            adapter = layer.get("ffn_norm").get_submodule("adapter")
+            assert isinstance(adapter, Bottleneck)
+            sizes.append((sum(parameter.numel() for parameter in adapter.parameters()), adapter.gate))
+        for site in self._lora_sites:
+            lora = layer.get(site)
+            assert isinstance(lora, LoRALinear)
+            sizes.append((lora.lora_A.numel() + lora.lora_B.numel(), lora.gate))
         if "P" in self.parts:
             prefix = layer_prefix(layer)
-            pairs.append((prefix.states.numel(), prefix.gate))
-        return [(size, gate) for size, gate in pairs if gate is not None]
+            sizes.append((prefix.states.numel(), prefix.gate))
+        return [(size, gate) for size, gate in sizes if gate is not None]
 
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
+        """What `rank_use` and `dead_units` give."""
         ranks = rank_use([layer.get(site) for layer in layers(model) for site in self._lora_sites])
         return dead_units(model, run) | ranks

@@ -107,13 +107,6 @@ def apply(
         if key not in alive:
             reading.retire()
     kept = setting.stored_state()
-    for name in plan.folded:  # the gates of folded adapters live on the adapter itself
-        gate = parts[name].gate
-        assert gate is not None
-        if id(gate.reading) not in alive:
-            own = {id(p) for p in gate.reading.gate.parameters()}
-            places = state_tensors(setting.classifier)
-            kept = {key: tensor for key, tensor in kept.items() if id(places[key]) not in own}
     if state is not None:
         _load(setting, kept, state)
     stored = {name: tensor.clone() for name, tensor in kept.items()}

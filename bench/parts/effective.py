@@ -145,11 +145,9 @@ def contributions(parts: Sequence[Part], model: nn.Module) -> Iterator[Contribut
             if log._busy:  # this call is itself a measurement of an enclosing part
                 return
             log._busy = True
-            restore = part.remove()
             try:
-                without = _first(module.forward(*map(_uncached, args), **_without_cache(kwargs)))
+                without = _first(part.without(*map(_uncached, args), **_without_cache(kwargs)))
             finally:
-                restore()
                 log._busy = False
             log.note(part.name, _first(output), without)
 

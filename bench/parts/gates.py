@@ -150,15 +150,11 @@ def replaced(sites: Sequence[GateSite], replacement: Replacement) -> Iterator[No
 
 @contextmanager
 def skipping(sites: Sequence[GateSite], threshold: float) -> Iterator[None]:
-    """Leaves out, inside the block, the work of parts whose gate is not above `threshold`."""
-    before = [(part.gate, part.gate.threshold) for site in sites for part in site.parts if part.gate]
-    for reader, _ in before:
-        reader.threshold = threshold
-    try:
+    """Leaves out, inside the block, the work of parts for the examples whose gate is not above `threshold`."""
+    with ExitStack() as stack:
+        for reader in {id(site.reader): site.reader for site in sites}.values():
+            stack.callback(reader.skip_closed(threshold))
         yield
-    finally:
-        for reader, old in before:
-            reader.threshold = old
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a fine-tuning method is: its hyper-parameters and one verb, `adapt`."""
+"""The contract of a fine-tuning method: hyper-parameters as fields, one verb `adapt`, and hooks with defaults."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Classifier(nn.Module, ABC):
-    """A backbone with a head on it: input_ids, attention_mask, ... -> logits (batch, outputs).
+    """A backbone with a head: from input_ids, attention_mask, ... to logits (batch, outputs).
 
     Attributes:
         backbone: the base model, which methods adapt.
         outputs: how many logits an example gets.
         padded_left: whether padding may stand before the tokens. Then a model with absolute positions needs
             them counted from the attention mask; without such padding it counts them itself.
-        start: what every method starts from, by its names before and after the method adapted the model:
-            the parameters themselves, and copies of the buffers. The harness sets it; the rest of the state
-            is the method's.
+        start: the parameters and copies of the buffers that every method starts from, by their names before and
+            after the method adapted the model. The harness sets it; what else is in the state dict belongs to the
+            method.
         constant: gives the logits, (outputs,), that fit training labels, (examples,), best if every example gets
             the same ones. The harness sets it before `Method.begin`.
     """
@@ -45,48 +45,63 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def head_parameters(self) -> dict[str, nn.Parameter]:
-        """What the harness trains for every method alike, by name."""
+        """The parameters that the harness trains for every method alike, by name."""
 
     @abstractmethod
     def forward(self, **batch: Tensor) -> Tensor:
-        """Returns logits, shape (batch, outputs)."""
+        """Computes logits, (batch, outputs), from what the tokenizer gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A way to fine-tune a pretrained transformer. Fields are hyper-parameters and are recorded.
+    """A way to fine-tune a pretrained transformer. Its fields are its hyper-parameters, which are recorded.
 
-    A subclass is a frozen dataclass with a `name` and `adapt`; every other hook has a default.
-    The harness freezes the backbone before `adapt` and thaws the head after it, the same for all.
+    A subclass is a frozen dataclass with a `name` and `adapt`; every other hook has a default. The harness freezes
+    the backbone before `adapt` and makes the head trainable after it, for every method alike.
+
+    What holds of a method (`thaws`, `starts_as_identity`, `trains_backbone`, `reads_padding`, `draws_again`) is
+    declared here as properties. A subclass overrides one by a class variable (`thaws: ClassVar[bool] = True`), or by a
+    property where it depends on hyper-parameters.
 
     Attributes:
-        name: what it is called on the command line.
-        paper: where it comes from.
-        thaws: it trains weights of the backbone itself, not only modules that it inserts.
-        starts_as_identity: a fresh one leaves the backbone's output as it is, to the bit.
-        trains_backbone: it trains something besides the head: weights of the backbone or modules that it inserts.
-            False for a baseline that is there to show what the head alone (or nothing) reaches.
-        learning_rate: AdamW's, for everything the method trains in the backbone.
-        head_learning_rate: AdamW's, for the head; None takes the protocol's.
+        name: what the method is called on the command line.
+        paper: where it was published.
+        learning_rate: of AdamW, for everything that the method trains in the backbone.
+        head_learning_rate: of AdamW, for the head; None takes that of the protocol.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str] = ""
-    thaws: ClassVar[bool] = False
-    starts_as_identity: ClassVar[bool] = False
-    trains_backbone: ClassVar[bool] = True
 
     learning_rate: Annotated[float, Gt(0)] = 1e-3
     head_learning_rate: Annotated[float, Gt(0)] | None = None
 
     @property
+    def thaws(self) -> bool:
+        """Whether it trains weights of the backbone itself, not only modules that it inserts."""
+        return False
+
+    @property
+    def starts_as_identity(self) -> bool:
+        """Whether the freshly adapted backbone gives the output of the bare one, to the bit."""
+        return False
+
+    @property
+    def trains_backbone(self) -> bool:
+        """Whether it trains something besides the head: weights of the backbone, or modules that it inserts.
+
+        False for a baseline that shows what the head alone (or nothing) reaches.
+        """
+        return True
+
+    @property
     def reads_padding(self) -> bool:
-        """Whether padding changes its output, which no method should want unless that is studied."""
+        """Whether padding changes its output, which no method should want unless this is what is studied."""
         return False
 
     @property
     def draws_again(self) -> bool:
-        """Whether deploying needs frozen random numbers that are not stored: a seed has to give them again."""
+        """Whether deploying it needs frozen random numbers that are not stored, which a seed has to give again."""
         return False
 
     @abstractmethod
@@ -97,13 +112,13 @@ class Method(ABC):
         """
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
-        """Says why a model of this configuration cannot be adapted; None if it can."""
+        """The reason why a model of this configuration cannot be adapted; None if it can."""
         return None
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-        """Lists what the method added or changed, piece by piece.
+        """The pieces of what the method added or changed.
 
-        The default serves methods that thaw weights of the backbone: one part a layer, whose removal
+        The default serves methods that thaw weights of the backbone: one part for each layer, whose removal
         puts the pretrained values back.
 
         Args:
@@ -115,18 +130,18 @@ class Method(ABC):
         return thawed_parts(model, pretrained)
 
     def eject(self, model: PreTrainedModel) -> None:  # noqa: B027 - an optional hook
-        """Drops what training alone needed. The logits do not change."""
+        """Drops what only training needed. The logits do not change."""
 
     def merge(self, model: PreTrainedModel) -> str | None:
         """Folds what can be folded into the backbone's own weights. The logits do not change.
 
         Returns:
-            What should have been folded and could not be, and why; None if there is no such thing.
+            What should have been folded and could not be, with the reason; None if there is nothing of this kind.
         """
         return None
 
     def begin(self, classifier: Classifier, labels: Tensor) -> Classifier:
-        """Runs once before training; returns the classifier to train, by default the one given.
+        """Runs once before training and returns the classifier to train, by default the given one.
 
         Args:
             classifier: backbone and head.
@@ -137,22 +152,24 @@ class Method(ABC):
     def idle(
         self, model: PreTrainedModel, pretrained: Mapping[str, Tensor], run: Callable[[], object]
     ) -> dict[str, float]:
-        """What of the trained method is known to idle, by name: effective rank, dead units, unmoved biases.
+        """Measures how much of the trained method does nothing, by name of the measure.
+
+        Examples are the effective rank of updates, the share of dead units, the share of biases that did not move.
 
         Args:
             model: the adapted backbone, trained and ejected.
-            pretrained: its weights before training; empty for a method that thaws none.
+            pretrained: its weights before training, by parameter name; empty for a method that thaws none.
             run: sends rows that were not trained on through the model once.
         """
         return {}
 
     def penalty(self, model: PreTrainedModel) -> Tensor | None:
-        """A scalar added to the training loss after each forward pass; None adds nothing."""
+        """A scalar that is added to the training loss after each forward pass; None adds nothing."""
         return None
 
 
 def shared_names(parts: Sequence[Part]) -> list[str]:
-    """The names that more than one of these parts has; none may be."""
+    """The names that more than one of these parts has. There must be none, since names tell parts apart."""
     counts = Counter(part.name for part in parts)
     return sorted(name for name, count in counts.items() if count > 1)
 
@@ -164,7 +181,7 @@ def freeze(module: nn.Module) -> None:
 
 
 def hyper_parameters(method: Method) -> dict[str, Any]:
-    """The method's fields and values, as they are recorded."""
+    """The fields of the method with their values, as they are recorded."""
     from dataclasses import fields
 
     return {field.name: getattr(method, field.name) for field in fields(method)}

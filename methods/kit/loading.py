@@ -1,4 +1,4 @@
-"""Importing a Python file that somebody names on the command line."""
+"""Imports a Python file that is named on the command line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import ModuleType
 
 
 def load_file(path: Path) -> ModuleType:
-    """Imports a file, once for each content.
+    """Imports a file, once for each content that it has.
 
     Raises:
-        ValueError: there is no such file, or it does not import; the line says which and where.
+        ValueError: there is no such file, or it does not import, with the exception and its line.
     """
     if path.suffix != ".py":
         raise ValueError(f"{path}: not a Python file")
@@ -38,7 +38,7 @@ def load_file(path: Path) -> ModuleType:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, read in pieces."""
+    """The sha256 of a file, in hexadecimal digits; the file is read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -47,14 +47,14 @@ def file_digest(path: Path) -> str:
 
 
 def said(error: BaseException) -> str:
-    """An exception as one line: its type and the first line of what it says."""
-    words = error.msg if isinstance(error, SyntaxError) else str(error)  # the rest of it is the place
-    lines = words.strip().splitlines()
+    """An exception in one line: its type and the first line of its message."""
+    message = error.msg if isinstance(error, SyntaxError) else str(error)  # str() of it would add the place
+    lines = message.strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def place(error: BaseException, path: Path) -> str:
-    """` (line 12)`: the innermost line of the file `path` that an exception passed through; empty if none."""
+    """The innermost line of the file `path` in an exception's traceback, as ` (line 12)`; empty if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename) == path.resolve()]
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path.resolve():

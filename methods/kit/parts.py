@@ -1,11 +1,11 @@
-"""A part: one piece of what a method added or changed, the unit of every effective count."""
+"""A part: one piece of what a method added or changed, which can be measured, gated and removed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from methods.kit.gates import GateReader
 
 Restore = Callable[[], None]
+"""Undoes a change of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One piece of what a method added or changed; the unit of every effective-parameter count.
+    """One piece of what a method added or changed; every effective count is a sum over parts.
+
+    `Part.at` makes the part that an inserted module is. The other fields are for what is changed in place, such as
+    thawed weights, and for modules that leave their work out by a switch of their own.
 
     Attributes:
         kind: what it is, in the field's word: `lora`, `adapter`, `prefix`, `bias`, `weight`.
@@ -29,11 +33,12 @@ class Part:
         site: where in the layer it acts: `query`, `value`, `ffn`, `attention`, ...
         module: the module whose output the part changes. On one and the same input, the change of
             that output when the part is removed is the part's contribution.
-        parameters: the parameters it consists of, without its gate's.
-        remove: takes the part out of the model (really: its work is no longer done) and returns the
+        base: what stands in the place of `module` once the part is removed; None where `module` stays.
+        parameters: the parameters it consists of, without those of its gate.
+        remove: takes the part out of the model, so that its work is no longer done, and returns the
             function that puts it back.
-        gate: reads the part's gate in the current forward pass; None if ungated.
-        drop: takes the part out for good, with all that served it alone; None if `remove` is all there is.
+        gate: reads the part's gate in the current forward pass; None if it has none.
+        drop: takes the part out for good, with all that serves it alone; None if the part can only be removed.
         fold: replaces the part's gate by this number for good; None if that cannot be done exactly.
     """
 
@@ -44,9 +49,87 @@ class Part:
     parameters: tuple[nn.Parameter, ...]
     remove: Callable[[], Restore]
     gate: GateReader | None = None
-    drop: Callable[[], None] | None = None
+    drop: Callable[[], object] | None = None
     fold: Callable[[float], None] | None = None
     stack: str = ""
+    base: nn.Module | None = None
+
+    @classmethod
+    def at(
+        cls,
+        owner: nn.Module,
+        path: str,
+        *,
+        base: nn.Module,
+        kind: str,
+        site: str,
+        layer: int | None = None,
+        stack: str = "",
+        changes: nn.Module | None = None,
+        parameters: tuple[nn.Parameter, ...] | None = None,
+        gate: GateReader | None = None,
+        fold: Callable[[float], None] | None = None,
+    ) -> Part:
+        """The part that an inserted module is: removing it puts another module in its place.
+
+        Args:
+            owner: the module that the part stands in.
+            path: the part's name in `owner`, such as `attention.self.query`.
+            base: what stands there without the part: the module that it replaced, or `nn.Identity()`.
+            kind: see the attributes of `Part`.
+            site: see the attributes of `Part`.
+            layer: see the attributes of `Part`.
+            stack: see the attributes of `Part`.
+            changes: the enclosing module whose output shows the part's work, where the part is only called by it
+                and its own output is not what it would be compared with; None: the part itself.
+            parameters: those that the part consists of; None: all of its module that `base` does not have.
+            gate: see the attributes of `Part`.
+            fold: see the attributes of `Part`.
+
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> part = Part.at(model, "1", base=nn.Identity(), kind="extra", site="last")
+        >>> part.name, part.size
+        ('extra.-.last', 6)
+        >>> restore = part.remove()
+        >>> model[1]
+        Identity()
+        """
+        module = owner.get_submodule(path)
+        if parameters is None:
+            shared = {id(parameter) for parameter in base.parameters()}
+            parameters = tuple(parameter for parameter in module.parameters() if id(parameter) not in shared)
+
+        def remove() -> Restore:
+            base.train(module.training)
+            put_back = put(owner, path, base)
+
+            def restore() -> None:
+                module.train(base.training)  # calls of model.train() and model.eval() did not reach it
+                put_back()
+
+            return restore
+
+        return cls(
+            kind=kind,
+            layer=layer,
+            stack=stack,
+            site=site,
+            module=module if changes is None else changes,
+            base=base if changes is None else None,
+            parameters=parameters,
+            remove=remove,
+            drop=remove,
+            gate=gate,
+            fold=fold,
+        )
+
+    def without(self, *args: Any, **kwargs: Any) -> Any:
+        """What `module` yields for these inputs when the part is removed; the part is back afterwards."""
+        restore = self.remove()
+        try:
+            return (self.module if self.base is None else self.base).forward(*args, **kwargs)
+        finally:
+            restore()
 
     @property
     def name(self) -> str:
@@ -60,32 +143,39 @@ class Part:
         return sum(parameter.numel() for parameter in self.parameters)
 
 
-def switch(module: nn.Module) -> Callable[[], Restore]:
-    """A part's `remove` for a module that leaves its added work out while `module.removed` is true."""
+def put(owner: nn.Module, path: str, module: nn.Module) -> Restore:
+    """Puts `module` at `path` in `owner`; returns the function that puts the old one back."""
+    old = owner.get_submodule(path)
+    owner.set_submodule(path, module)
+    return lambda: owner.set_submodule(path, old)
+
+
+def switch(module: nn.Module, name: str = "removed") -> Callable[[], Restore]:
+    """The `remove` of a part for a module that leaves its work out while its attribute `name` is True."""
 
     def remove() -> Restore:
-        module.removed = True  # type: ignore[assignment]
-
-        def restore() -> None:
-            module.removed = False  # type: ignore[assignment]
-
-        return restore
+        setattr(module, name, True)
+        return lambda: setattr(module, name, False)
 
     return remove
 
 
 def layer_index(name: str) -> int | None:
-    """The layer that a parameter's name speaks of (`encoder.layer.3.output.dense.bias` -> 3)."""
+    """The number of the layer in a parameter's name; None without one.
+
+    >>> layer_index("encoder.layer.3.output.dense.bias")
+    3
+    """
     match = re.search(r"\.(\d+)\.", name)
     return int(match.group(1)) if match else None
 
 
 def thawed_parts(model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-    """One part a layer, and one for each module outside the layers that has thawed parameters.
+    """One part for each layer, and for each module outside the layers, that has thawed parameters.
 
     Args:
         model: the adapted backbone.
-        pretrained: its weights before training, by name; a parameter that is not there is no part.
+        pretrained: its weights before training, by name; a parameter that is not among them belongs to no part.
     """
     groups: dict[str, dict[str, nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -95,18 +185,21 @@ def thawed_parts(model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> li
 
 
 def _acts_on(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter]) -> nn.Module:
-    """The module whose output shows the group's change: its owner, or the model where a weight has several owners.
+    """The module whose output shows that the group changed: its owner, or the model where a weight has several owners.
 
     A weight that several modules share (BART's token embeddings) is named after the first of them, which may
     not be one that runs; only the model's output is behind all of them.
     """
-    own = {id(parameter) for parameter in group.values()}
-    places = {_owner(name) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in own}
-    return model if len(places) > 1 else model.get_submodule(owner)
+    thawed = {id(parameter) for parameter in group.values()}
+    owners = {_owner(name) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in thawed}
+    return model if len(owners) > 1 else model.get_submodule(owner)
 
 
 def _owner(name: str) -> str:
-    """The module whose part a parameter is: its layer, or else the topmost module that holds it (empty: the model)."""
+    """The path of the module that a parameter is grouped under: its layer, or else the topmost module that holds it.
+
+    It is empty for a parameter of the model itself.
+    """
     index = layer_index(name)
     if index is None:
         return name.rpartition(".")[0].split(".")[0]
@@ -115,6 +208,8 @@ def _owner(name: str) -> str:
 
 
 def _part(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pretrained: Mapping[str, Tensor]) -> Part:
+    """The part that a group of thawed parameters is; removing it puts their pretrained values back."""
+
     def remove() -> Restore:
         trained = {name: parameter.data for name, parameter in group.items()}
         for name, parameter in group.items():
@@ -139,7 +234,7 @@ def _part(model: PreTrainedModel, owner: str, group: dict[str, nn.Parameter], pr
 
 
 def stack_of(name: str, model: nn.Module) -> str:
-    """The stack that a parameter's or module's name speaks of; empty where the model has one stack of layers.
+    """The stack of layers in the name of a parameter or module; empty where the model has one stack.
 
     An encoder-decoder counts the layers of both from 0 (`encoder.layers.0...`, `decoder.layers.0...`).
     """

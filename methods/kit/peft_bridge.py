@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, field, make_dataclass
 from functools import cache, partial
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.kit.base import Method
-from methods.kit.parts import Part, Restore, layer_index, stack_of, thawed_parts
+from methods.kit.parts import Part, layer_index, stack_of, switch, thawed_parts
 from methods.kit.peft_types import PREFIX, config_of, hyper_parameters, types_of
 from methods.kit.sites import ARCHITECTURES, Site
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 _INITS = ("gaussian", "orthogonal")
 
 _SAVES = {"save_projection", "save_indices", "save_precomputed_indices"}
-"""Hyper-parameters that say whether peft saves what it drew at random and never trains."""
+"""Hyper-parameters that decide whether peft saves what it drew at random and never trains."""
 _SEED = "random_loc_seed"
-"""Hyper-parameter of the types that never save what they drew, and keep this seed instead."""
+"""The hyper-parameter of types that never save what they drew at random and keep this seed instead."""
 _SAVED_BESIDE = ("shira_indices",)
-"""Tables of a layer that peft saves although they are in no state dict."""
+"""Attributes of a layer of peft that it saves although they are in no state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Method):
-    """A method of the package peft; a subclass for each of its types has that type's fields.
+    """A method of the package peft. `method_class` makes a subclass for each type of peft, with its fields.
 
-    What peft leaves trainable is what is trained; lists of modules are written `query+value`.
+    The parameters that peft leaves trainable are trained. Lists of modules are written `query+value`.
     """
 
     paper: ClassVar[str] = "https://github.com/huggingface/peft"
     kind: ClassVar[str]
-    """peft's type in lower case."""
+    """The type in peft's enumeration, in lower case."""
 
     def __post_init__(self) -> None:
         config = self.config()
@@ -53,22 +53,22 @@ class PeftMethod(Method):
             raise ValueError(f"init_lora_weights: {init} needs data or changes the frozen weights")
 
     @property
-    def thaws(self) -> bool:  # type: ignore[override] # depends on the configuration
-        """With `bias` it trains biases of the backbone."""
+    def thaws(self) -> bool:
+        """Whether `bias` makes it train biases of the backbone."""
         return getattr(self, "bias", "none") not in ("none", False)
 
     @property
     def draws_again(self) -> bool:
-        """With `save_projection=false` and its like peft keeps a seed in place of frozen projections or indices."""
+        """Whether peft keeps a seed in place of frozen projections or indices, as with `save_projection=false`."""
         names = {name for name, _, _ in hyper_parameters(self.kind)}
         return _SEED in names or any(getattr(self, name) is False for name in names & _SAVES)
 
     def config(self) -> PeftConfig:
         """A configuration of peft, freshly made: peft writes the modules that it finds into it."""
-        own = [name for name, _, _ in hyper_parameters(self.kind)]
+        names = [name for name, _, _ in hyper_parameters(self.kind)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what `draws_again` says
-            return config_of(self.kind, {name: getattr(self, name) for name in own})
+            warnings.simplefilter("ignore")  # peft warns of a seed in place of weights, which `draws_again` records
+            return config_of(self.kind, {name: getattr(self, name) for name in names})
 
     def unsupported(self, config: PretrainedConfig) -> str | None:
         from transformers import AutoModel
@@ -79,9 +79,9 @@ class PeftMethod(Method):
                 self.adapt(model)
             except (ValueError, TypeError, RuntimeError) as error:
                 reason = str(error).strip().splitlines()[0]
-                # What looks at values cannot be tried without weights.
-                looks = isinstance(error, RuntimeError) and "meta" in reason
-                return None if looks else reason
+                # A type that reads the values of weights cannot be tried without them: no reason to refuse it.
+                needs_values = isinstance(error, RuntimeError) and "meta" in reason
+                return None if needs_values else reason
         return None
 
     def adapt(self, model: PreTrainedModel) -> None:
@@ -89,7 +89,7 @@ class PeftMethod(Method):
         config = self.config()
         _aim(config, tuner, model)
         home = next(model.parameters()).device
-        # Some types fill tables value by value, which `meta` cannot.
+        # Some types fill tables value by value, which the device `meta` cannot: they are made on the CPU.
         with warnings.catch_warnings(), torch.device("cpu"):
             warnings.simplefilter("ignore")  # hints for users of peft itself
             tuner(model, config, adapter_name="default")
@@ -99,17 +99,18 @@ class PeftMethod(Method):
             raise ValueError(f"{self.name} trains nothing as it is configured")
 
     def parts_of(self, model: PreTrainedModel, pretrained: Mapping[str, Tensor]) -> list[Part]:
-        """A part for each layer of peft, without what it shares with others; and the thawed biases."""
-        found = list(tuner_layers(model))
-        uses = Counter(id(parameter) for _, layer in found for parameter in layer.parameters())
+        """A part for each layer of peft, without the parameters that it shares with others, and the thawed biases."""
+        tuned = list(tuner_layers(model))
+        uses = Counter(id(parameter) for _, layer in tuned for parameter in layer.parameters())
         parts = []
-        for path, layer in found:
+        for path, layer in tuned:
             base = {id(parameter) for parameter in layer.get_base_layer().parameters()}  # type: ignore[operator]
-            own = [p for p in layer.parameters() if p.requires_grad and id(p) not in base and uses[id(p)] == 1]
-            if own:
-                parts.append(_part(self.kind, path, layer, tuple(own), model))
+            added = [p for p in layer.parameters() if p.requires_grad and id(p) not in base and uses[id(p)] == 1]
+            if added:
+                parts.append(_part(self.kind, path, layer, tuple(added), model))
         if not self.thaws:
             return parts
+        # peft moved the backbone's weights into `base_layer`: each now -> its name before.
         names = {name: name.replace(".base_layer", "") for name, _ in model.named_parameters()}
         return parts + thawed_parts(model, {n: pretrained[old] for n, old in names.items() if old in pretrained})
 
@@ -129,7 +130,7 @@ class PeftMethod(Method):
 
 
 def tuner_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers of peft in a model, with their paths."""
+    """The layers of peft in a model, each with its path."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for path, module in model.named_modules():
@@ -138,7 +139,7 @@ def tuner_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _keep_tables(model: nn.Module) -> None:
-    """Makes persistent buffers of the tables that peft saves beside the state dict, so that all store them."""
+    """Turns the tables that peft saves beside the state dict into persistent buffers, so that they are stored."""
     from peft.tuners._buffer_dict import BufferDict
 
     for _, layer in tuner_layers(model):
@@ -148,7 +149,8 @@ def _keep_tables(model: nn.Module) -> None:
                 setattr(layer, name, BufferDict(table, persistent=True))
 
 
-def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...], model: PreTrainedModel) -> Part:
+def _part(kind: str, path: str, layer: nn.Module, added: tuple[nn.Parameter, ...], model: PreTrainedModel) -> Part:
+    """The part that a layer of peft is, with the parameters that peft added to the module."""
     architecture = ARCHITECTURES.get(model.config.model_type)
     sites: dict[str, str] = (
         {} if architecture is None else {getattr(architecture, site): site for site in get_args(Site)}
@@ -160,27 +162,14 @@ def _part(kind: str, path: str, layer: nn.Module, own: tuple[nn.Parameter, ...],
         stack=stack_of(path, model),
         site=sites.get(place, place),
         module=layer,
-        parameters=own,
-        remove=_disable(layer),
+        parameters=added,
+        # peft has a function to disable a layer, which would also change what requires a gradient.
+        remove=switch(layer, "_disable_adapters"),
     )
 
 
-def _disable(layer: nn.Module) -> Callable[[], Restore]:
-    """Leaves a layer's added work out; peft's own switch would also touch what requires a gradient."""
-
-    def remove() -> Restore:
-        layer._disable_adapters = True  # type: ignore[assignment]
-
-        def restore() -> None:
-            layer._disable_adapters = False  # type: ignore[assignment]
-
-        return restore
-
-    return remove
-
-
 def _untargeted(kind: str, model: PreTrainedModel) -> str:
-    """That the modules to adapt have to be named, and what there is."""
+    """The message that the modules to adapt have to be named, with the names that there are."""
     weighing = [path for path, module in model.named_modules() if getattr(module, "weight", None) is not None]
     there = dict.fromkeys(path.rsplit(".", 1)[-1] for path in weighing if layer_index(path) is not None)
     default = f"peft:{kind} has no default target_modules for {model.config.model_type}"
@@ -188,7 +177,11 @@ def _untargeted(kind: str, model: PreTrainedModel) -> str:
 
 
 def _aim(config: Any, tuner: Any, model: PreTrainedModel) -> None:
-    """Sets the target modules where neither the user nor peft's mapping names them."""
+    """Sets the target modules in `config` where neither the user nor peft's mapping of architectures names them.
+
+    Raises:
+        ValueError: the architecture is not in the table of sites, or has no such modules.
+    """
     if getattr(config, "target_modules", None) or getattr(config, "target_parameters", None):
         return
     kind, model_type = config.peft_type.value.lower(), model.config.model_type
@@ -211,7 +204,7 @@ def _aim(config: Any, tuner: Any, model: PreTrainedModel) -> None:
 
 @cache
 def method_class(kind: str) -> type[PeftMethod]:
-    """The method of a peft type, with the fields of its configuration.
+    """Makes the method class of a type of peft, with the fields of its configuration.
 
     Raises:
         ValueError: peft has no such type, or it cannot be a method here; says why.
@@ -228,7 +221,7 @@ def method_class(kind: str) -> type[PeftMethod]:
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the classes made above again when one is unpickled."""
+    """Gives pickle the classes that `method_class` makes, which stand in no source."""
     if name.startswith("peft_"):
         return method_class(name.removeprefix("peft_"))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What peft offers: its types, why some cannot be methods, and their configurations as hyper-parameters."""
+"""The types of the package peft, why some cannot be methods, and their configurations as hyper-parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLUMBING = {
     "runtime_config",
     "task_type",
 }
-"""Fields of a configuration that are no hyper-parameters."""
+"""Fields of a peft configuration that are no hyper-parameters."""
 
 _REFUSED = {
     "adalora": "its ranks are dealt out anew after each optimizer step, which needs a call in the training loop",
@@ -45,10 +45,11 @@ class PeftMissingError(ValueError):
 
 @cache
 def types_of(kind: str) -> tuple[Any, Any]:
-    """The configuration and the tuner of a type.
+    """The configuration class and the tuner class of a type of peft.
 
     Raises:
-        ValueError: peft has no such type, or it cannot be a method here; says why.
+        PeftMissingError: peft is not installed.
+        ValueError: peft has no such type, or it cannot be a method here, with the reason.
     """
     try:
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
@@ -67,35 +68,38 @@ def types_of(kind: str) -> tuple[Any, Any]:
 
 
 def kinds() -> list[str]:
-    """The types of the installed peft that can be methods; empty without peft."""
+    """The types that can be methods in the installed version of peft; empty without peft."""
     try:
         from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
         from peft.tuners.tuners_utils import BaseTuner
     except ImportError:
         return []
-    found = {key.value.lower(): tuner for key, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
-    return [kind for kind, tuner in found.items() if issubclass(tuner, BaseTuner) and kind not in _REFUSED]
+    tuners = {key.value.lower(): tuner for key, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    return [kind for kind, tuner in tuners.items() if issubclass(tuner, BaseTuner) and kind not in _REFUSED]
 
 
 def hyper_parameters(kind: str) -> list[tuple[str, Any, Any]]:
-    """The hyper-parameters of a type: name, annotation, and default (`MISSING` if it has none).
+    """The hyper-parameters of a type of peft: name, annotation, and default (`MISSING` where there is none).
 
     Raises:
         ValueError: as `types_of`.
     """
     config, _ = types_of(kind)
     hints = get_type_hints(config)
-    found = []
+    parameters = []
     for entry in fields(config):
         annotation = _simple(hints[entry.name])
         if entry.name not in _PLUMBING and annotation is not None:
             default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-            found.append((entry.name, annotation, _unlisted(default)))
-    return found
+            parameters.append((entry.name, annotation, _unlisted(default)))
+    return parameters
 
 
 def config_of(kind: str, values: Mapping[str, Any]) -> PeftConfig:
-    """A configuration of peft from hyper-parameters, freshly made: peft writes the modules that it finds into it."""
+    """Makes a configuration of peft from hyper-parameters.
+
+    Each model needs its own: peft writes the modules that it finds into it.
+    """
     config, _ = types_of(kind)
     hints = get_type_hints(config)
     made: PeftConfig = config(**{name: _listed(value, hints[name]) for name, value in values.items()})
@@ -103,13 +107,13 @@ def config_of(kind: str, values: Mapping[str, Any]) -> PeftConfig:
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any]]:
-    """A saved configuration of peft: its type, and the hyper-parameters that it sets.
+    """Reads a saved configuration of peft: its type, and the hyper-parameters that it sets.
 
     Args:
-        path: an adapter_config.json, or its folder.
+        path: of an adapter_config.json, or of its folder.
 
     Raises:
-        ValueError: it is none, or it sets what cannot be a hyper-parameter here.
+        ValueError: the file is no such configuration, or it sets a field that cannot be a hyper-parameter here.
     """
     file = path / CONFIG_FILE if path.is_dir() else path
     try:
@@ -127,24 +131,28 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _simple(hint: Any) -> Any:
-    """The annotation of a hyper-parameter for a configuration's field; None if it is no plain value."""
+    """The annotation of the hyper-parameter for a field of a configuration; None if its values are no plain ones."""
     members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    found: list[Any] = []
+    simple: list[Any] = []
     for member in members:
         if member in (int, float, bool, str, NoneType) or get_origin(member) is Literal:
-            found.append(member)
+            simple.append(member)
         elif member == list[str]:
-            found.append(str)
+            simple.append(str)
         elif member == list[int]:
-            found.append(tuple[int, ...])
+            simple.append(tuple[int, ...])
         elif member is dict or get_origin(member) is dict:
-            found.append(dict[str, Any])
-    plain = [member for member in found if member is not NoneType]
-    return Union[tuple(dict.fromkeys(found))] if plain else None  # noqa: UP007 - made at run time
+            simple.append(dict[str, Any])
+    plain = [member for member in simple if member is not NoneType]
+    return Union[tuple(dict.fromkeys(simple))] if plain else None  # noqa: UP007 - made at run time
 
 
 def _unlisted(value: Any) -> Any:
-    """A configuration's value as a hyper-parameter: names joined by +, numbers as a tuple."""
+    """The value of a configuration's field as a hyper-parameter: names are joined by +, numbers become a tuple.
+
+    >>> _unlisted(["query", "value"])
+    'query+value'
+    """
     if isinstance(value, set | list | tuple):
         items = sorted(value) if isinstance(value, set) else list(value)
         if all(isinstance(item, str) for item in items):
@@ -154,7 +162,7 @@ def _unlisted(value: Any) -> Any:
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """The reverse: `query+value` is a list of modules; any other text (a regular expression) stays."""
+    """The reverse of `_unlisted`: `query+value` becomes a list; any other text is a regular expression and stays."""
     if isinstance(value, tuple):
         return list(value)
     if value is None and get_origin(hint) is list:

@@ -1,4 +1,4 @@
-"""The one table that knows architectures: where query, value, the FFN's output and the rest are."""
+"""The table of architectures: where in a transformer layer query, value, the feed-forward output and the rest are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from methods.kit.parts import Restore
+from methods.kit.parts import Restore, put
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -18,16 +18,16 @@ Site = Literal["attention", "query", "key", "value", "output", "ffn_in", "ffn_ou
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Paths of the sites, those of one layer relative to the layer; None where there is no such site.
+    """The paths of the sites in models of one architecture, relative to the layer; None where there is no such site.
 
     Attributes:
-        layers: the list of layers, relative to the base model.
+        layers: path of the list of layers, relative to the base model.
         attention: the self-attention module; it reads the layer's input and calls the attention function.
         query, key, value: the projections of the attention's input.
         output: the attention's output projection.
         ffn_in, ffn_out: the two projections of the feed-forward network.
         ffn_norm: the layer norm that reads FFN output + residual (post-norm architectures).
-        lacks: site, or capability (see `missing`), -> why it cannot be used here.
+        lacks: a site, or another need of a method (see `missing`) -> why this architecture cannot meet it.
     """
 
     layers: str
@@ -143,29 +143,37 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
 }
-"""transformers' `model_type` -> where its sites are."""
+"""`model_type` of a transformers configuration -> where its sites are."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One transformer layer and access to its sites by name."""
+    """One transformer layer, with access to its sites by name.
+
+    Attributes:
+        index: its number in the stack of layers, from 0.
+        module: the layer.
+        architecture: where its sites are.
+    """
 
     index: int
     module: nn.Module
     architecture: Architecture
 
     def get(self, site: Site) -> nn.Module:
-        """The module that stands at `site` now."""
-        return self.module.get_submodule(self._path(site))
+        """The module that is at `site` now."""
+        return self.module.get_submodule(self.path(site))
 
     def put(self, site: Site, module: nn.Module) -> Restore:
         """Puts `module` at `site`; returns the function that puts the old one back."""
-        path = self._path(site)
-        old = self.module.get_submodule(path)
-        self.module.set_submodule(path, module)
-        return lambda: self.module.set_submodule(path, old)
+        return put(self.module, self.path(site), module)
 
-    def _path(self, site: Site) -> str:
+    def path(self, site: Site) -> str:
+        """The name of the module at `site`, relative to the layer.
+
+        Raises:
+            ValueError: the architecture has no such site; says why.
+        """
         path: str | None = getattr(self.architecture, site)
         if path is None:
             raise ValueError(f"layer {self.index} has no {site}: {self.architecture.lacks[site]}")
@@ -173,17 +181,17 @@ class Layer:
 
 
 def missing(config: PretrainedConfig, *needs: str) -> str | None:
-    """Why a model of this configuration lacks what a method needs; None if it has all.
+    """The reason why a model of this configuration does not meet the needs of a method; None if it meets all.
 
     Args:
         config: of the model.
-        needs: sites, `prefix` (keys and values in front of the layer's own), `gates` (one value for an
-            example in each layer), `gated projections` (such gates on what query, key or value yield).
+        needs: sites, and `prefix` (keys and values in front of those of the layer), `gates` (one value for each
+            example in each layer), `gated projections` (such gates on the output of query, key or value).
     """
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is None:
-        known = ", ".join(ARCHITECTURES)
-        return f"the table of sites has no row for architecture {config.model_type!r} (it has {known})"
+        rows = ", ".join(ARCHITECTURES)
+        return f"the table of sites has no row for architecture {config.model_type!r} (it has {rows})"
     if getattr(config, "num_hidden_groups", 1) > 1:
         return f"{config.model_type} with {config.num_hidden_groups} groups of shared layers; only one group is known"
     for need in needs:
@@ -193,7 +201,7 @@ def missing(config: PretrainedConfig, *needs: str) -> str | None:
 
 
 def layers(model: PreTrainedModel) -> list[Layer]:
-    """The layers of a base model, in order.
+    """The transformer layers of a base model, in order.
 
     Raises:
         ValueError: its architecture is not in the table.
@@ -210,7 +218,7 @@ def linear_at(layer: Layer, site: Site) -> nn.Linear:
     """The linear projection at `site`.
 
     Raises:
-        ValueError: something else stands there.
+        ValueError: another kind of module is there.
     """
     module = layer.get(site)
     if not isinstance(module, nn.Linear):

@@ -177,7 +177,9 @@ def energy_notes(panel: Panel) -> list[str]:
     if sources:
         notes.append(f"Joules of training by component and source: {'; '.join(sorted(sources))}.")
     if estimated:
-        notes.append("~ marks an estimate (a model of the machine's power, no counter): it is in no ranking, front or sum.")
+        notes.append(
+            "~ marks an estimate (a model of the machine's power, no counter): it is in no ranking, front or sum."
+        )
     return notes
 
 
