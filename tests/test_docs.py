@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.check.architectures import ARCHITECTURES, check
+from bench.contract.architectures import ARCHITECTURES, check
 from bench.costs.inspect import inspect
 from bench.registry.methods import resolve_method
 from bench.registry.tasks import SHIPPED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.check.architectures import Finding
+    from bench.contract.architectures import Finding
     from bench.records.store import Record
     from methods.kit.base import Method
 
@@ -204,8 +204,8 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
         >>> findings[0]
         Finding(architecture='bert', check='pickles', status='kept', says='')
     """
-    from bench.check.architectures import ARCHITECTURES
-    from bench.check.architectures import check as run
+    from bench.contract.architectures import ARCHITECTURES
+    from bench.contract.architectures import check as run
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bench.check.architectures import Finding
+    from bench.contract.architectures import Finding
 
 
 def check(
@@ -17,8 +17,8 @@ def check(
     ] = None,
 ) -> None:
     """Checks what every method promises, on a small random model of every architecture."""
-    from bench.check.architectures import ARCHITECTURES
-    from bench.check.architectures import check as run
+    from bench.contract.architectures import ARCHITECTURES
+    from bench.contract.architectures import check as run
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 

@@ -54,7 +54,7 @@ def test_importing_bench_is_light() -> None:
 
 def test_check_is_the_function_before_and_after_its_package_is_imported() -> None:
     code = (
-        "import bench\nfirst = bench.check\nimport bench.check.architectures\nassert callable(bench.check)\n"
+        "import bench\nfirst = bench.check\nimport bench.contract.architectures\nassert callable(bench.check)\n"
         "for verb in (first, bench.check):\n"
         "    try: verb('bitfit', ['brt'])\n"
         "    except bench.UserError as error: assert 'did you mean bert' in str(error), error\n"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from bench.check.architectures import small_config
+from bench.contract.architectures import small_config
 from methods.kit import attention
 from methods.kit.attention import dropping
 from methods.kit.base import Method

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from bench.check.contract import CHECKS, BrokenPromiseError
-from bench.check.workbench import Workbench
+from bench.contract.contract import CHECKS, BrokenPromiseError
+from bench.contract.workbench import Workbench
 from bench.training.classifier import Pooled
 from methods.adapter import Adapter
 from methods.bitfit import BitFit

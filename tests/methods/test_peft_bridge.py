@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 
-from bench.check.architectures import ARCHITECTURES, check, small_config, workbench
+from bench.contract.architectures import ARCHITECTURES, check, small_config, workbench
 from bench.costs.inspect import config_of, inspect
 from bench.errors import UserError
 from bench.records.spec import RunSpec

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from bench.check.architectures import ARCHITECTURES, check, small_config, workbench
+from bench.contract.architectures import ARCHITECTURES, check, small_config, workbench
 from bench.registry.methods import resolve_method
 from methods.adapter import AdapterLinear, AdapterNorm
 from methods.kit.base import Method

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.check.architectures import ARCHITECTURES, check, workbench
-from bench.check.workbench import Workbench
+from bench.contract.architectures import ARCHITECTURES, check, workbench
+from bench.contract.workbench import Workbench
 from bench.parts.effective import contributions
 from bench.registry.methods import resolve_method
 from bench.training.classifier import Pooled

@@ -1,4 +1,4 @@
-"""The contract of `bench.check.contract`, run for one method on a small random model of every architecture."""
+"""The contract of `bench.contract.contract`, run for one method on a small random model of every architecture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.errors import described
 from bench.records.spec import HeadKind
 
 if TYPE_CHECKING:
-    from bench.check.workbench import Workbench
+    from bench.contract.workbench import Workbench
     from methods.kit.base import Method
 
 Status = Literal["kept", "broken", "refused"]
@@ -94,7 +94,7 @@ def workbench(method: Method, architecture: str) -> Workbench:
     """A workbench for `method` on the small model of an architecture."""
     import torch
 
-    from bench.check.workbench import Workbench
+    from bench.contract.workbench import Workbench
     from bench.training.classifier import Pooled
 
     head = ARCHITECTURES[architecture].head
@@ -126,7 +126,7 @@ def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) ->
     Yields:
         A finding for each promise, or one refusal for an architecture that the method says it cannot adapt.
     """
-    from bench.check.contract import CHECKS
+    from bench.contract.contract import CHECKS
 
     for architecture in architectures:
         try:
@@ -158,7 +158,7 @@ def _crash(bench: Workbench) -> str | None:
 
 
 def _finding(promise: Callable[[Workbench], None], bench: Workbench, architecture: str) -> Finding:
-    from bench.check.contract import BrokenPromiseError
+    from bench.contract.contract import BrokenPromiseError
 
     try:
         promise(bench)

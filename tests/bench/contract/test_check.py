@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.check.architectures import ARCHITECTURES, broken_promises, check, small_config
-from bench.check.contract import CHECKS
+from bench.contract.architectures import ARCHITECTURES, broken_promises, check, small_config
+from bench.contract.contract import CHECKS
 from bench.errors import UserError
 from bench.registry.methods import resolve_method
 from methods.head import Head

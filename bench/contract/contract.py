@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from bench.check.workbench import Workbench
+from bench.contract.workbench import Workbench
 from methods.kit.base import Classifier, hyper_parameters, shared_names
 
 
