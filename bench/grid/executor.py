@@ -267,15 +267,21 @@ def _without_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Processes started in the block never ask the hub: what they need has been fetched before."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    """Processes started in the block never ask the hub: what they need has been fetched before.
+
+    Nor do they import from the folder that the command was typed in, where a folder called `methods` would stand in
+    the place of ours (Python 3.11 and newer).
+    """
+    settings = {"HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:
-        del os.environ["HF_HUB_OFFLINE"]
-        if before is not None:
-            os.environ["HF_HUB_OFFLINE"] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def death(exit_code: int | None) -> str:
