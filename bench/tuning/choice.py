@@ -52,7 +52,7 @@ def choose(trials: Sequence[Trial], axis: Axis) -> Choice | None:
     """The trial of the highest dev score; of those that tie, the one of the smallest rate.
 
     A small rate is the one that fails least with other seeds. (Of shares of 100 dev rows often several tie. To take the
-    middle one of them instead gains 0.0003 in simulation: `python -m benchmarks.decisions`.)
+    middle one of them instead gains 0.0003 of score in simulation, `python -m benchmarks.decisions`.)
 
     It is at an edge where no trial beyond it shows that scores fall again: it is the outermost draw of all, failed ones
     included, on that side; or where it lies within `EDGE` of the end of the range. With 12 draws a choice in truth
