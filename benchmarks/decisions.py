@@ -1,11 +1,12 @@
 """What a tuned comparison decides, and how often wrongly, by simulation: `python -m benchmarks.decisions`.
 
-Eight methods on one task. The true score of a method falls from its best by `curvature` for each decade squared between
-the learning rate and the method's best rate, and to the floor's more than one decade above that; the best rate lies
-anywhere in the middle two fifths of a range of 2.5 decades. Trials draw their rates from the range, the same quantiles
-for all methods; their dev scores are shares of so many rows, with a seed of their own. The best on dev is chosen and
-retrained with fresh seeds, which move a score by `SD`, half of that variance common to all methods; test scores are
-rounded to whole rows, and compared as reports compare them. Test rows are fixed, as they are in a comparison.
+Eight methods on one task, or two, of which the mean is compared. The true score of a method falls from its best by
+`curvature` for each decade squared between the learning rate and the method's best rate, and to the floor's more than
+one decade above that; the best rate lies anywhere in the middle two fifths of a range of 2.5 decades. Trials draw
+their rates from the range, the same quantiles for all methods; their dev scores are shares of so many rows, with a
+seed of their own. The best on dev is chosen and retrained with fresh seeds, which move a score by `SD`, half of that
+variance common to all methods; test scores are rounded to whole rows, and compared as reports compare them. Test rows
+are fixed, as they are in a comparison.
 
 A study is the whole of that: draws, choice, retraining. With several studies each gives one score, the mean of its
 retrainings, and the studies take the place of the seeds.
@@ -37,7 +38,7 @@ Array = NDArray[np.float64]
 
 METHODS, TOP, FLOOR, SD, GAP, DECADES, TEST_ROWS = 8, 0.8, 0.25, 0.015, 0.03, 2.5, 500
 CLIFF = 0.3
-DRAWS = 400
+DRAWS = 300
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Design:
         dev: rows that a choice is made on.
         curvature: how much the score falls a decade from the best rate; 0: every rate is as good, and none diverges.
         sd: over seeds.
+        tasks: each searched by itself.
     """
 
     studies: int = 1
@@ -59,10 +61,11 @@ class Design:
     dev: int = 1000
     curvature: float = 0.05
     sd: float = SD
+    tasks: int = 1
 
     @property
     def runs(self) -> int:
-        """Of one method."""
+        """Of one method on one task."""
         return self.studies * (self.trials + self.retrainings)
 
 
@@ -96,17 +99,10 @@ class Decided:
 def designs() -> Iterator[Design]:
     """All that the command simulates."""
     yield Design(curvature=0.0)
-    for dev in (100, 1000):
-        for studies, trials, retrainings in (
-            (1, 12, 5),
-            (1, 12, 10),
-            (3, 12, 2),
-            (5, 4, 1),
-            (5, 12, 1),
-            (8, 3, 1),
-            (10, 4, 1),
-        ):
-            yield Design(studies, trials, retrainings, dev)
+    for tasks, dev in ((1, 100), (1, 1000), (2, 100), (2, 1000)):
+        for studies, trials, retrainings in ((1, 12, 5), (1, 12, 10), (3, 12, 2), (5, 4, 1), (5, 12, 1), (10, 4, 1)):
+            if tasks == 1 or retrainings in (1, 5):
+                yield Design(studies, trials, retrainings, dev, tasks=tasks)
 
 
 def true_scores(decades: Array, curvature: float) -> Array:
@@ -120,9 +116,16 @@ def experiments(
     """So many tuned comparisons; the first method is better than the rest by `raised` at every rate.
 
     Returns:
-        Test scores (draws, methods, seeds or studies); the true scores of the settings behind them, of the same shape;
-        and those of the best settings, (methods,).
+        Test scores (draws, methods, seeds or studies, tasks); the true scores of the settings behind them, of the same
+        shape; and those of the best settings, (methods,).
     """
+    of_tasks = [on_one_task(design, draws, generator, raised) for _ in range(design.tasks)]
+    scores, settings = (np.stack(arrays, axis=-1) for arrays in zip(*of_tasks, strict=True))
+    return scores, settings, TOP + np.where(np.arange(METHODS) == 0, raised, 0.0)
+
+
+def on_one_task(design: Design, draws: int, generator: np.random.Generator, raised: float) -> tuple[Array, Array]:
+    """Test scores and true scores of the settings behind them, (draws, methods, seeds or studies) each."""
     shape = (draws, design.studies, METHODS)
     bonus = np.where(np.arange(METHODS) == 0, raised, 0.0)
     best_rates = DECADES * generator.uniform(0.3, 0.7, size=(draws, 1, METHODS, 1))
@@ -141,8 +144,8 @@ def experiments(
     scores = np.round(scores * TEST_ROWS) / TEST_ROWS
     settings = np.broadcast_to(settings, scores.shape)
     if design.studies == 1:
-        return scores[:, 0], settings[:, 0], TOP + bonus
-    return scores.mean(axis=-1).swapaxes(1, 2), settings.mean(axis=-1).swapaxes(1, 2), TOP + bonus
+        return scores[:, 0], settings[:, 0]
+    return scores.mean(axis=-1).swapaxes(1, 2), settings.mean(axis=-1).swapaxes(1, 2)
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,10 @@ class Compared:
 
 
 def compared(scores: Array) -> Compared:
-    """As `compare_pairs` and `against_best` do, from (methods, seeds)."""
+    """As `compare_pairs` and `against_best` do, from (methods, seeds, tasks)."""
     first, second = np.triu_indices(METHODS, 1)
-    spread = pair_spread(scores[:, :, None], first, second, 1 / TEST_ROWS)
-    gaps = (scores[first] - scores[second]).mean(axis=-1)
+    spread = pair_spread(scores, first, second, 1 / TEST_ROWS)
+    gaps = (scores[first] - scores[second]).mean(axis=(1, 2))
     one_sided = half_width(spread, 1 - 2 * (1 - LEVEL) / (METHODS - 1))
     square, widths = np.zeros((2, METHODS, METHODS))
     square[first, second], square[second, first] = gaps, -gaps
@@ -181,7 +184,7 @@ def simulate(design: Design, *, draws: int, seed: int = 0) -> Decided:
     least = []
     for measured, true in zip(scores, settings, strict=True):
         result = compared(measured)
-        expected = (true[first] - true[second]).mean(axis=-1)
+        expected = (true[first] - true[second]).mean(axis=(1, 2))
         counts["of_settings"] += bool((np.abs(result.gaps - expected) > result.halves).any())
         counts["of_methods"] += bool((np.abs(result.gaps) > result.halves).any())
         counts["best_missed"] += float((result.high <= 0).mean())
@@ -199,7 +202,7 @@ def simulate(design: Design, *, draws: int, seed: int = 0) -> Decided:
         power=power / draws,
         candidates=candidates / draws,
         detectable=float(np.mean(least)),
-        loss=float((best[:, None] - settings).mean()),
+        loss=float((best[:, None, None] - settings).mean()),
     )
 
 
@@ -262,13 +265,25 @@ def search(dev: int, *, draws: int, trials: int = 12, curvature: float = 0.05, s
 
 def table(draws: int, sd: float) -> str:
     """All designs as a markdown table, in percent."""
-    heads = ["studies x (trials + retrainings)", "runs", "dev rows", "fall a decade", "false of settings"]
+    heads = [
+        "tasks",
+        "studies x (trials + retrainings)",
+        "runs a task",
+        "dev rows",
+        "fall a decade",
+        "false of settings",
+    ]
     heads += ["false of methods", "best missed", "as good, falsely", f"as good within {GAP:g}"]
     heads += [f"power at {GAP:g}", "may be best", "found at 80%", "lost by choice"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for design in designs():
         seen = simulate(replace(design, sd=sd), draws=draws)
-        cells = [f"{design.studies} x ({design.trials} + {design.retrainings})", str(design.runs), str(design.dev)]
+        cells = [
+            str(design.tasks),
+            f"{design.studies} x ({design.trials} + {design.retrainings})",
+            str(design.runs),
+            str(design.dev),
+        ]
         cells += [f"{design.curvature:g}"]
         shares = (seen.of_settings, seen.of_methods, seen.best_missed, seen.not_as_good, seen.as_good, seen.power)
         cells += [f"{100 * share:.1f}" for share in shares]

@@ -23,15 +23,15 @@ def test_one_search_tells_settings_apart_not_methods() -> None:
     assert flat.loss == 0
 
 
-def test_several_studies_tell_methods_apart() -> None:
-    seen = simulate(Design(studies=10, trials=4, retrainings=1), draws=DRAWS)
+@pytest.mark.parametrize(("studies", "tasks", "power"), [(10, 1, 0.8), (5, 2, 0.75)])
+def test_several_studies_tell_methods_apart(studies: int, tasks: int, power: float) -> None:
+    seen = simulate(Design(studies=studies, trials=4, retrainings=1, tasks=tasks), draws=DRAWS)
     assert seen.of_settings <= 0.05 + ERROR
     assert seen.of_methods <= 0.05 + ERROR
     assert seen.best_missed <= 0.05 + ERROR
     assert seen.not_as_good <= 0.05 + ERROR
-    assert seen.power == pytest.approx(0.8, abs=0.1), f"of a true difference of {GAP}"
-    assert seen.detectable == pytest.approx(0.032, abs=0.004)
-    assert seen.as_good > 0.7, "and equal methods are called as good as the best, less 3 margins"
+    assert seen.power == pytest.approx(power, abs=0.1), f"of a true difference of {GAP}"
+    assert seen.as_good > 0.7, "and equal methods are called as good as the best, less as much"
 
 
 def test_a_difference_is_found_with_the_power_that_reports_state(monkeypatch: pytest.MonkeyPatch) -> None:
