@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,7 +89,6 @@ def compare(
     baseline: str,
     *,
     generator: np.random.Generator,
-    test: Literal["sign-flip", "wilcoxon"] = "sign-flip",
     level: float = LEVEL,
     power: float = POWER,
 ) -> tuple[Comparison, ...]:
@@ -100,7 +98,6 @@ def compare(
         scores: by method, all of one shape (seeds, tasks), rows and columns meaning the same run.
         baseline: the name of one of them.
         generator: draws the sign patterns where there are too many to count.
-        test: which test gives the p value.
         level: of the intervals; the tests' alpha is 1 less it.
         power: of the detectable difference.
 
@@ -113,7 +110,6 @@ def compare(
     drafts = []
     for method in (name for name in scores if name != baseline):
         gaps = paired_differences(scores[method], reference)
-        tested = sign_flip_test(gaps, generator=generator) if test == "sign-flip" else wilcoxon_test(gaps)
         drafts.append(
             Comparison(
                 method=method,
@@ -121,7 +117,7 @@ def compare(
                 pairs=int(seeds_per_task(gaps).sum()),
                 difference=mean(gaps),
                 interval=mean_interval(gaps, level=level),
-                p_value=tested,
+                p_value=sign_flip_test(gaps, generator=generator),
                 p_adjusted=None,
                 differs=None,
                 improvement=probability_of_improvement(scores[method], reference),
@@ -258,20 +254,6 @@ def sign_flip_test(differences: ArrayLike, *, generator: np.random.Generator, fl
     positive = generator.integers(0, 2, size=(flips, len(terms)), dtype=np.int8) @ terms
     sums = 2 * positive - terms.sum()  # of the terms with random signs
     return float((1 + (np.abs(sums) >= observed).sum()) / (1 + flips))
-
-
-def wilcoxon_test(differences: ArrayLike) -> float | None:
-    """Wilcoxon's signed-rank test over all pairs, by scipy; None with under two seeds on any task.
-
-    Ranks pool the tasks, so tasks with a wide spread count most.
-    """
-    from scipy import stats  # half a second that no report needs
-
-    array = as_scores(differences)
-    if seeds_per_task(array).min() < 2:
-        return None
-    pairs = array[~np.isnan(array)]
-    return float(stats.wilcoxon(pairs).pvalue) if pairs.any() else 1.0
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -1,22 +1,19 @@
 """Statistics of one method: pure functions on scores of shape (seeds, tasks), NaN where a run is absent.
 
 What cannot be known is None, never NaN: with fewer than two seeds on any task there is no interval,
-so that no caller can print one. Randomness comes from the generator passed in, from nowhere else.
+so that no caller can print one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 Scores = NDArray[np.float64]
-Statistic = Callable[[Scores], NDArray[np.float64]]
 
-DRAWS = 2_000
 LEVEL = 0.95
 
 
@@ -66,16 +63,6 @@ def standard_deviation(scores: ArrayLike) -> float | None:
     averages = array.mean(axis=1)
     averages = averages[~np.isnan(averages)]
     return float(averages.std(ddof=1)) if len(averages) > 1 else None
-
-
-def interquartile_mean(scores: ArrayLike) -> float | None:
-    """The mean of the middle half of all scores, seeds and tasks pooled (Agarwal et al., NeurIPS 2021).
-
-    A quarter of the values, rounded down, is cut at either end, as rliable and `scipy.stats.trim_mean`
-    do. None if a task has no score at all.
-    """
-    array = as_scores(scores)
-    return float(_interquartile_mean(array)) if seeds_per_task(array).min() > 0 else None
 
 
 def varies(scores: ArrayLike) -> bool:
@@ -134,70 +121,6 @@ def mean_interval(scores: ArrayLike, *, level: float = LEVEL) -> Interval | None
     return Interval(centre - half, centre + half)
 
 
-def resample(scores: ArrayLike, *, generator: np.random.Generator, draws: int = DRAWS) -> Scores:
-    """Bootstrap samples stratified by task: each task's scores drawn anew from its own.
-
-    Returns:
-        (draws, seeds, tasks). A task with absent scores keeps its number of scores, NaN below them.
-    """
-    array = as_scores(scores)
-    # NaN sorts last: each column begins with the scores there are.
-    column, counts = np.sort(array, axis=0), seeds_per_task(array)
-    rows = generator.integers(0, np.maximum(counts, 1), size=(draws, *array.shape))
-    drawn: Scores = np.take_along_axis(column[None], rows, axis=1)
-    drawn[:, np.arange(array.shape[0])[:, None] >= counts] = np.nan
-    return drawn
-
-
-def bootstrap_interval(
-    scores: ArrayLike,
-    statistic: Statistic,
-    *,
-    generator: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    kind: Literal["t", "percentile"] = "t",
-) -> Interval | None:
-    """An interval for any statistic of the scores, by a bootstrap stratified by task.
-
-    `t` takes the bootstrap's standard error, undoes its shrinkage at few seeds, sqrt(n / (n - 1)), and
-    goes Student's t either side of the statistic, its degrees of freedom those of `standard_error`:
-    for the mean this is `mean_interval` up to resampling noise. For the interquartile mean it covers
-    94.5 to 98% at 5 seeds by 4 tasks (also at 3 by 4, 5 by 1, 10 by 8). `percentile` is
-    rliable's; it covers 86 to 92% there and is given for comparison with figures made by it.
-
-    Args:
-        scores: (seeds, tasks).
-        statistic: maps (..., seeds, tasks) to (...), NaN an absent score.
-        generator: of the resamples.
-        draws: how many of them.
-        level: of the interval.
-        kind: see above.
-
-    Returns:
-        None with fewer than two seeds on any task, or without any spread.
-    """
-    array = as_scores(scores)
-    error = standard_error(array)
-    if error is None or error[0] == 0:
-        return None
-    drawn = statistic(resample(array, generator=generator, draws=draws))
-    if kind == "percentile":
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        return Interval(float(low), float(high))
-    centre, seeds = float(statistic(array)), float(1 / np.mean(1 / seeds_per_task(array)))
-    spread = float(drawn.std(ddof=1)) * np.sqrt(seeds / (seeds - 1))
-    half = float(special.stdtrit(error[1], (1 + level) / 2) * spread)
-    return Interval(centre - half, centre + half)
-
-
-def interquartile_mean_interval(
-    scores: ArrayLike, *, generator: np.random.Generator, draws: int = DRAWS, level: float = LEVEL
-) -> Interval | None:
-    """`bootstrap_interval` of the interquartile mean; None with under two seeds on any task."""
-    return bootstrap_interval(scores, _interquartile_mean, generator=generator, draws=draws, level=level)
-
-
 def average_rank(scores: ArrayLike) -> NDArray[np.float64] | None:
     """Each method's rank, 1 the highest score, averaged over the runs that every method finished.
 
@@ -223,13 +146,4 @@ def average_rank(scores: ArrayLike) -> NDArray[np.float64] | None:
 def _task_mean(scores: Scores) -> NDArray[np.float64]:
     """Mean over tasks of the mean over seeds: (..., seeds, tasks) to (...)."""
     averages: NDArray[np.float64] = np.nanmean(scores, axis=-2).mean(axis=-1)
-    return averages
-
-
-def _interquartile_mean(scores: Scores) -> NDArray[np.float64]:
-    """(..., seeds, tasks) to (...); every leading sample has the same number of scores."""
-    pooled = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # NaN last
-    count = int((~np.isnan(pooled)).sum(axis=-1).flat[0])
-    cut = count // 4
-    averages: NDArray[np.float64] = pooled[..., cut : count - cut].mean(axis=-1)
     return averages
