@@ -1,4 +1,6 @@
-"""What a tuned comparison decides, and how often wrongly, by simulation: `python -m benchmarks.decisions`.
+"""What does a comparison of tuned methods decide, and how often wrongly?
+
+`python -m benchmarks.decisions` prints two markdown tables by simulation: about half a minute, no network.
 
 Eight methods on one task, or two, of which the mean is compared. The true score of a method falls from its best by
 `curvature` for each decade squared between the learning rate and the method's best rate, and to the floor's more than

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 
@@ -16,12 +14,6 @@ from reports.stats.moderation import half_width, pair_spread
 
 def named(cube: np.ndarray) -> dict[str, np.ndarray]:
     return {str(at): scores for at, scores in enumerate(cube)}
-
-
-def test_examples() -> None:
-    failed, tried = doctest.testmod(best)
-    assert tried > 3
-    assert failed == 0
 
 
 def test_one_that_is_best_by_far_and_a_tie() -> None:

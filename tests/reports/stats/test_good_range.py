@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from reports.stats import good_range as module
 from reports.stats.good_range import clopper_pearson, good_range
-
-
-def test_examples() -> None:
-    failed, tried = doctest.testmod(module)
-    assert tried > 2
-    assert failed == 0
 
 
 def test_a_second_hill_does_not_count() -> None:

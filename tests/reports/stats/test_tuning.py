@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from itertools import combinations
 
 import numpy as np
@@ -12,12 +11,6 @@ from scipy import stats as scipy_stats
 from reports.stats import tuning
 
 KINDS = ("highest-density", "equal-tailed", "ks")
-
-
-def test_examples() -> None:
-    failed, tried = doctest.testmod(tuning)
-    assert tried > 5
-    assert failed == 0
 
 
 def test_expected_best_is_the_mean_over_all_subsets() -> None:
