@@ -16,11 +16,11 @@ from reports.columns.document import GROUPS, Column
 from reports.columns.indices import KNOWN
 from reports.frame.estimates import Estimate
 from reports.frame.panels import OVERALL, Panel
-from reports.tables.sections import Section
-from reports.tables.table import Table
+from reports.tables.table import shortened
 
 if TYPE_CHECKING:
     from reports.figures.draw import Drawn
+    from reports.report import Report
 
 LIMIT_BYTES = 6_000_000
 ROWS_SHOWN = 400
@@ -30,36 +30,33 @@ PLAIN_CSV_BYTES = 200_000
 
 
 def page(
-    panels: list[Panel],
-    sections: Sequence[Section],
-    records: Sequence[Record],
+    report: Report,
     *,
-    outs: Sequence[Path],
     files: Mapping[str, str],
-    published: Table | None = None,
     figures: Sequence[Drawn] = (),
     command: str | None = None,
 ) -> str:
     """The whole page as HTML, at most 6 MB: what has no room is left out and named.
 
     Args:
-        panels: of the comparison, in the order they are shown.
-        sections: what is said of each panel.
-        records: its runs, for where they were made.
+        report: whose sections are shown; `gates/` in its folders is shown too.
         files: CSV files and the comparison's file by name, offered as downloads.
-        outs: its folders; `gates/` in them is shown.
-        published: measured beside published scores.
         figures: SVG files to embed, each with what it says and the panel that it is shown with.
         command: that redoes it; None: put together from the records.
     """
-    from reports.formats.gates_section import gate_figures, gate_tables
+    from reports.formats.gates_section import gate_figures
     from reports.frame.environment import commands, environments
+    from reports.gates.table import stored_tables
 
+    panels, records, outs = report.panels, report.records, report.outs
     used = [key for key in KNOWN if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {
         "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
-        "sections": [replace(part, tables=tuple(map(_shortened, part.tables))) for part in sections],
-        "published": published,
+        "sections": [
+            replace(part, tables=tuple(shortened(table, ROWS_SHOWN, "table.csv") for table in part.tables))
+            for part in report.sections
+        ],
+        "published": report.published,
         "definitions": [(GROUPS[group], [KNOWN[k] for k in used if KNOWN[k].group == group]) for group in GROUPS],
         "environments": environments(records),
         "commands": [command] if command else commands(records),
@@ -67,7 +64,11 @@ def page(
         "downloads": [_download(name, text) for name, text in files.items()],
         "figures": [_figure(*figure) for figure in figures],
         "gate_figures": [gate for out in outs for gate in gate_figures(out)],
-        "gate_tables": [_shortened(table) for out in outs for table in gate_tables(out)],
+        "gate_tables": [
+            shortened(table, ROWS_SHOWN, f"gates/{table.key}.csv")
+            for out in outs
+            for table in stored_tables(out / "gates")
+        ],
         "left_out": [],
     }
     text = _render(context)
@@ -106,13 +107,6 @@ def _render(context: dict[str, Any]) -> str:
         script=Markup(script),
         script_digest=digest,
     )
-
-
-def _shortened(table: Table) -> Table:
-    if len(table.rows) <= ROWS_SHOWN:
-        return table
-    note = f"The first {ROWS_SHOWN} of {len(table.rows)} rows; table.csv has all."
-    return replace(table, rows=table.rows[:ROWS_SHOWN], notes=(note, *table.notes))
 
 
 def _download(name: str, text: str) -> dict[str, str]:

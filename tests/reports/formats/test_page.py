@@ -124,6 +124,7 @@ def test_gates_appear_where_there_are_gates(tmp_path: Path, plain: str) -> None:
     (tmp_path / "gates" / "shares.csv").write_text(f"term,share\ntask,0.25\n{EVIL.replace(',', '')},nan\n")
     text = text_of(records(seeds=1), tmp_path)
     assert 'id="gates-title"' in text
+    assert '<td class="n" data-v="0.25">0.250</td>' in text
     assert "Mean gate &lt;b&gt;by layer&lt;/b&gt;." in text
     assert [tag for tag, _ in Elements(text).tags].count("script") == 2
 
