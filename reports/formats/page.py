@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bench.records.store import Record
 from reports.columns.document import GROUPS, Column
 from reports.columns.indices import KNOWN
+from reports.columns.numerals import heading, scale_of
 from reports.frame.estimates import Estimate
 from reports.frame.panels import OVERALL, Panel
-from reports.tables.table import shortened
+from reports.tables.table import figure_cell, shortened
 
 if TYPE_CHECKING:
     from reports.figures.draw import Drawn
@@ -125,7 +126,10 @@ def _figure(path: Path, says: str, setting: int | None = None) -> dict[str, Any]
 
 
 def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
-    """What the interactive plot needs, rounded to 6 digits: figures, methods, points by panel and place."""
+    """What the interactive plot needs, rounded to 6 digits: figures, methods, axes and points by panel and place.
+
+    The front is not among it: the script finds that of the methods that the reader leaves on, as `front_members` does.
+    """
     from reports.figures.style import looks
     from reports.frame.frame import unique_labels
 
@@ -157,30 +161,42 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _axis(column: Column) -> dict[str, Any]:
-    return {"label": column.label, "unit": column.unit, "better": column.better, "says": column.says}
+    return {"label": column.label, "better": column.better}
 
 
 def _place(panel: Panel, place: str) -> dict[str, Any]:
     metric = panel.headlines.get(place, "")
     name = f"mean of {len(panel.columns)} tasks" if place == OVERALL else place
+    name = f"{name} ({metric})" if metric else name
+    points = {method: _estimates(panel, method, place) for method in panel.methods}
+    axes = {"score": {"label": f"score: {name}", "factor": 1.0}}
+    for key in panel.figures:
+        values = [point[key].mean for point in points.values() if key in point]
+        if values:
+            scale = scale_of(KNOWN[key], values)
+            axes[key] = {"label": heading(KNOWN[key], scale), "factor": scale.factor}
     return {
-        "name": f"{name} ({metric})" if metric else name,
+        "name": name,
+        "axes": axes,
         "points": {
-            method: {"score": _numbers(panel.scores.get((method, place)))}
-            | {
-                key: _numbers(estimate)
-                for key, estimate in panel.costs.get((method, place), {}).items()
-                if not KNOWN[key].estimated
-            }
-            for method in panel.methods
+            method: {key: _point(KNOWN[key], estimate) for key, estimate in point.items()}
+            for method, point in points.items()
         },
     }
 
 
-def _numbers(estimate: Estimate | None) -> list[float | int | None] | None:
-    """Mean, both ends of its interval, number of runs."""
-    if estimate is None:
-        return None
+def _estimates(panel: Panel, method: str, place: str) -> dict[str, Estimate]:
+    """Score and measured figures of a method; estimated ones are not plotted, for they must not rank methods."""
+    score = panel.scores.get((method, place))
+    costs = panel.costs.get((method, place), {})
+    point = {} if score is None else {"score": score}
+    return point | {key: estimate for key, estimate in costs.items() if not KNOWN[key].estimated}
+
+
+def _point(column: Column, estimate: Estimate) -> list[float | int | str | None]:
+    """Mean, both ends of its interval, number of runs, and all that but the runs as text."""
     low, high = estimate.interval or (None, None)
     rounded = [None if value is None else float(f"{value:.6g}") for value in (estimate.mean, low, high)]
-    return [*rounded, estimate.runs]
+    scale = scale_of(column, [estimate.mean])
+    text = f"{figure_cell(column, [estimate], scale, interval=True).text} {scale.unit}".rstrip()
+    return [*rounded, estimate.runs, text]

@@ -89,6 +89,11 @@ def test_the_data_is_json_and_holds_no_estimate(plain: str) -> None:
     point = data["panels"][0]["places"][0]["points"]["lora"]
     assert point["score"][1] < point["score"][0] < point["score"][2]
     assert point["score"][3] == 5
+    assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", point["score"][4])
+    assert (data["panels"][0]["places"][0]["axes"]["stored_bytes"]["label"], point["stored_bytes"][4]) == (
+        "stored (MB)",
+        "305 kB",
+    )
     assert "r=8" in data["methods"]["lora"]["fields"]
 
 
