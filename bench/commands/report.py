@@ -50,22 +50,18 @@ def write_report(
     Raises:
         UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
     """
-    from bench.records.store import read_records
     from reports.frame.frame import BYS
-    from reports.report import DEFAULT_FORMATS, show, write, write_many
+    from reports.report import DEFAULT_FORMATS, check_formats, read_report
 
     if by not in BYS:
         raise UserError(f"--by {by}: there is {', '.join(BYS)}")
-    settings = {"baseline": baseline, "by": by, "columns": columns}
     kinds = formats or DEFAULT_FORMATS
+    check_formats(kinds)
     if len(outs) == 1 and into is not None:
         raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
-    if len(outs) > 1:
-        paths = write_many(outs, into=into or Path("comparison"), formats=kinds, **settings)  # type: ignore[arg-type]
-    else:
-        records = read_records(outs[0])
-        show(records, out=outs[0], **settings)  # type: ignore[arg-type]
-        paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
+    made = read_report(outs, baseline=baseline, by=by, columns=columns)
+    made.show()
+    paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds)
     folders = sorted({path.parent for path in paths})
     print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")

@@ -20,6 +20,8 @@ BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
 
 def document() -> str:
     """`docs/definitions.md`, whole."""
+    from reports.columns.indices import KNOWN  # reads BY_KEY
+
     lines = [
         "# Definitions of every figure",
         "",
@@ -28,7 +30,7 @@ def document() -> str:
         "but its own. `better` says which way a figure counts for a method.",
     ]
     for group, title in GROUPS.items():
-        members = [column for column in COLUMNS if column.group == group]
+        members = [column for column in KNOWN.values() if column.group == group]
         if not members:
             continue
         lines += ["", f"## {title}"]

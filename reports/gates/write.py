@@ -1,4 +1,4 @@
-"""Writes the gate report: tables as CSV and markdown, figures as SVG and PNG, each with its sentence."""
+"""Writes the gate report: tables as CSV, JSON, markdown and LaTeX, figures as SVG and PNG, each with its sentence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reports.figures.style import COLUMN_INCHES, figure, paper
+from reports.formats.data import csv_of
+from reports.formats.text import LATEX_NEEDS, latex, markdown
 from reports.gates import figures
 from reports.gates.ablations import interventions, retrained
 from reports.gates.counts import effective_counts, idle_figures
 from reports.gates.frames import Study
-from reports.gates.table import GateTable
+from reports.gates.table import GateTable, store_tables
 from reports.gates.ties import correlations, means, value_and_effect, variance
+from reports.tables.table import Table, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +37,8 @@ MAKERS = (
 PNG_DPI = 300
 PAGE_INCHES = 6.9
 """Width of a figure across both columns."""
+MOST_ROWS = 60
+"""Rows of a table in gates.md and gates.tex; its own files have all."""
 WRITTEN = ".written"
 """Lists the files of the last study."""
 
@@ -65,29 +70,23 @@ def write_gates(out: Path, study: Study) -> list[Path]:
     folder = out / "gates"
     folder.mkdir(parents=True, exist_ok=True)
     tables = list(gate_tables(study))
-    paths: list[Path] = []
-    for table in tables:
-        path = folder / f"{table.name}.csv"
-        table.rows.to_csv(path, index=False, float_format="%.6g")
-        page = path.with_suffix(".md")
-        text = "\n".join((table.says, "", study.about, "", *_rows(table, most=len(table.rows))))
-        page.write_text(f"{text}\n", "utf-8")
-        paths += [path, page, _say(path, table.says, study)]
+    whole = [table.table(study.about) for table in tables]
+    paths = [store_tables(folder, whole), _text(folder / "gates.tex", _latex(whole))]
+    for table in whole:
+        paths.append(_text(folder / f"{table.key}.csv", csv_of(table)))
+        paths.append(_text(folder / f"{table.key}.md", markdown(table)))
+        paths.append(_text(folder / f"{table.key}.txt", f"{table.notes[0]}\n"))
     drawn = list(_figures(study, {table.name: table for table in tables}))
     for item in drawn:
         paths += _draw(folder, item, study)
-    whole = folder / "gates.md"
-    whole.write_text(_markdown(study, tables, drawn), "utf-8")
-    paths.append(whole)
+    paths.append(_text(folder / "gates.md", _markdown(study, tables, drawn)))
     _forget_others(folder, paths)
     return paths
 
 
 def _say(path: Path, says: str, study: Study) -> Path:
-    """Writes the sentence of a table or figure, and which runs it is of, beside it."""
-    text = path.with_suffix(".txt")
-    text.write_text(f"{says} {study.about}\n", "utf-8")
-    return text
+    """Writes the sentence of a figure, and which runs it is of, beside it."""
+    return _text(path.with_suffix(".txt"), f"{says} {study.about}\n")
 
 
 def _forget_others(folder: Path, paths: Sequence[Path]) -> None:
@@ -170,37 +169,21 @@ def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure]) ->
     if study.left_out:
         lines += ["", "Left out:", "", *(f"- {line}" for line in study.left_out)]
     for table in tables:
-        lines += ["", f"## {table.name.replace('_', ' ')}", "", table.says, "", *_rows(table)]
+        lines += ["", markdown(shortened(table.table(), MOST_ROWS, f"{table.name}.csv")).rstrip()]
     lines += ["", "## Figures", ""]
     lines += [f"![{item.says}]({item.file}.svg)\n\n{item.says}\n" for item in drawn]
     return "\n".join(lines) + "\n"
 
 
-MOST_ROWS = 60
+def _latex(tables: Sequence[Table]) -> str:
+    """All tables, the long ones cut."""
+    cut = [shortened(table, MOST_ROWS, f"{table.key}.csv") for table in tables]
+    return "\n".join([LATEX_NEEDS, *map(latex, cut)])
 
 
-def _rows(table: GateTable, *, most: int = MOST_ROWS) -> Iterator[str]:
-    """A table in markdown, cut after `most` rows; its own file is whole."""
-    names = [str(name) for name in table.rows.columns]
-    yield f"| {' | '.join(names)} |"
-    yield f"|{'---|' * len(names)}"
-    for row in table.rows.head(most).itertuples(index=False):
-        yield f"| {' | '.join(map(_cell, row))} |"
-    if len(table.rows) > most:
-        yield ""
-        yield f"{len(table.rows) - most} more rows in [{table.name}.md]({table.name}.md) and {table.name}.csv."
-
-
-def _cell(value: Any) -> str:
-    import pandas as pd
-
-    if pd.isna(value):
-        return ""
-    if isinstance(value, float):
-        if abs(value) >= 1000:
-            return f"{value:,.0f}"
-        return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
-    return str(value).replace("|", "\\|")
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
 
 
 def gate_tables(study: Study) -> Iterator[GateTable]:
