@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.figures.draw import Drawn
+    from reports.figures.style import Paper
     from reports.frame.panels import Panel
     from reports.tables.sections import Section
     from reports.tables.table import Table
@@ -79,6 +80,7 @@ def write(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     command: str | None = None,
+    paper: Paper | None = None,
 ) -> list[Path]:
     """Writes a comparison's report into its folder.
 
@@ -90,6 +92,7 @@ def write(
         columns: keys of `reports.columns.document` to show beside the scores.
         formats: of `FORMATS`.
         command: what the page gives as the command to redo it; None: put together from the records.
+        paper: width and theme of the figures; None: a column's width, for screens.
 
     Returns:
         The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
@@ -101,7 +104,17 @@ def write(
     _check_formats(formats)
     check_one(records, out)
     with collector_paused():
-        return _write(records, [out], out, baseline=baseline, by=by, columns=columns, formats=formats, command=command)
+        return _write(
+            records,
+            [out],
+            out,
+            baseline=baseline,
+            by=by,
+            columns=columns,
+            formats=formats,
+            command=command,
+            paper=paper,
+        )
 
 
 def write_many(
@@ -113,6 +126,7 @@ def write_many(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     quiet: bool = False,
+    paper: Paper | None = None,
 ) -> list[Path]:
     """Reads several folders, shows them side by side and writes one report.
 
@@ -129,7 +143,9 @@ def write_many(
     if not quiet:
         _show(records, outs, baseline=baseline, by=by, columns=columns)
     with collector_paused():
-        return _write(records, outs, into, baseline=baseline, by=by, columns=columns, formats=formats, command=None)
+        return _write(
+            records, outs, into, baseline=baseline, by=by, columns=columns, formats=formats, command=None, paper=paper
+        )
 
 
 def _names(outs: Sequence[Path]) -> list[str]:
@@ -189,6 +205,7 @@ def _write(
     columns: Sequence[str] | None,
     formats: Sequence[str],
     command: str | None,
+    paper: Paper | None,
 ) -> list[Path]:
     from reports.tables.published import published_table
     from reports.tables.sections import sections
@@ -208,8 +225,9 @@ def _write(
     figures: list[Drawn] = []
     if {"svg", "pdf", "png"} & set(formats):
         from reports.figures.draw import draw_all
+        from reports.figures.style import Paper
 
-        figures = draw_all(records, found, runs, into / "figures", formats)
+        figures = draw_all(records, found, runs, into / "figures", formats, paper=paper or Paper())
     if "html" in formats:
         from reports.formats.page import page
 

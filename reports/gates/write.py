@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reports.figures.style import COLUMN_INCHES, figure, paper
-from reports.gates import figures
+from reports.figures.drawing import Format, Written, write
+from reports.figures.registry import drawings
+from reports.figures.sources import GateSource
+from reports.figures.style import COLUMN_INCHES
 from reports.gates.ablations import interventions, retrained
 from reports.gates.counts import effective_counts, idle_figures
 from reports.gates.frames import Study
 from reports.gates.table import GateTable
 from reports.gates.ties import correlations, means, value_and_effect, variance
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAKERS = (
     means,
@@ -31,33 +27,20 @@ MAKERS = (
     idle_figures,
 )
 
-PNG_DPI = 300
-PAGE_INCHES = 6.9
-"""Width of a figure across both columns."""
 WRITTEN = ".written"
 """Lists the files of the last study."""
+FIGURE_FORMATS: tuple[Format, ...] = ("svg", "png")
 
 
-@dataclass(frozen=True)
-class GateFigure:
-    """A figure: its file's name, what it shows and does not show, what draws it, its size in inches."""
-
-    name: str
-    says: str
-    draw: Callable[[Axes], object]
-    height: float = 2.2
-    width: float = COLUMN_INCHES
-
-    @property
-    def file(self) -> str:
-        """Its file's name without suffix: task labels hold slashes and spaces."""
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
-
-
-def write_gates(out: Path, study: Study) -> list[Path]:
+def write_gates(out: Path, study: Study, *, width: float = COLUMN_INCHES) -> list[Path]:
     """Writes everything that can be said of the gates of one method into `OUT/gates`.
 
     What an earlier study of other runs wrote there, and this one does not, is removed: nothing is mixed.
+
+    Args:
+        out: folder of the comparison.
+        study: what was measured of the gates.
+        width: of each figure in inches.
 
     Returns:
         The files written.
@@ -73,9 +56,10 @@ def write_gates(out: Path, study: Study) -> list[Path]:
         text = "\n".join((table.says, "", study.about, "", *_rows(table, most=len(table.rows))))
         page.write_text(f"{text}\n", "utf-8")
         paths += [path, page, _say(path, table.says, study)]
-    drawn = list(_figures(study, {table.name: table for table in tables}))
-    for item in drawn:
-        paths += _draw(folder, item, study)
+    source = GateSource(study, {table.name: table for table in tables})
+    drawn = write(drawings("gates", source, width), folder, FIGURE_FORMATS)
+    for drawing, files in drawn:
+        paths += [*files, _say(files[0], drawing.caption, study)]
     whole = folder / "gates.md"
     whole.write_text(_markdown(study, tables, drawn), "utf-8")
     paths.append(whole)
@@ -101,64 +85,7 @@ def _forget_others(folder: Path, paths: Sequence[Path]) -> None:
     listed.write_text("\n".join(sorted(names)) + "\n", "utf-8")
 
 
-def _figures(study: Study, tables: dict[str, GateTable]) -> Iterator[GateFigure]:
-    caveat = "A gate's value alone does not say what its part does."
-    for task in study.tasks:
-        says = f"{task}: mean gate on the test rows by layer and part, all seeds. {caveat}"
-        yield GateFigure(f"heat_map_{task}", says, partial(figures.heat_map, study, task), 2.2)
-    says = f"Distribution of gate values over examples, layers and seeds, by task and part; the bar is the median. {caveat}"
-    yield GateFigure("distributions", says, partial(figures.distributions, study))
-    if "variance" in tables:
-        rows = tables["variance"].rows
-        says = (
-            f"{tables['variance'].says} Segments under {figures.LABELLED_SHARE} carry no interval here, variance.md has all; "
-            "a bar longer than 1 means that length hid differences."
-        )
-        yield GateFigure("variance_bars", says, partial(figures.variance_bars, rows), 2.9, PAGE_INCHES)
-    for name in ("interventions", "retrained"):
-        if name not in tables:
-            continue
-        rows = tables[name].rows
-        for place in dict.fromkeys(rows["task"]):
-            slug = str(place).replace(" ", "_")
-            count = int(((rows["task"] == place) & rows["difference"].notna()).sum())
-            yield GateFigure(
-                f"{name}_{slug}",
-                f"{place}: {tables[name].says}",
-                partial(figures.ablation_bars, rows, str(place)),
-                0.8 + 0.17 * count,
-            )
-    if any(r.result and r.result.effective and r.result.effective.active_curve for r in study.runs):
-        says = "active(tau): share of the stored parameters behind gates above tau; mean over seeds, band: their range."
-        yield GateFigure(
-            "active_curves",
-            f"{says} It rests on the gates' arbitrary scale.",
-            partial(figures.active_curves, study),
-            3.0,
-        )
-    for effect in ("contribution", "loss_change"):
-        for task in study.tasks:
-            says = f"{task}: each gate's mean value against its part's {effect.replace('_', ' ')}, one point a gate and seed."
-            yield GateFigure(
-                f"gate_against_{effect}_{task}", f"{says} Points of one run are not independent.",
-                partial(figures.gate_against, study, effect, task),
-            )  # fmt: skip
-
-
-def _draw(folder: Path, item: GateFigure, study: Study) -> list[Path]:
-    """One figure in both formats, and its sentence beside it."""
-    with paper():
-        drawn, ax = figure(height=item.height, width=item.width)
-        item.draw(ax)
-        paths = []
-        for suffix, settings in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": PNG_DPI})):
-            path = folder / f"{item.file}{suffix}"
-            drawn.savefig(path, bbox_inches="tight", **settings)
-            paths.append(path)
-    return [*paths, _say(paths[0], item.says, study)]
-
-
-def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure]) -> str:
+def _markdown(study: Study, tables: list[GateTable], drawn: list[Written]) -> str:
     """The whole as one document."""
     lines = [
         f"# Gates of {study.method}",
@@ -172,7 +99,7 @@ def _markdown(study: Study, tables: list[GateTable], drawn: list[GateFigure]) ->
     for table in tables:
         lines += ["", f"## {table.name.replace('_', ' ')}", "", table.says, "", *_rows(table)]
     lines += ["", "## Figures", ""]
-    lines += [f"![{item.says}]({item.file}.svg)\n\n{item.says}\n" for item in drawn]
+    lines += [f"![{item.caption}]({paths[0].name})\n\n{item.caption}\n" for item, paths in drawn]
     return "\n".join(lines) + "\n"
 
 
