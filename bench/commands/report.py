@@ -57,7 +57,8 @@ def write_report(
     """Shows the main table and writes all else.
 
     Raises:
-        UserError: no records, unknown columns, folders that are not comparable, `into` with one folder, or an unknown width or theme of figures.
+        UserError: no records, unknown columns, folders that are not comparable,
+            `into` with one folder, or an unknown width or theme of figures.
     """
     from bench.records.store import read_records
     from reports.frame.frame import BYS

@@ -301,12 +301,15 @@ def key_below(figure: Figure, names: Sequence[str], looks: Mapping[str, Look], *
             [],
             color=looks[name].colour,
             marker=looks[name].marker,
-            linestyle="-" if lines else "",
-            dashes=looks[name].dashes if lines else (),
+            linestyle=_line(looks[name]) if lines else "",
         )
         for name in names
     ]
     handles_below(figure, handles, names, handle=2.4 if lines else 0.8)
+
+
+def _line(look: Look) -> Any:
+    return (0, look.dashes) if look.dashes else "-"
 
 
 def handles_below(figure: Figure, handles: Sequence[Any], names: Sequence[str], *, handle: float = 1.2) -> None:
@@ -352,7 +355,7 @@ def wrapped(name: str, most: int) -> str:
         return name
     pieces: list[str] = []
     for letter in name:
-        if not pieces or pieces[-1][-1] in "[,/- ":
+        if not pieces or pieces[-1][-1] in "([,/- ":
             pieces.append("")
         pieces[-1] += letter
     lines = [""]

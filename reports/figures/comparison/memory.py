@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reports.columns.indices import KNOWN
+from reports.columns.numerals import significant
 from reports.figures.axes import row_label, rows, rows_height, short_ticks
 from reports.figures.drawing import Drawing
 from reports.figures.labels import handles_below
@@ -32,12 +33,12 @@ def drawings(setting: Setting, width: float) -> Iterator[Drawing]:
     if not totals:
         return
     least, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])
-    shown = f"{least} needs least ({totals[least]:,.0f} MB)"
+    shown = f"{least} needs least ({significant(totals[least])} MB)"
     if len(totals) > 1:
-        shown += f" and {most} most ({totals[most]:,.0f} MB)"
+        shown += f" and {most} most ({significant(totals[most])} MB)"
     caption = (
         f"Peak of live tensor bytes in a training step, by what they are, without the kernels' workspace: {shown}; "
-        "the number behind a bar is its whole length."
+        "the number after a bar is its whole length."
     )
     yield Drawing("memory", caption, partial(_draw, setting), width, 0.5 + rows_height(list(totals)))
 
@@ -95,7 +96,12 @@ def memory_bars(setting: Setting, ax: Axes) -> Axes:
             bar.set_hatch(hatch)
     for row, total in enumerate(totals.values()):
         ax.annotate(
-            f"{total:,.0f}", (total, row), xytext=(3, 0), textcoords="offset points", va="center_baseline", gid="label"
+            significant(total),
+            (total, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            gid="label",
         )
     rows(ax, list(totals))
     ax.margins(x=0.14)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reports.figures.axes import short
+from reports.figures.axes import is_wide, short
 from reports.figures.drawing import Drawing
 from reports.figures.labels import key_below
 from reports.figures.sources import GateSource
@@ -52,7 +52,7 @@ def _draw(points: pd.DataFrame, parts: list[str], effect: str, task: str, figure
     )  # fmt: skip
     ax.set_xlabel("mean gate")
     ax.set_ylabel(_EFFECTS[effect])
-    if effect == "contribution" and (points[effect] > 0).all():
+    if effect == "contribution" and (points[effect] > 0).all() and is_wide(points[effect]):
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(lambda value, _: short(value))  # no formulas in these figures
         ax.yaxis.set_minor_formatter(lambda value, _: "")

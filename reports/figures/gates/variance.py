@@ -36,7 +36,7 @@ def drawings(source: GateSource, width: float) -> Iterator[Drawing]:
     bars = "bars are 95% intervals that resample whole runs" if source.study.seeds > 1 else "one seed, so no intervals"
     caption = (
         f"Share of the variance of gate values that goes with each term: most with {terms[0]} "
-        f"({shares.max():.2f} at most); {bars}, terms under {LEAST_SHARE} are left out, a share below 0 means that "
-        "length hid differences, and shares do not say what the gates are good for."
+        f"({shares.max():.2f} at most); {bars}, terms under {LEAST_SHARE} are left out, shares of more than 1 together "
+        "mean that length hid differences, and shares do not say what the gates are good for."
     )
     yield Drawing("variance_bars", caption, grid.draw, width, grid.height)
