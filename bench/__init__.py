@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from bench.commands.api import Comparison, check, compare, load_records
     from bench.errors import UserError
     from bench.parts.deployment import load as load_compact
-    from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
+    from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Comparison", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "UserError", "Wheel"]
-__all__ += ["check", "compare", "load_compact", "load_records"]
+__all__ = ["Comparison", "File", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "UserError"]
+__all__ += ["Wheel", "check", "compare", "load_compact", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
@@ -37,6 +37,7 @@ _HOMES = {
     "Part": "methods.kit.parts:Part",
     "Gate": "methods.kit.gates:Gate",
     "Task": "bench.tasks:Task",
+    "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",
     "HubData": "bench.tasks:HubData",
     "Row": "bench.tasks:Row",
