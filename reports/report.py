@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.figures.draw import Drawn
+    from reports.figures.style import Paper
     from reports.frame.panels import Panel
     from reports.tables.sections import Section
     from reports.tables.table import Table
@@ -98,13 +99,21 @@ class Report:
         for section in self.sections:
             terminal([section.main], section.sentences)
 
-    def write(self, into: Path, *, formats: Sequence[str] = DEFAULT_FORMATS, command: str | None = None) -> list[Path]:
+    def write(
+        self,
+        into: Path,
+        *,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+        command: str | None = None,
+        paper: Paper | None = None,
+    ) -> list[Path]:
         """Writes the report into a folder.
 
         Args:
             into: the folder; made if need be.
             formats: of `FORMATS`.
             command: what the page gives as the command to redo it; None: put together from the records.
+            paper: width and theme of the figures; None: a column's width, for screens.
 
         Returns:
             The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
@@ -116,9 +125,9 @@ class Report:
         check_formats(formats)
         into.mkdir(parents=True, exist_ok=True)
         with collector_paused():
-            return self._write(into, formats, command)
+            return self._write(into, formats, command, paper)
 
-    def _write(self, into: Path, formats: Sequence[str], command: str | None) -> list[Path]:
+    def _write(self, into: Path, formats: Sequence[str], command: str | None, paper: Paper | None) -> list[Path]:
         paths = _write_tables(self.sections, self.published, into, formats)
         if "json" in formats:
             from reports.formats.data import nested
@@ -132,8 +141,10 @@ class Report:
         figures: list[Drawn] = []
         if {"svg", "pdf", "png"} & set(formats):
             from reports.figures.draw import draw_all
+            from reports.figures.style import Paper
 
-            figures = draw_all(self.records, self.panels, self.runs, into / "figures", formats)
+            folder = into / "figures"
+            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
         if "html" in formats:
             from reports.formats.page import page
 
@@ -171,8 +182,11 @@ def write(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     command: str | None = None,
+    paper: Paper | None = None,
 ) -> list[Path]:
     """Writes the report of records into their folder; see `Report` and `Report.write`.
+
+    The figures are drawn at the width and in the theme of `paper`; None: a column's width, for screens.
 
     Raises:
         UserError: unknown baseline, `by`, column or format; records that are not comparable.
@@ -180,7 +194,7 @@ def write(
     check_formats(formats)
     check_one(records, out)
     report = Report(records=records, outs=[out], baseline=baseline, by=by, columns=columns)
-    return report.write(out, formats=formats, command=command)
+    return report.write(out, formats=formats, command=command, paper=paper)
 
 
 def check_formats(formats: Sequence[str]) -> None:
