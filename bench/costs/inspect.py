@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bench.errors import UserError, described
-from bench.meters.flops import CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
+from bench.meters.instruments.flop_counter import (
+    CountMismatchError,
+    Flops,
+    LossFn,
+    UncountedAttentionError,
+    count_flops,
+)
+from bench.meters.instruments.run_flops import Shape, token_batch
+from bench.meters.instruments.trace import Batch
 from bench.meters.parameters import count_parameters, safetensors_bytes
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.trace import Batch
 from bench.records.spec import Frozen, HeadKind
 from bench.registry.methods import ResolvedMethod
 from bench.sources.models import SHIPPED, find

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.meters.memory import LiveBytes, LiveTensors
+from bench.meters.instruments.live_tensors import LiveBytes, LiveTensors
+from bench.meters.instruments.run_flops import Shape, token_batch
+from bench.meters.instruments.stand_ins import untouched
 from bench.meters.resident import ResidentMemory, ResidentPeak
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.stand_ins import untouched
 from bench.training.loop import autocasting, checkpointed, gradient_step, make_optimizer, overwrite, snapshot
 from bench.training.prepared import Setting, prepare
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bench.costs.memory import live_inference, live_training
-from bench.meters.flops import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
+from bench.meters.instruments.flop_counter import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
+from bench.meters.instruments.run_flops import Shape, run_flops, token_batch
+from bench.meters.instruments.stand_ins import untouched
 from bench.meters.parameters import safetensors_bytes
-from bench.meters.run_flops import Shape, run_flops, token_batch
-from bench.meters.stand_ins import untouched
 from bench.records.record import COUNTED, Costs
 from bench.training.prepared import Setting
 

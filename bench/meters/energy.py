@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from bench.meters.tracker import Overheard, Reading, SourceOf, overhear, read_tracker
+from bench.meters.instruments.tracker import Overheard, Reading, SourceOf, overhear, read_tracker
 
 JOULES_PER_KWH = 3.6e6
 COMPONENTS = ("cpu", "gpu", "memory")

@@ -13,7 +13,7 @@ from bench.meters.resident import ResidentMemory, ResidentPeak
 if TYPE_CHECKING:
     import torch
 
-    from bench.meters.memory import CudaMemory, CudaPeak, PeakSource
+    from bench.meters.instruments.live_tensors import CudaMemory, CudaPeak, PeakSource
 
 
 class Phases:
@@ -59,7 +59,7 @@ class Phases:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Meters the block as phase `name`."""
-        from bench.meters.memory import CudaPeak
+        from bench.meters.instruments.live_tensors import CudaPeak
 
         meter = EnergyMeter(country=self._country, pue=self._pue) if self._metered else None
         cuda, resident = CudaPeak(self._device, source=self._peaks), ResidentPeak()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.columns.column import Column
+from bench.meters.column import Column
 
 _LIVE = "a dispatch mode that adds every new tensor storage once and subtracts it when it dies"
 _LIVE_ERROR = "exact for tensors; what a kernel allocates and frees within one call is not seen"

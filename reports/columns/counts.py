@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.columns.column import Column
+from bench.meters.column import Column
 
 _COUNT = "a sum over tensors: exact"
 

@@ -6,7 +6,7 @@ this list, which `reports.definitions` holds by subject. Print the document with
 
 from __future__ import annotations
 
-from reports.columns.column import GROUPS, Column, Group
+from bench.meters.column import GROUPS, Column, Group
 from reports.columns.compute import COMPUTE
 from reports.columns.counts import COUNTS
 from reports.columns.spent import SPENT

@@ -19,7 +19,7 @@ from bench.errors import AlteredError
 from bench.grid import worker
 from bench.grid.executor import LocalExecutor
 from bench.meters.clock import Clock
-from bench.meters.memory import LiveTensors
+from bench.meters.instruments.live_tensors import LiveTensors
 from bench.meters.phases import Phases
 from bench.records.spec import Job, Measures
 from bench.records.store import finished, read_outputs, read_record, record_path, weights_path

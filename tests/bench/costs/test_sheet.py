@@ -14,9 +14,9 @@ from bench.costs import memory as footprints
 from bench.costs.memory import live_inference, live_training
 from bench.costs.sheet import CostSheet
 from bench.meters.clock import Clock
-from bench.meters.flops import Shaped, UncountedAttentionError
+from bench.meters.instruments.flop_counter import Shaped, UncountedAttentionError
+from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.phases import Phases
-from bench.meters.run_flops import Shape, token_batch
 from bench.records.record import Costs
 from bench.records.spec import Measures
 from bench.records.store import weights_path, write_record

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, LongformerConfig, LongformerModel
 
-from bench.meters.flops import ShapeCount, Shaped
-from bench.meters.run_flops import extremes, fit, run_flops, token_batch
+from bench.meters.instruments.flop_counter import ShapeCount, Shaped
+from bench.meters.instruments.run_flops import extremes, fit, run_flops, token_batch
 from tests.bench.meters.test_flops import summed
 from tests.bench.meters.test_stand_ins import real_bert
 

@@ -25,10 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.meters.operators import ELEMENTWISE, UncountedAttentionError, arithmetic, without_attention
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
-from bench.meters.trace import Batch, traced_forward
+from bench.meters.instruments.operators import ELEMENTWISE, UncountedAttentionError, arithmetic, without_attention
+from bench.meters.instruments.run_flops import Shape, token_batch
+from bench.meters.instruments.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
+from bench.meters.instruments.trace import Batch, traced_forward
 
 __all__ = [
     "CountMismatchError",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from bench.meters.operators import multiply_adds, without_attention
-from bench.meters.stand_ins import Swap, on_meta, untouched
+from bench.meters.instruments.operators import multiply_adds, without_attention
+from bench.meters.instruments.stand_ins import Swap, on_meta, untouched
 
 Batch = Mapping[str, Any]
 

@@ -4,10 +4,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from bench.meters import trace
-from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
-from bench.meters.operators import ELEMENTWISE, NO_ARITHMETIC
-from bench.meters.run_flops import token_batch
+from bench.meters.instruments import trace
+from bench.meters.instruments.flop_counter import CountMismatchError, Shaped, UncountedAttentionError, count_flops
+from bench.meters.instruments.operators import ELEMENTWISE, NO_ARITHMETIC
+from bench.meters.instruments.run_flops import token_batch
 
 HIDDEN, LAYERS, INNER = 128, 4, 512
 SMALL = {

@@ -5,7 +5,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForSequenceClassification
 
-from bench.meters.memory import CudaPeak, LiveTensors
+from bench.meters.instruments.live_tensors import CudaPeak, LiveTensors
 
 FLOAT = 4
 
