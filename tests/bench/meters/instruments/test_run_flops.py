@@ -9,8 +9,8 @@ from transformers import BertConfig, BertModel, LongformerConfig, LongformerMode
 
 from bench.meters.instruments.flop_counter import ShapeCount, Shaped
 from bench.meters.instruments.run_flops import extremes, fit, run_flops, token_batch
-from tests.bench.meters.test_flops import summed
-from tests.bench.meters.test_stand_ins import real_bert
+from tests.bench.meters.instruments.test_flop_counter import summed
+from tests.bench.meters.instruments.test_stand_ins import real_bert
 
 shape = st.tuples(st.integers(1, 40), st.integers(1, 200))
 coefficients = st.lists(st.integers(0, 10**9), min_size=6, max_size=6)
