@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.records.store import Record
     from methods.kit.base import Method
 
-NOT_TIDY = ["absent", "seed"]
+NOT_TIDY = ["absent", "declared", "seed"]
 """Columns of the reports' frame that hold mappings, or say again what others say."""
 
 
@@ -61,6 +61,7 @@ def compare(
     seeds: int | None = None,
     data_seed: int | None = None,
     model_seed: int | None = None,
+    meters: str | Sequence[str] | None = None,
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
     config: str | Path | None = None,
@@ -82,6 +83,7 @@ def compare(
         seeds: how many, counted from 0.
         data_seed: one seed of the rows for all runs.
         model_seed: one seed of the training for all runs.
+        meters: meters beside those that come along, such as `"my.py:Mine"`.
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
@@ -112,6 +114,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
+    named["meters"] = meters
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 

@@ -48,6 +48,8 @@ def inspect(
 
     uncounted = sorted({name for row in rows for name in row.unsupported_operators})
     remarks = [f"{row.method}: {remark}" for row in rows for remark in (row.reason, row.note) if remark]
+    if any(row.difference for row in rows):
+        remarks.append("The two counts of the forward pass (torch's FlopCounterMode, fvcore) see different work.")
     if uncounted:
         remarks.append(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}.")
     terminal([_table(rows, f"{model}, batch {batch} x {tokens} tokens")], remarks)
@@ -56,11 +58,13 @@ def inspect(
 def _table(rows: Sequence[Inspection], title: str) -> Table:
     from reports.tables.table import Cell, Head, Table
 
-    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
+    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "by fvcore", "difference")
+    names += ("train step GFLOPs",)
     lines = []
     for row in rows:
         counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
-        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.train_step_flops))]
+        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.forward_flops_fvcore))]
+        cells += [_whole(row.difference), _giga(row.train_step_flops)]
         lines.append((Cell(row.method), *map(Cell, cells)))
     return Table("inspect", title, (Head("method", numeric=False), *map(Head, names)), tuple(lines))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.columns.document import Group
 from reports.columns.indices import KNOWN
 from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed
 from reports.frame.panels import OVERALL, Panel
@@ -35,17 +34,19 @@ from reports.tables.table import (
 COMPACT = ("trained_parameters", "stored_parameters", "stored_share", "train_step_ratio", "train_time_s")
 """What the main table shows beside the scores unless columns are chosen."""
 
-_COST_TABLES: dict[str, tuple[Group, ...]] = {
+_COST_TABLES: dict[str, tuple[str, ...]] = {
     "parameters": ("parameters", "effective"),
     "compute": ("flops", "memory"),
     "time": ("time",),
     "energy": ("energy",),
+    "other": ("other",),
 }
 _CAPTIONS = {
     "parameters": "Parameters: trained, stored, effective",
     "compute": "FLOPs and memory",
     "time": "Time",
     "energy": "Energy",
+    "other": "Other figures",
 }
 
 

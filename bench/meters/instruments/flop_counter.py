@@ -1,18 +1,16 @@
 """FLOPs of a forward pass and of a whole training step: 2 a multiply-add, attention always included.
 
-The forward pass is counted twice, by fvcore from a trace and by FlopCounterMode from the operators
-that run, and both must agree. Only FlopCounterMode sees the backward pass, and so that a frozen
-weight needs no gradient. Nothing is computed: both run on tensors without values, so that the model
-is left as it was, and one without weights (`meta`) will do.
+torch's FlopCounterMode counts the operators that run, the backward pass included, and so sees that a frozen weight
+needs no gradient. Nothing is computed: it runs on tensors without values, so that the model is left as it was, and one
+without weights (`meta`) will do. `fvcore_flops` in `trace.py` is a second, independent count of the forward pass.
 
-On the CPU both count fused attention as nothing (reference: docs/definitions.md), so the plain
-composition of matrix products is what is counted (`SDPBackend.MATH`); in the trace attention has a
-handle. The optimizer's update is elementwise and not counted.
+On the CPU fused attention would count as nothing (docs/definitions.md), so the plain composition of matrix products is
+what is counted (`SDPBackend.MATH`). The optimizer's update is elementwise and not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
@@ -25,21 +23,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.meters.instruments.operators import ELEMENTWISE, UncountedAttentionError, arithmetic, without_attention
+from bench.meters.instruments.operators import arithmetic, without_attention
 from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.instruments.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
-from bench.meters.instruments.trace import Batch, traced_forward
 
-__all__ = [
-    "CountMismatchError",
-    "Flops",
-    "ShapeCount",
-    "Shaped",
-    "UncountedAttentionError",
-    "batch_rows",
-    "count_flops",
-]
-
+Batch = Mapping[str, Any]
 LossFn = Callable[[Any], Tensor]
 
 aten = torch.ops.aten
@@ -48,11 +36,6 @@ LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
 """What tensors without values raise where a model reads values."""
 
 SMALL_TOKENS = 64  # a batch of so many runs sooner than its stand-ins are made
-TOLERANCE = 1e-3  # the two forward counts may differ by this share
-
-
-class CountMismatchError(RuntimeError):
-    """fvcore and FlopCounterMode see different forward passes, so neither is to be believed."""
 
 
 @dataclass(frozen=True)
@@ -63,33 +46,14 @@ class Flops:
         forward_flops: of the forward pass, in the mode (train or eval) that the model is in.
         train_step_flops: of forward and backward pass, in training mode; None without a loss or
             where nothing is trained.
-        examples: rows of the batch.
         unsupported_operators: did arithmetic in the forward pass and are not in the count.
-        checked: whether fvcore confirmed the forward pass.
-        reason: why something is None or unchecked.
+        reason: why the training step is None.
     """
 
     forward_flops: int
     train_step_flops: int | None
-    examples: int
     unsupported_operators: tuple[str, ...]
-    checked: bool
     reason: str | None = None
-
-    @property
-    def forward_flops_per_example(self) -> float:
-        """A row's share of the batch's forward pass."""
-        return self.forward_flops / self.examples
-
-    @property
-    def train_step_flops_per_example(self) -> float | None:
-        """A row's share of the batch's training step."""
-        return None if self.train_step_flops is None else self.train_step_flops / self.examples
-
-    @property
-    def unknown_operators(self) -> tuple[str, ...]:
-        """Those of the unsupported operators that are not known to be elementwise or a reduction."""
-        return tuple(name for name in self.unsupported_operators if name not in ELEMENTWISE)
 
 
 def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Flops:
@@ -104,37 +68,22 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
 
     Raises:
         UncountedAttentionError: attention ran in an operator without a formula.
-        CountMismatchError: fvcore's forward count is another than FlopCounterMode's.
         RuntimeError: it looks at values and has none (`meta`).
+
+    Examples:
+        >>> counted = count_flops(nn.Linear(4, 5, bias=False), {"input": torch.zeros(3, 4)}, loss_fn=torch.sum)
+        >>> counted.forward_flops, counted.train_step_flops
+        (120, 240)
     """
-    stand_ins = True
     try:
         shaped = Shaped(model)
-        forward, seen = shaped.forward(batch)
+        forward, uncounted = shaped.forward(batch)
     except LOOKS_AT_VALUES:
-        stand_ins = False
         shaped = Shaped(model, stand_ins=False)
-        forward, seen = shaped.forward(batch)
-    reasons = []
-    traced = traced_forward(model, batch, stand_ins=stand_ins)
-    if isinstance(traced, str):
-        reasons.append(traced)
-        uncounted = seen
-    else:
-        multiplied, uncounted = traced
-        if abs(2 * multiplied - forward) > TOLERANCE * max(forward, 1):
-            raise CountMismatchError(f"forward FLOPs: {2 * multiplied} by fvcore, {forward} by FlopCounterMode")
+        forward, uncounted = shaped.forward(batch)
     step = None if loss_fn is None else shaped.train_step(batch, loss_fn)
-    if step is None:
-        reasons.append("no loss was given" if loss_fn is None else "nothing is trained")
-    return Flops(
-        forward_flops=forward,
-        train_step_flops=step,
-        examples=batch_rows(batch),
-        unsupported_operators=uncounted,
-        checked=not isinstance(traced, str),
-        reason="; ".join(reasons) or None,
-    )
+    reason = "no loss was given" if loss_fn is None else "nothing is trained"
+    return Flops(forward, step, uncounted, reason if step is None else None)
 
 
 class Shaped:
@@ -206,6 +155,12 @@ class ShapeCount:
         self._model = model
         self._valueless: Shaped | None = None
         self._needs_values = False
+        self._uncounted: set[str] = set()
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Operators that did arithmetic in a forward pass counted so far and are not in its FLOPs, in order."""
+        return tuple(sorted(self._uncounted))
 
     def __call__(self, shape: Shape) -> int:
         """FLOPs of one batch of that shape; 0 for the training step of a model without trainable tensors."""
@@ -221,7 +176,9 @@ class ShapeCount:
     def _count(self, shaped: Shaped, shape: Shape) -> int:
         batch = token_batch(shape, device=self._device)
         if self._loss_fn is None:
-            return shaped.forward(batch)[0]
+            flops, uncounted = shaped.forward(batch)
+            self._uncounted.update(uncounted)
+            return flops
         return shaped.train_step(batch, self._loss_fn) or 0
 
 
@@ -245,11 +202,6 @@ class _Seen(TorchDispatchMode):
             UncountedAttentionError: attention is among them.
         """
         return without_attention(arithmetic(self._names))
-
-
-def batch_rows(batch: Batch) -> int:
-    """Rows of the batch: the first length of its first tensor."""
-    return next(len(value) for value in batch.values() if isinstance(value, Tensor))
 
 
 def _second_times(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:

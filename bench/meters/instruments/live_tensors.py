@@ -1,16 +1,12 @@
-"""Memory of tensors: the exact peak of live bytes and what it consists of; CUDA's own peaks.
-
-`bench.meters.resident` measures the process as the system sees it.
-"""
+"""The exact peak of the bytes of live tensors, and what it consists of."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -161,114 +157,6 @@ class LiveTensors(TorchDispatchMode):
             start_bytes=self._start,
             end_bytes=self._live,
         )
-
-
-@dataclass(frozen=True)
-class CudaMemory:
-    """Peaks of torch's CUDA allocator over one phase; None with a reason without CUDA.
-
-    Attributes:
-        max_allocated_bytes: the most that tensors held, pauses left out.
-        max_reserved_bytes: the most that the allocator held before the first pause, cached blocks included.
-        reason: why both are None.
-    """
-
-    max_allocated_bytes: int | None
-    max_reserved_bytes: int | None
-    reason: str | None = None
-
-
-class PeakSource(Protocol):
-    """An allocator that remembers its peaks."""
-
-    def reset(self) -> None:
-        """Forgets the peaks; what is held now is the least that they can be."""
-
-    def allocated(self) -> int:
-        """The most bytes that tensors held since the reset."""
-
-    def reserved(self) -> int:
-        """The most bytes that the allocator held since the reset."""
-
-
-class CudaAllocator:
-    """torch's CUDA allocator of one device.
-
-    Args:
-        device: a CUDA device; without an index the current one, which is where the run's tensors go.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._index = torch.cuda.current_device() if device.index is None else device.index
-
-    def reset(self) -> None:
-        torch.cuda.synchronize(self._index)
-        torch.cuda.reset_peak_memory_stats(self._index)
-
-    def allocated(self) -> int:
-        return torch.cuda.max_memory_allocated(self._index)
-
-    def reserved(self) -> int:
-        return torch.cuda.max_memory_reserved(self._index)
-
-
-class CudaPeak:
-    """Measures CUDA's allocator over its block, which may raise; other devices get None.
-
-    The peaks are reset at the start and after each pause, and read at each pause and at the end. The allocator keeps
-    what a pause made it reserve, so `max_reserved_bytes` is that of the block up to its first pause: let a warm-up at
-    the largest batch come before the block, then nothing that the block itself needs is reserved later. Hand cached
-    blocks back before that warm-up; this meter does not, else the block would have to reserve them within a clock.
-
-    Args:
-        device: the run's.
-        source: what to read; None: CUDA's allocator, if the device is one of CUDA.
-    """
-
-    figures: CudaMemory
-
-    def __init__(self, device: torch.device | str, *, source: PeakSource | None = None) -> None:
-        device = torch.device(device)
-        self._reason = None
-        self._source = source
-        if source is None and device.type != "cuda":
-            self._reason = f"the device is {device.type}, not cuda"
-        elif source is None and not torch.cuda.is_available():
-            self._reason = "no CUDA device is to be had"
-        elif source is None:
-            self._source = CudaAllocator(device)
-
-    def __enter__(self) -> CudaPeak:
-        self.figures = CudaMemory(None, None, self._reason or "the phase has not ended")
-        self._allocated: list[int] = []
-        self._reserved: list[int] = []
-        if self._source is not None:
-            self._source.reset()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._source is not None:
-            self._read()
-            self.figures = CudaMemory(max(self._allocated), self._reserved[0])
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leaves the block out."""
-        if self._source is None:
-            yield
-            return
-        self._read()
-        try:
-            yield
-        finally:
-            self._source.reset()
-
-    def _read(self) -> None:
-        if self._source is not None:
-            self._allocated.append(self._source.allocated())
-            self._reserved.append(self._source.reserved())
 
 
 def _tensors(tree: object) -> list[Tensor]:
