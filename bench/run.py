@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from bench.registry.meters import ResolvedMeter
     from methods.kit.base import Classifier
 
 
@@ -54,6 +55,7 @@ def execute(
     *,
     measures: Measures | None = None,
     clock: Clock | None = None,
+    meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
     report: Report = lambda progress: None,
@@ -68,6 +70,7 @@ def execute(
         spec: what is asked.
         measures: what is measured besides scores and time.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
+        meters: measure its costs; None: those that come along, and those of `measures`.
         first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
         report: is told how far the run is.
@@ -81,9 +84,9 @@ def execute(
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     measures = measures or Measures()
     setting = prepare(spec)
-    meters = prepared_meters(measures, device=str(setting.device))  # before every clock, for it may take seconds
+    ready = prepared_meters(measures, device=str(setting.device), meters=meters)  # takes seconds: before every clock
     clock = clock or Clock(synchronize=synchronizer(setting.device))
-    phases = Phases(clock, meters.able)
+    phases = Phases(clock, ready.able)
     warm_up_training(setting)
     training = run_training(setting, phases=phases, report=report)
     setting.method.eject(setting.classifier.backbone)
@@ -98,7 +101,7 @@ def execute(
     gates = gate_frame(setting, sites) if sites else None
     sheet = None
     if measures.costs:
-        sheet = CostSheet(setting, training.shapes, meters=meters, first=first)
+        sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
         sheet.observe(phases, train_examples=training.examples)
         if measures.effective:
             sheet.note_absent("effective", UNMEASURED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,12 +151,12 @@ def _panels(
 ) -> tuple[list[Panel], pd.DataFrame]:
     from reports.columns.indices import PPT, PSCP, ppt_of, pscp_of
     from reports.frame.frame import frame
-    from reports.frame.panels import panels
+    from reports.frame.panels import declared, panels
 
     if by not in BYS:
         raise UserError(f"--by {by}: one of {', '.join(BYS)}")
-    _check_columns(columns)
     runs = frame(records, read_profiles(outs))
+    _check_columns(columns, {**KNOWN, **declared(runs)})
     if columns and PSCP.key in columns:
         runs[PSCP.key] = pscp_of(runs)
     if columns and PPT.key in columns and "score" in runs:
@@ -164,8 +164,8 @@ def _panels(
     return panels(runs, by=by, baseline=baseline), runs
 
 
-def _check_columns(columns: Sequence[str] | None) -> None:
-    known = {key: column for key, column in KNOWN.items() if key != "score"}
+def _check_columns(columns: Sequence[str] | None, known: Iterable[str]) -> None:
+    known = [key for key in known if key != "score"]
     for key in columns or ():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
@@ -237,7 +237,7 @@ def _csv_files(found: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
 
     return {
         "table.csv": summary(found).to_csv(index=False),
-        "runs.csv": runs.drop(columns=["seed", "absent"], errors="ignore").to_csv(index=False),
+        "runs.csv": runs.drop(columns=["seed", "absent", "declared"], errors="ignore").to_csv(index=False),
     }
 
 

@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`."""
+"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`, `bench.check_meter`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.contract.architectures import Finding
+    from bench.meters.meter import Meter
     from bench.records.store import Record
     from methods.kit.base import Method
 
@@ -218,3 +219,25 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
     chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
     subject = resolve_method(method).method if isinstance(method, str) else method
     return list(run(subject, chosen))
+
+
+def check_meter(meter: str | type[Meter]) -> list[str]:
+    """Checks what every meter promises: what it declares, and what it returns in a tiny run of a second.
+
+    Args:
+        meter: such as `"my.py:Mine"`, or the class itself.
+
+    Returns:
+        A line for each promise that it breaks, with what failed; empty: it keeps them all.
+
+    Raises:
+        UserError: there is no such file or name.
+
+    Examples:
+        >>> import bench
+        >>> bench.check_meter("flops")
+        []
+    """
+    from bench.contract.meters import broken_promises
+
+    return broken_promises(meter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from bench.errors import described
@@ -10,7 +9,7 @@ from bench.meters.meter import Absent, Alone, Meter, Note, Shape, measured_keys,
 
 if TYPE_CHECKING:
     from bench.records.record import Record
-    from bench.records.spec import Job
+    from bench.records.spec import Job, RunSpec
 
 Answer = tuple[dict[str, "int | float"], dict[str, str]]
 """Figures, and the reasons for those that are absent."""
@@ -43,20 +42,17 @@ def shapes_of(record: Record) -> tuple[Shape, Shape]:
     return train or (1, 1), test or (1, 1)
 
 
-def answer_alone(name: str, job: str, shapes: tuple[Shape, Shape], pipe: Connection) -> None:
-    """What the child process runs: sends the `Answer` of one meter.
+def answer_alone(name: str, run: RunSpec, shapes: tuple[Shape, Shape]) -> Answer:
+    """Has one meter measure. Call it first in a process of its own: the meter may tune malloc, and torch comes after.
 
     Args:
         name: of the meter, as `still_alone` gives it.
-        job: the `Job` as JSON.
+        run: what was run.
         shapes: from `shapes_of`.
-        pipe: where the answer goes.
     """
-    from bench.records.spec import Job
     from bench.registry.meters import resolve_meter
 
-    meter = resolve_meter(name).meter
-    pipe.send(_answer(meter, Alone(Job.model_validate_json(job).run, *shapes)))
+    return _answer(resolve_meter(name).meter, Alone(run, *shapes))
 
 
 def _answer(meter: Meter, run: Alone) -> Answer:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from methods.kit.base import Classifier, Method
 
+
 class Inspection(Frozen):
     """What is known of a method on a model before anything is trained. None: could not be counted."""
 

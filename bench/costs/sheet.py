@@ -57,12 +57,13 @@ class RunMeters:
         return [each.meter for each in self.resolved if each.meter.name not in self.refused]
 
 
-def prepared_meters(measures: Measures, *, device: str) -> RunMeters:
+def prepared_meters(measures: Measures, *, device: str, meters: Sequence[ResolvedMeter] | None = None) -> RunMeters:
     """Makes a run's meters and prepares those that can measure here. Call it before any clock runs.
 
     Args:
         measures: what is measured; no costs: no meters.
         device: of the run.
+        meters: of the run; None: those that come along, and those that `measures` names.
 
     Raises:
         UserError: a meter of another file or package that is none, or is gone.
@@ -71,7 +72,7 @@ def prepared_meters(measures: Measures, *, device: str) -> RunMeters:
 
     if not measures.costs:
         return RunMeters()
-    resolved, conditions = run_meters(measures.meters), Conditions(device, measures)
+    resolved, conditions = run_meters(measures.meters) if meters is None else meters, Conditions(device, measures)
     refused = {each.meter.name: why for each in resolved if (why := _prepare(each.meter, conditions)) is not None}
     return RunMeters(resolved, refused)
 

@@ -101,12 +101,12 @@ class LocalExecutor:
 
     def _with_costs_alone(self, record: Record, job: Job, out: Path) -> Record:
         """Adds what meters measure in a process of its own, such as the resident peak under a tuned malloc."""
-        from bench.costs.alone import answer_alone, shapes_of, still_alone
+        from bench.costs.alone import shapes_of, still_alone
 
         for name, keys in still_alone(record, job).items():
             receiver, sender = self._context.Pipe(duplex=False)
             process = self._context.Process(
-                target=answer_alone, args=(name, job.model_dump_json(), shapes_of(record), sender), daemon=True
+                target=worker_alone, args=(name, job.model_dump_json(), shapes_of(record), sender), daemon=True
             )
             with receiver, sender:
                 try:
@@ -146,6 +146,13 @@ class LocalExecutor:
             raise
         if process.exitcode:
             raise UserError(f"the profile failed: {death(process.exitcode)}; --no-profile leaves it out")
+
+
+def worker_alone(name: str, job: str, shapes: tuple[tuple[int, int], tuple[int, int]], pipe: Connection) -> None:
+    """What a forked child runs to have one meter measure in a process of its own."""
+    from bench.costs.alone import answer_alone
+
+    pipe.send(answer_alone(name, Job.model_validate_json(job).run, shapes))
 
 
 def _context() -> ForkServerContext | SpawnContext:

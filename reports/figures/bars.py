@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from reports.columns.indices import KNOWN
 from reports.figures.pareto import plain_log_ticks
 from reports.figures.style import looks
 from reports.frame.panels import Panel
@@ -60,7 +59,7 @@ def memory_bars(panel: Panel, ax: Axes) -> Axes:
             hatch=hatch,
             edgecolor="white",
             lw=0.3,
-            label=KNOWN[key].label,
+            label=panel.definitions[key].label,
         )
         start = [left + width for left, width in zip(start, widths, strict=True)]
     for row, total in enumerate(start):
@@ -106,7 +105,7 @@ def parallel_costs(panel: Panel, ax: Axes, *, keys: Sequence[str], reference: st
     else:
         ax.set_xlim(left=0)
     ax.axvline(1, color="#999999", lw=0.8, zorder=1)
-    ax.set_yticks(range(len(keys)), [KNOWN[key].label.partition(" / ")[0] for key in keys])
+    ax.set_yticks(range(len(keys)), [panel.definitions[key].label.partition(" / ")[0] for key in keys])
     ax.invert_yaxis()
     ax.set_xlabel(f"cost relative to {reference}")
     return ax
@@ -114,7 +113,7 @@ def parallel_costs(panel: Panel, ax: Axes, *, keys: Sequence[str], reference: st
 
 def comparable_keys(panel: Panel, keys: Sequence[str], reference: str) -> list[str]:
     """Those of the costs that the reference has, and not as an estimate or a zero."""
-    return [key for key in keys if not KNOWN[key].estimated and costs_at(panel, reference, key)]
+    return [key for key in keys if panel.definitions[key].may_rank and costs_at(panel, reference, key)]
 
 
 def _ratio(panel: Panel, method: str, reference: str, key: str) -> float | None:

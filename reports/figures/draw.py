@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from reports.columns.indices import KNOWN
 from reports.figures.bars import (
     KEPT,
     MEMORY_PARTS,
@@ -82,7 +81,7 @@ def drawings(panel: Panel, curves: pd.DataFrame) -> Iterator[Drawing]:
     for key in (key for key in FRONTS if key in front_keys(panel)):
         if key == "stored_parameters" and "stored_bytes" in panel.figures:
             continue
-        says = f"Score against {KNOWN[key].label}; filled: on the Pareto front of the means; {interval}."
+        says = f"Score against {panel.definitions[key].label}; filled: on the Pareto front of the means; {interval}."
         yield Drawing(f"pareto-{key.replace('_', '-')}", says, partial(pareto, panel, key, place=place))
     if all(key in panel.figures for key in MEMORY_PARTS):
         says = "Peak live tensor bytes of a training step, by what they are; without the kernels' workspace."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import heading, scale_of, significant
 from reports.figures.style import looks
 from reports.frame.estimates import Estimate
@@ -27,7 +26,7 @@ def pareto(panel: Panel, key: str, ax: Axes, *, place: str = OVERALL) -> Axes:
         ax: drawn on and returned.
         place: a task, or `OVERALL`.
     """
-    column, points = KNOWN[key], front_points(panel, key, place)
+    column, points = panel.definitions[key], front_points(panel, key, place)
     scale = scale_of(column, [cost.mean for _, cost in points.values()])
     members = front_members(panel, key, place)
     steps = sorted((points[method][1].mean / scale.factor, points[method][0].mean) for method in members)

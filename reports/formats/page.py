@@ -55,12 +55,13 @@ def page(
     from reports.formats.gates_section import gate_figures, gate_tables
     from reports.frame.environment import commands, environments
 
-    used = [key for key in KNOWN if any(key == "score" or key in panel.figures for panel in panels)]
+    known = _definitions(panels)
+    used = [known[key] for key in known if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {
         "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
         "sections": [replace(part, tables=tuple(map(_shortened, part.tables))) for part in sections],
         "published": published,
-        "definitions": [(GROUPS[group], [KNOWN[k] for k in used if KNOWN[k].group == group]) for group in GROUPS],
+        "definitions": [(GROUPS[group], [column for column in used if column.group == group]) for group in GROUPS],
         "environments": environments(records),
         "commands": [command] if command else commands(records),
         "data": plot_data(panels, records),
@@ -137,12 +138,12 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(method for panel in panels for method in panel.methods))
     style, used = looks(names), ["score", *{key: None for panel in panels for key in panel.figures}]
-    fields: dict[str, str] = {}
+    known, fields = _definitions(panels), dict[str, str]()
     for record, label in zip(records, unique_labels(records), strict=True):
         if label not in fields:
             fields[label] = ", ".join(f"{name}={value}" for name, value in record.asked.method.fields.items())
     return {
-        "figures": {key: _axis(KNOWN[key]) for key in used if key in KNOWN and not KNOWN[key].estimated},
+        "figures": {key: _axis(known[key]) for key in used if key in known and not known[key].estimated},
         "methods": {
             name: {
                 "colour": style[name].colour,
@@ -162,6 +163,11 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _definitions(panels: Sequence[Panel]) -> dict[str, Column]:
+    """Key -> column of the figures of any panel."""
+    return KNOWN | {key: column for panel in panels for key, column in panel.definitions.items()}
+
+
 def _axis(column: Column) -> dict[str, Any]:
     return {"label": column.label, "unit": column.unit, "better": column.better, "says": column.says}
 
@@ -176,7 +182,7 @@ def _place(panel: Panel, place: str) -> dict[str, Any]:
             | {
                 key: _numbers(estimate)
                 for key, estimate in panel.costs.get((method, place), {}).items()
-                if not KNOWN[key].estimated
+                if not panel.definitions[key].estimated
             }
             for method in panel.methods
         },

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed
 from reports.frame.panels import OVERALL, Panel
 from reports.tables.budget import budget
@@ -146,16 +145,16 @@ def costs(panel: Panel) -> list[Table]:
         header = [_METHOD, *([Head(panel.by, "As in the scores' table.", numeric=False)] if several else [])]
         pairs = [(method, place) for method in panel.methods for place in places]
         rows = [[Cell(method, method), *([Cell(place, place)] if several else [])] for method, place in pairs]
-        figures = [name for name in panel.figures if KNOWN[name].group in groups]
+        figures = [name for name in panel.figures if panel.definitions[name].group in groups]
         for name in figures:
             # A count that only the task decides has no meaningful mean over tasks: its range is shown.
-            whole = panel.sums_up and KNOWN[name].group == "parameters"
+            whole = panel.sums_up and panel.definitions[name].group == "parameters"
             _add_figure(panel, name, header, rows, interval=True, pairs=None if whole else pairs, each=whole)
         if figures:
             notes = [
                 _cost_note(panel),
                 *setting_notes(panel, figures),
-                *_footnotes(figures),
+                *_footnotes(panel, figures),
                 *(energy_notes(panel) if key == "energy" else []),
             ]
             notes += absence_notes(panel, groups)
@@ -171,10 +170,10 @@ def _cost_note(panel: Panel) -> str:
     )
 
 
-def _footnotes(keys: Iterable[str]) -> list[str]:
+def _footnotes(panel: Panel, keys: Iterable[str]) -> list[str]:
     """What each figure is, its formula's error included."""
     found = []
-    for column in (KNOWN[key] for key in keys):
+    for column in (panel.definitions[key] for key in keys):
         estimate = " An estimate: it ranks nothing." if column.estimated else ""
         found.append(f"{column.label}: {column.says} Known error: {column.error}.{estimate}")
     return found
@@ -194,7 +193,7 @@ def _add_figure(
 
     Without pairs, a cell covers all of its method's columns: by their mean, or with `each` by their range.
     """
-    column = KNOWN[key]
+    column = panel.definitions[key]
     if pairs is not None:
         found = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
     else:
