@@ -28,7 +28,10 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
     **settings: Any,
 ) -> None:
-    """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
+    """Counts parameters, bytes and FLOPs of methods on a model, without weights.
+
+    The forward pass is counted twice, by torch's FlopCounterMode and by fvcore, with the difference.
+    """
     import json
     import sys
 
@@ -58,8 +61,8 @@ def inspect(
 def _table(rows: Sequence[Inspection], title: str) -> Table:
     from reports.tables.table import Cell, Head, Table
 
-    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "by fvcore", "difference")
-    names += ("train step GFLOPs",)
+    counted = ("trained", "stored", "head", "backbone", "stored bytes")
+    names = (*counted, "forward GFLOPs", "by fvcore", "difference", "train step GFLOPs")
     lines = []
     for row in rows:
         counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
