@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from bench.meters.column import Column
     from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
-    from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
+    from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Absent", "Column", "Comparison", "Folder", "Gate", "HubData", "Meter", "Method", "Note", "Part", "Row"]
-__all__ += ["Rows", "Task", "UserError", "Wheel", "check", "check_meter", "compare", "load_compact", "load_records"]
+__all__ = ["Absent", "Column", "Comparison", "File", "Folder", "Gate", "HubData", "Meter", "Method", "Note", "Part"]
+__all__ += ["Row", "Rows", "Task", "UserError", "Wheel", "check", "check_meter", "compare", "load_compact"]
+__all__ += ["load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
@@ -45,6 +46,7 @@ _HOMES = {
     "Note": "bench.meters.meter:Note",
     "Gate": "methods.kit.gates:Gate",
     "Task": "bench.tasks:Task",
+    "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",
     "HubData": "bench.tasks:HubData",
     "Row": "bench.tasks:Row",
