@@ -21,7 +21,8 @@ def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate
         ValueError: the figure must not rank methods, such as an estimate.
     """
     if not panel.definitions[key].may_rank:
-        raise ValueError(f"{key} is an estimate, or may not rank methods for another reason: no front is drawn over it")
+        why = "is estimated" if panel.definitions[key].estimated else "must not rank methods"
+        raise ValueError(f"{key} {why}: no front is drawn over it")
     found = {}
     for method in panel.methods:
         score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)
