@@ -62,7 +62,7 @@ def _default(defaults: BaseModel, field: str) -> str:
     value = getattr(defaults, field)
     if value is None and isinstance(defaults, Study):
         return ""
-    return " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
+    return " ".join(map(word, value)) or "none" if isinstance(value, tuple) else word(value)
 
 
 def _taken(defaults: BaseModel, field: str) -> str:

@@ -137,7 +137,8 @@ def checked(
         choices = list(alternatives(model.model_fields[name].annotation))
         if isinstance(value, bool) and bool not in choices:  # pydantic would take true for 1
             raise UserError(f"{place(name)} {word(value)}: it takes {values_of(model.model_fields[name])}")
-        value = several(value) if takes_several(model.model_fields[name]) else value
+        if takes_several(model.model_fields[name]) and value is not None:
+            value = tuple(each for each in several(value) if each != "none")
         values[name] = None if value == "none" and NoneType in choices else value
     try:
         return model.model_validate(values)
