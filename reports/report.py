@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,14 +57,15 @@ class Report:
     def __post_init__(self) -> None:
         if self.by not in BYS:
             raise UserError(f"--by {self.by}: one of {', '.join(BYS)}")
-        _check_columns(self.columns)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row a run, with the derived columns that were chosen."""
         from reports.frame.frame import frame
+        from reports.frame.panels import declared
 
         runs = frame(self.records, read_profiles(self.outs))
+        _check_columns(self.columns, KNOWN | declared(runs))
         for key, derived in DERIVED.items():
             if key in (self.columns or ()):
                 runs[key] = derived.of(runs)
@@ -204,8 +205,8 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UserError(f"--format {name}: there is {', '.join(FORMATS)}")
 
 
-def _check_columns(columns: Sequence[str] | None) -> None:
-    costs = [key for key in KNOWN if key != "score"]
+def _check_columns(columns: Sequence[str] | None, keys: Iterable[str]) -> None:
+    costs = [key for key in keys if key != "score"]
     for key in columns or ():
         if key not in costs:
             near = difflib.get_close_matches(key, costs, n=3)
@@ -239,7 +240,7 @@ def _csv_files(panels: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
 
     return {
         "table.csv": summary(panels).to_csv(index=False),
-        "runs.csv": runs.drop(columns=["seed", "absent"], errors="ignore").to_csv(index=False),
+        "runs.csv": runs.drop(columns=["seed", "absent", "declared"], errors="ignore").to_csv(index=False),
     }
 
 

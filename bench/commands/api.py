@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`."""
+"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`, `bench.check_meter`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.contract.architectures import Finding
+    from bench.meters.meter import Meter
     from bench.records.store import Record
     from methods.kit.base import Method
 
-NOT_TIDY = ["absent", "seed"]
+NOT_TIDY = ["absent", "declared", "seed"]
 """Columns of the reports' frame that hold mappings, or say again what others say."""
 
 
@@ -59,6 +60,7 @@ def compare(
     seeds: int | None = None,
     data_seed: int | None = None,
     model_seed: int | None = None,
+    meters: str | Sequence[str] | None = None,
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
     config: str | Path | None = None,
@@ -80,6 +82,7 @@ def compare(
         seeds: how many, counted from 0.
         data_seed: one seed of the rows for all runs.
         model_seed: one seed of the training for all runs.
+        meters: meters beside those that come along, such as `"my.py:Mine"`.
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
@@ -110,6 +113,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
+    named["meters"] = meters
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
@@ -213,3 +217,25 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
     chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
     subject = resolve_method(method).method if isinstance(method, str) else method
     return list(run(subject, chosen))
+
+
+def check_meter(meter: str | type[Meter]) -> list[str]:
+    """Checks what every meter promises: what it declares, and what it returns in a tiny run of a second.
+
+    Args:
+        meter: such as `"my.py:Mine"`, or the class itself.
+
+    Returns:
+        A line for each promise that it breaks, with what failed; empty: it keeps them all.
+
+    Raises:
+        UserError: there is no such file or name.
+
+    Examples:
+        >>> import bench
+        >>> bench.check_meter("flops")
+        []
+    """
+    from bench.contract.meters import broken_promises
+
+    return broken_promises(meter)

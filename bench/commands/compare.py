@@ -53,7 +53,7 @@ def compare(
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
     typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, **settings}
-    given = {field: value for field, value in typed.items() if value is not None}
+    given = {field: value for field, value in typed.items() if value not in (None, [])}
     _compare(requests_of(given, config=config), out, baseline)
 
 

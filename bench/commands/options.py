@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from bench.presets import DEFAULT, PRESETS
 from bench.records.spec import option_of
-from bench.records.study import CONFIG, Study, is_flag, values_of, word
+from bench.records.study import CONFIG, Study, is_flag, takes_several, values_of, word
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -62,7 +62,7 @@ def _default(defaults: BaseModel, field: str) -> str:
     value = getattr(defaults, field)
     if value is None and isinstance(defaults, Study):
         return ""
-    return " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
+    return " ".join(map(word, value)) or "none" if isinstance(value, tuple) else word(value)
 
 
 def _taken(defaults: BaseModel, field: str) -> str:
@@ -103,7 +103,8 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
 
 def _parameter(defaults: BaseModel, field: str) -> inspect.Parameter:
     """A field as a parameter of a command. Values stay text, so that one function reads them from everywhere."""
-    kind: Any = bool | None if is_flag(type(defaults).model_fields[field]) else str | None
+    declared = type(defaults).model_fields[field]
+    kind: Any = bool | None if is_flag(declared) else list[str] | None if takes_several(declared) else str | None
     annotation = Annotated[kind, option(defaults, field)]
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

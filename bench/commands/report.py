@@ -88,7 +88,7 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks or models.")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models or meters.")]) -> None:
     """Shows what can be named."""
     from bench.registry.listing import LISTINGS
 

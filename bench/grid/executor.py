@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.progress import Report
 from bench.records.record import COUNTED
-from bench.records.spec import Job, Measures, ProfileJob, RunSpec
+from bench.records.spec import Job, Measures, ProfileJob
 from bench.records.store import (
     Costs,
     Record,
@@ -97,41 +97,34 @@ class LocalExecutor:
             return attempt.model_copy(update={"status": "failed", "reason": stays, "result": None})
         write_record(out, attempt)
         drop_aside(out, digest)
-        return self._with_resident(attempt, job, out)
+        return self._with_costs_alone(attempt, job, out)
 
-    def _with_resident(self, record: Record, job: Job, out: Path) -> Record:
-        """Adds the resident peak, from a child of its own with tuned malloc, at a comparison's first seed.
+    def _with_costs_alone(self, record: Record, job: Job, out: Path) -> Record:
+        """Adds what meters measure in a process of its own, such as the resident peak under a tuned malloc."""
+        from bench.costs.alone import shapes_of, still_alone
 
-        A tuned malloc gives freed blocks back at once, which makes the peak repeatable and the steps slow: so it
-        is no business of the run that is timed.
-        """
-        costs = None if record.result is None else record.result.costs
-        if record.result is None or costs is None or not (job.first and job.measures.costs and job.measures.resident):
-            return record
-        receiver, sender = self._context.Pipe(duplex=False)
-        shape = (record.result.train_shape or (1, 1), record.result.test_shape or (1, 1))
-        process = self._context.Process(
-            target=worker_resident, args=(job.run.model_dump_json(), shape, sender), daemon=True
-        )
-        with receiver, sender:
-            try:
-                with _without_interrupts():
-                    process.start()
-                sender.close()
-                peak, reason = receiver.recv()
-            except EOFError:
-                peak, reason = None, "the child that measures it died"
-            except BaseException:
-                _end(process)
-                raise
-            process.join()
-        absent = {name: why for name, why in costs.absent.items() if name != "resident_peak_bytes"}
-        if peak is None:
-            absent["resident_peak_bytes"] = reason
-        updated = costs.model_copy(update={"resident_peak_bytes": peak, "absent": absent})
-        found = record.model_copy(update={"result": record.result.model_copy(update={"costs": updated})})
-        write_record(out, found)
-        return found
+        for name, keys in still_alone(record, job).items():
+            receiver, sender = self._context.Pipe(duplex=False)
+            process = self._context.Process(
+                target=worker_alone, args=(name, job.model_dump_json(), shapes_of(record), sender), daemon=True
+            )
+            with receiver, sender:
+                try:
+                    with _without_interrupts():
+                        process.start()
+                    sender.close()
+                    figures, absent = receiver.recv()
+                except EOFError:
+                    figures, absent = {}, dict.fromkeys(keys, "the child that measures it died")
+                except BaseException:
+                    _end(process)
+                    raise
+                process.join()
+            if record.result is not None and record.result.costs is not None:
+                costs = record.result.costs.with_answer(figures, absent)
+                record = record.model_copy(update={"result": record.result.model_copy(update={"costs": costs})})
+                write_record(out, record)
+        return record
 
     def profile(self, job: ProfileJob, out: Path) -> None:
         """Makes a model's profile in a fresh child.
@@ -155,20 +148,11 @@ class LocalExecutor:
             raise UserError(f"the profile failed: {death(process.exitcode)}; --no-profile leaves it out")
 
 
-def worker_resident(run: str, shapes: tuple[tuple[int, int], tuple[int, int]], pipe: Connection) -> None:
-    """What a forked child runs to measure the resident peak of a run's largest batches."""
-    from bench.meters.resident import tune_malloc
+def worker_alone(name: str, job: str, shapes: tuple[tuple[int, int], tuple[int, int]], pipe: Connection) -> None:
+    """What a forked child runs to have one meter measure in a process of its own."""
+    from bench.costs.alone import answer_alone
 
-    tuned = tune_malloc()  # first of all: blocks handed out before stay as they are
-    from bench.costs.memory import resident_peak
-    from bench.grid.worker import quiet
-
-    quiet()
-    if not tuned.tuned:
-        pipe.send((None, tuned.reason))
-        return
-    figures = resident_peak(RunSpec.model_validate_json(run), *shapes)
-    pipe.send((figures.peak_bytes, figures.reason or "unknown"))
+    pipe.send(answer_alone(name, Job.model_validate_json(job).run, shapes))
 
 
 def _context() -> ForkServerContext | SpawnContext:

@@ -76,6 +76,7 @@ def plan(request: Request) -> Plan:
     Raises:
         UserError: the first thing that is wrong.
     """
+    from bench.registry.meters import meter_sources
     from bench.registry.methods import resolve_method
     from bench.registry.tasks import resolve_task
     from bench.sources.models import fetch, find
@@ -86,6 +87,7 @@ def plan(request: Request) -> Plan:
     _refuse_clashes([task.spec.label for task in tasks], "tasks")
     check_protocol(request.protocol)
     check_country(request.measures.country)
+    meter_sources(request.measures.meters)  # refuses what is no meter
     backbone = fetch(request.model)
     config = backbone.config()
     check_length(request.protocol, config, request.model)

@@ -129,7 +129,7 @@ def study_of(request: Request) -> Fields:
     }
     if request.method_defaults:
         study["method_defaults"] = request.method_defaults
-    return {**study, **settings_of(request.protocol), **request.measures.model_dump()}
+    return {**study, **settings_of(request.protocol), **request.measures.model_dump(mode="json")}
 
 
 def _seed_fields(data: tuple[int, ...], model: tuple[int, ...]) -> Fields:

@@ -82,6 +82,7 @@ class Protocol(Frozen):
 
 _SHORTER = {
     "tasks": "task",
+    "meters": "meter",
     "batch_size": "batch",
     "eval_batch_size": "eval-batch",
     "warmup_share": "warmup",
@@ -105,6 +106,8 @@ class Measures(Frozen):
 
     costs: bool = True
     """Measure FLOPs, memory and stored bytes, at the first seed of each method, task and K that finishes."""
+    meters: tuple[str, ...] = ()
+    """A meter beside those that come along: file.py:Class, or a name (bench list meters). Several may be given."""
     energy: bool = True
     """Measure the energy of training and inference where there is a counter, and estimate it elsewhere."""
     effective: bool = True
@@ -129,6 +132,12 @@ class Measures(Frozen):
     """keep: malloc keeps the blocks that a step frees, which changes no score; system: as the system has it."""
     weights: Literal["none", "small", "all"] = "small"
     """Whose weights are kept beside the record; small: of methods that store less than half of the backbone."""
+
+    @model_validator(mode="after")
+    def _meters_measure_costs(self) -> Measures:
+        if self.meters and not self.costs:
+            raise ValueError("meters measure costs; leave out the one or the other")
+        return self
 
     def keeps(self, stored: int, backbone: int) -> bool:
         """Whether a run that stores so many parameters keeps them."""

@@ -118,7 +118,7 @@ def read_record(path: Path) -> Record:
     try:
         while number < SCHEMA:
             data, number = UPGRADES[number](data), number + 1
-        return Record.read(data)
+        return Record.read({**data, "schema_number": number})
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({_first_line(error)}); {remedy}") from error
 
@@ -178,16 +178,21 @@ def finished(out: Path, measures: Measures | None = None) -> set[str]:
     Raises:
         UserError: a record is damaged.
     """
+    from bench.registry.meters import meter_sources
+
     records = map(read_record, sorted(runs_folder(out).glob("*.json")))
-    return {record.digest for record in records if _holds(out, record, measures)}
+    sources = {} if measures is None else meter_sources(measures.meters)
+    return {record.digest for record in records if _holds(out, record, measures, sources)}
 
 
-def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
+def _holds(out: Path, record: Record, measures: Measures | None, sources: Mapping[str, str]) -> bool:
     """Whether a run measured and kept what is asked for now."""
     result = record.result
     if result is None or measures is None:
         return result is not None
     if measures.costs and (result.costs is None or not record.complete):
+        return False
+    if measures.meters and (result.costs is None or not sources.items() <= result.costs.meters.items()):
         return False
     kept = weights_path(out, record.digest).exists()
     if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:

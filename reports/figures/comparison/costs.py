@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import heading, scale_of
 from reports.figures.axes import listed, score_words
 from reports.figures.dots import DotGrid, Quantity
@@ -48,7 +47,8 @@ def measured(setting: Setting, keys: Sequence[str]) -> list[str]:
     return [
         key
         for key in keys
-        if not KNOWN[key].estimated and any(setting.cost(method, key) for method in setting.panel.methods)
+        if not setting.panel.definitions[key].estimated
+        and any(setting.cost(method, key) for method in setting.panel.methods)
     ]
 
 
@@ -65,8 +65,8 @@ def cost_grid(setting: Setting, keys: Sequence[str], width: float) -> DotGrid:
     quantities = [Quantity(score_words(panel, setting.place), scores)] if scores else []
     for key in keys:
         costs = {name: estimate for name in names if (estimate := setting.cost(name, key)) is not None}
-        scale = scale_of(KNOWN[key], [estimate.mean for estimate in costs.values()])
-        quantities.append(Quantity(heading(KNOWN[key], scale), costs, scale.factor))
+        scale = scale_of(setting.panel.definitions[key], [estimate.mean for estimate in costs.values()])
+        quantities.append(Quantity(heading(setting.panel.definitions[key], scale), costs, scale.factor))
     return DotGrid(names, quantities, setting.looks, width)
 
 
@@ -80,8 +80,8 @@ def _caption(setting: Setting, keys: Sequence[str], what: str, grid: DotGrid) ->
             if name not in setting.panel.still and (cost := setting.cost(name, key)) is not None
         }
         lowest = [name for name, cost in costs.items() if cost <= min(costs.values()) * (1 + TIE)]
-        if KNOWN[key].better == "lower" and 0 < len(lowest) < len(costs):
-            least.setdefault(listed(lowest), []).append(KNOWN[key].label)
+        if setting.panel.definitions[key].better == "lower" and 0 < len(lowest) < len(costs):
+            least.setdefault(listed(lowest), []).append(setting.panel.definitions[key].label)
     words = [f"{names} for {listed(labels, 6)}" for names, labels in least.items()]
     shown = f"; cheapest among methods that train: {'; '.join(words)}" if words else ""
     missing = any(len(quantity.values) < len(grid.names) for quantity in grid.quantities)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import significant
 from reports.figures.axes import row_label, rows, rows_height, short_ticks
 from reports.figures.drawing import Drawing
@@ -66,10 +65,14 @@ def memory_bars(setting: Setting, ax: Axes) -> Axes:
     from matplotlib.patches import Patch
 
     totals = memory_totals(setting)
-    labels = [KNOWN[key].label for key in MEMORY_PARTS]
+    labels = [setting.panel.definitions[key].label for key in MEMORY_PARTS]
     long = pd.DataFrame(
         [
-            (row, KNOWN[key].label, (cost.mean if (cost := setting.cost(method, key)) else 0.0) / 1e6)
+            (
+                row,
+                setting.panel.definitions[key].label,
+                (cost.mean if (cost := setting.cost(method, key)) else 0.0) / 1e6,
+            )
             for row, method in enumerate(totals)
             for key in MEMORY_PARTS
         ],

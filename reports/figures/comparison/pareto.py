@@ -7,7 +7,6 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import heading, scale_of
 from reports.figures.axes import cost_scale, listed, score_words, whisker
 from reports.figures.drawing import Drawing
@@ -50,8 +49,9 @@ def _caption(setting: Setting, key: str) -> str:
     members = front_members(setting.panel, key, setting.place)
     bars = "bars are 95% intervals" if setting.panel.seeds > 1 else "one seed, so no intervals"
     less = f"no other method is better in both than {listed(members, 6)} (filled marks, grey line)"
+    label = setting.panel.definitions[key].label
     return (
-        f"Score against {KNOWN[key].label}, better towards the upper left: {best} has the best mean score "
+        f"Score against {label}, better towards the upper left: {best} has the best mean score "
         f"({points[best][0].mean:.3f}), and {less}; {bars}."
     )
 
@@ -71,7 +71,7 @@ def pareto(setting: Setting, key: str, ax: Axes) -> Axes:
     import seaborn as sns
 
     panel, place = setting.panel, setting.place
-    column, points = KNOWN[key], front_points(panel, key, place)
+    column, points = setting.panel.definitions[key], front_points(panel, key, place)
     scale = scale_of(column, [cost.mean for _, cost in points.values()])
     members = front_members(panel, key, place)
     names = list(points)

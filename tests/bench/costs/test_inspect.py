@@ -22,6 +22,7 @@ KEYS = [
     "backbone_parameters",
     "stored_bytes",
     "forward_flops",
+    "forward_flops_fvcore",
     "train_step_flops",
     "unsupported_operators",
 ]

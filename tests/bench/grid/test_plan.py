@@ -149,7 +149,7 @@ class Counting(FakeExecutor):
         self.first[job.run.title] = job.first
         record = super().run(job, out, report=report)
         if record.result is not None and job.first:
-            result = record.result.model_copy(update={"costs": Costs(infer_flops=0)})
+            result = record.result.model_copy(update={"costs": Costs(figures={"infer_flops": 0})})
             record = record.model_copy(update={"result": result})
             write_record(out, record)
         return record

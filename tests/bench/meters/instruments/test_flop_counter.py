@@ -4,10 +4,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from bench.meters import trace
-from bench.meters.flops import CountMismatchError, Shaped, UncountedAttentionError, count_flops
-from bench.meters.operators import ELEMENTWISE, NO_ARITHMETIC
-from bench.meters.run_flops import token_batch
+from bench.meters.instruments.flop_counter import Shaped, count_flops
+from bench.meters.instruments.operators import UncountedAttentionError
+from bench.meters.instruments.run_flops import token_batch
+from bench.meters.instruments.trace import fvcore_flops
 
 HIDDEN, LAYERS, INNER = 128, 4, 512
 SMALL = {
@@ -46,8 +46,7 @@ def test_a_bare_bert_costs_what_a_hand_counts_attention_included(shape, device, 
     assert counted.forward_flops == pytest.approx(analytic_forward(*shape), rel=1e-3)
     # Every product has two of its size in the backward pass: for its weight and for its input.
     assert counted.train_step_flops == pytest.approx(3 * analytic_forward(*shape), rel=1e-3)
-    assert counted.forward_flops_per_example == counted.forward_flops / shape[0]
-    assert counted.checked
+    assert fvcore_flops(model, token_batch(shape, device=device)) == pytest.approx(counted.forward_flops, rel=1e-3)
     assert counted.reason is None
     assert model.training == training
 
@@ -121,7 +120,7 @@ def test_work_in_hooks_is_counted_even_after_a_real_pass():
     counted = count_flops(model, {"x": torch.ones(3, 5)}, loss_fn=torch.sum)
     assert counted.forward_flops == 2 * 3 * 5 * 7
     assert counted.train_step_flops == 2 * counted.forward_flops  # the input needs no gradient
-    assert counted.checked
+    assert fvcore_flops(model, {"x": torch.ones(3, 5)}) == counted.forward_flops
     assert model.made is made
 
 
@@ -141,8 +140,7 @@ class Products(nn.Module):
 
 def test_products_in_place_and_with_vectors_are_counted():
     counted = count_flops(Products(), {"x": torch.zeros(3, 4)}, loss_fn=None)
-    assert counted.forward_flops == 2 * (60 + 60 + 15)
-    assert counted.checked
+    assert counted.forward_flops == fvcore_flops(Products(), {"x": torch.zeros(3, 4)}) == 2 * (60 + 60 + 15)
 
 
 class Opaque(torch.autograd.Function):
@@ -166,12 +164,11 @@ class UsesOpaque(nn.Module):
         return Opaque.apply(x, self.weight)
 
 
-def test_where_fvcore_cannot_look_the_count_stands_unchecked_with_the_reason():
+def test_where_fvcore_cannot_look_it_says_so():
     counted = count_flops(UsesOpaque(), {"x": torch.zeros(3, 4)}, loss_fn=torch.sum)
     assert counted.forward_flops == 2 * 3 * 4 * 5
     assert counted.train_step_flops == 2 * counted.forward_flops
-    assert not counted.checked
-    assert "Opaque" in counted.reason
+    assert fvcore_flops(UsesOpaque(), {"x": torch.zeros(3, 4)}).startswith("fvcore cannot look into python:Opaque")
 
 
 class FastPath(nn.Module):
@@ -190,12 +187,6 @@ def test_attention_that_nobody_counts_is_an_error():
         count_flops(FastPath().eval(), {"x": torch.zeros(2, 3, 8)}, loss_fn=None)
 
 
-def test_counts_that_differ_are_an_error(monkeypatch):
-    monkeypatch.setattr(trace, "multiply_adds", lambda model, inputs: (59, ()))
-    with pytest.raises(CountMismatchError, match="118 by fvcore, 120 by FlopCounterMode"):
-        count_flops(nn.Linear(4, 5, bias=False), {"input": torch.zeros(3, 4)}, loss_fn=None)
-
-
 def test_what_is_left_uncounted_is_named():
     class Model(nn.Module):
         def forward(self, x):
@@ -204,8 +195,7 @@ def test_what_is_left_uncounted_is_named():
 
     counted = count_flops(Model(), {"x": torch.zeros(3, 4)}, loss_fn=None)
     assert set(counted.unsupported_operators) >= {"softmax", "add"}
-    assert any("inv" in name for name in counted.unknown_operators)
-    assert "softmax" not in counted.unknown_operators
+    assert any("inv" in name for name in counted.unsupported_operators)
 
 
 def test_absent_counts_have_reasons():
@@ -213,7 +203,6 @@ def test_absent_counts_have_reasons():
     batch = {"input": torch.zeros(3, 4)}
     nothing = count_flops(frozen, batch, loss_fn=torch.sum)
     assert (nothing.train_step_flops, nothing.reason) == (None, "nothing is trained")
-    assert nothing.train_step_flops_per_example is None
     assert count_flops(frozen, batch, loss_fn=None).reason == "no loss was given"
 
 
@@ -227,7 +216,3 @@ def test_a_model_that_raises_gets_its_tensors_back():
     with pytest.raises(KeyError, match="own"):
         Shaped(model).train_step({"x": torch.zeros(1, 2)}, torch.sum)
     assert model.weight is weight
-
-
-def test_the_lists_of_operators_are_disjoint():
-    assert not ELEMENTWISE & NO_ARITHMETIC

@@ -5,7 +5,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForSequenceClassification
 
-from bench.meters.memory import CudaPeak, LiveTensors
+from bench.meters.instruments.live_tensors import LiveTensors
 
 FLOAT = 4
 
@@ -130,76 +130,3 @@ def test_a_block_that_raises_is_reported_and_leaves_no_hook():
     live = meter._live
     torch.zeros(1000)
     assert meter._live == live
-
-
-def test_without_cuda_its_peaks_are_absent_with_a_reason():
-    with CudaPeak("cpu") as meter:
-        pass
-    assert meter.figures.max_allocated_bytes is None
-    assert meter.figures.reason == "the device is cpu, not cuda"
-
-
-def test_cuda_is_asked_for_the_runs_own_device_and_read_when_the_block_raised(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name in ("synchronize", "reset_peak_memory_stats"):
-        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: asked.append((name, device)))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5 + device)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 8 + device)
-    meter = CudaPeak("cuda:3")
-    with pytest.raises(KeyError), meter:
-        raise KeyError
-    assert asked == [("synchronize", 3), ("reset_peak_memory_stats", 3)]
-    assert (meter.figures.max_allocated_bytes, meter.figures.max_reserved_bytes) == (8, 11)
-    assert meter.figures.reason is None
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
-    with CudaPeak("cuda") as meter:
-        pass
-    assert (meter.figures.max_allocated_bytes, meter.figures.max_reserved_bytes) == (7, 10)
-
-
-class Allocator:
-    """An allocator by hand: what it holds, and what it keeps of what was freed."""
-
-    def __init__(self):
-        self.held = self.kept = self.peak = 0
-
-    def hold(self, size):
-        self.held += size
-        self.peak = max(self.peak, self.held)
-        self.kept = max(self.kept, self.held)
-
-    def reset(self):
-        self.peak = self.held
-
-    def allocated(self):
-        return self.peak
-
-    def reserved(self):
-        return self.kept
-
-
-@pytest.mark.parametrize("raises", [False, True])
-def test_a_pause_is_in_no_peak(raises):
-    source = Allocator()
-    source.hold(1000)
-    source.hold(-1000)
-    source.kept = 50  # handed back
-    meter = CudaPeak("cpu", source=source)
-    with meter:
-        for size in (70, 30):
-            source.hold(size)
-            source.hold(-size)
-            try:
-                with meter.paused():
-                    source.hold(500)
-                    source.hold(-500)
-                    if raises:
-                        raise KeyError
-            except KeyError:
-                pass
-    assert (meter.figures.max_allocated_bytes, meter.figures.max_reserved_bytes) == (70, 70)
-    assert meter.figures.reason is None
-    with meter:
-        source.hold(10)
-    assert meter.figures.max_allocated_bytes == 10, "each block is reset by itself"

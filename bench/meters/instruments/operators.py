@@ -1,4 +1,4 @@
-"""Which operators fvcore is to count, and what is to be thought of those that it does not.
+"""What is to be thought of operators that are not counted, and which ones fvcore is to count.
 
 The convention is 2 FLOPs a multiply-add of matrix products, convolutions and attention. Elementwise
 operators and reductions are left out: they are named, and grow only with the number of elements.
@@ -37,25 +37,15 @@ NO_ARITHMETIC = _names(
     """
 )
 
-# Arithmetic whose cost is a small number of operations an element.
-ELEMENTWISE = _names(
-    """
-    _fused_dropout _fused_rms_norm _fused_rms_norm_backward _log_softmax _log_softmax_backward_data
-    _masked_scale _safe_softmax _softmax _softmax_backward_data abs add add_ addcdiv addcdiv_ addcmul
-    addcmul_ all amax amin any batch_norm binary_cross_entropy binary_cross_entropy_with_logits celu
-    clamp clamp_ clamp_max clamp_min cos count_nonzero cross_entropy cross_entropy_loss cumsum div div_
-    elu embedding_dense_backward erf exp exp_ expm1 floor floor_divide gelu gelu_backward group_norm
-    hardtanh huber_loss index_add index_add_ instance_norm l1_loss layer_norm leaky_relu lerp lerp_
-    linalg_vector_norm log log1p log_sigmoid log_sigmoid_forward log_softmax logaddexp logsumexp max
-    maximum mean min minimum mish mse_loss mse_loss_backward mul mul_ native_batch_norm
-    native_dropout_backward native_group_norm native_layer_norm native_layer_norm_backward neg nll_loss
-    nll_loss_backward nll_loss_forward nll_loss_nd norm outer pow pow_ prod reciprocal relu relu_
-    remainder rms_norm rsqrt rsub scatter_add scatter_add_ scatter_reduce sgn sigmoid sigmoid_
-    sigmoid_backward sign silu silu_ silu_backward sin smooth_l1_loss softmax softplus softplus_backward
-    sqrt square std sub sub_ sum tanh tanh_ tanh_backward threshold threshold_backward true_divide var
-    var_mean
-    """
-)
+# Kernels that go by another name than the function that one calls.
+_CALLED = {
+    "_safe_softmax": "softmax",
+    "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "native_layer_norm": "layer_norm",
+    "native_group_norm": "group_norm",
+    "native_batch_norm": "batch_norm",
+}
 
 
 class UncountedAttentionError(RuntimeError):
@@ -71,8 +61,14 @@ def bare(operator: str) -> str:
 
 
 def arithmetic(operators: Iterable[str]) -> tuple[str, ...]:
-    """The operators that do arithmetic, bare names in order; one that is unknown here counts as such."""
-    return tuple(sorted({bare(operator) for operator in operators} - NO_ARITHMETIC))
+    """The operators that do arithmetic, bare names in order; one that is unknown here counts as such.
+
+    Examples:
+        >>> arithmetic(["aten.native_layer_norm.default", "aten.view.default", "aten::add"])
+        ('add', 'layer_norm')
+    """
+    doing = {bare(operator) for operator in operators} - NO_ARITHMETIC
+    return tuple(sorted({_CALLED.get(name, name) for name in doing}))
 
 
 def attention_among(operators: Iterable[str]) -> tuple[str, ...]:

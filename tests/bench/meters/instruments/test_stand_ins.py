@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from bench.meters.flops import Shaped
-from bench.meters.run_flops import token_batch
-from tests.bench.meters.test_flops import SMALL, summed
+from bench.meters.instruments.flop_counter import Shaped
+from bench.meters.instruments.run_flops import token_batch
+from tests.bench.meters.instruments.test_flop_counter import SMALL, summed
 
 
 def real_bert():

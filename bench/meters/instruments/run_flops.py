@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -36,16 +36,10 @@ class RunFlops:
     Attributes:
         flops: their sum.
         examples: rows in all batches.
-        shapes: how many distinct shapes there were.
-        counted_shapes: how many shapes were counted for it.
-        way: `counted`, each shape by itself, or `polynomial`, within 0.1% on the shapes it was tested on.
     """
 
     flops: int
     examples: int
-    shapes: int
-    counted_shapes: int
-    way: Literal["counted", "polynomial"]
 
     @property
     def flops_per_example(self) -> float:
@@ -77,9 +71,6 @@ def run_flops(count: Count, batches: Mapping[Shape, int], *, counted_on: Iterabl
     return RunFlops(
         flops=sum(number * value(shape) for shape, number in shapes.items()),
         examples=sum(number * shape[0] for shape, number in shapes.items()),
-        shapes=len(shapes),
-        counted_shapes=counted.cache_info().currsize,
-        way="counted" if fitted is None else "polynomial",
     )
 
 

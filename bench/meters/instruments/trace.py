@@ -1,4 +1,8 @@
-"""A forward pass as fvcore sees it: traced, its operators counted one by one."""
+"""A second count of the forward pass, by fvcore: the pass is traced, and its operators are counted one by one.
+
+It shares no code with FlopCounterMode, so that where both agree neither has left anything out. `bench inspect` prints
+both; no run depends on it.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,30 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from bench.meters.operators import multiply_adds, without_attention
-from bench.meters.stand_ins import Swap, on_meta, untouched
+from bench.meters.instruments.operators import attention_among, multiply_adds
+from bench.meters.instruments.stand_ins import Swap, on_meta, untouched
 
 Batch = Mapping[str, Any]
 
 
-def traced_forward(model: nn.Module, batch: Batch, *, stand_ins: bool) -> tuple[int, tuple[str, ...]] | str:
-    """Counts one forward pass by fvcore.
+def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
+    """Counts one forward pass by fvcore, 2 FLOPs a multiply-add.
 
     Args:
         model: left as it was.
         batch: its keyword arguments.
-        stand_ins: trace on tensors without values.
 
     Returns:
-        Multiply-adds and the arithmetic operators left out; or, in words, why there are none.
-
-    Raises:
-        UncountedAttentionError: attention is among those left out.
+        FLOPs; or, in words, why there are none.
     """
+    count = _traced(model, batch, stand_ins=True)
+    if isinstance(count, str):  # a model that looks at values cannot be traced without them
+        meta = any(parameter.is_meta for parameter in model.parameters())
+        count = count if meta else _traced(model, batch, stand_ins=False)
+    return count
+
+
+def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> int | str:
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     others = {name: value for name, value in batch.items() if name not in tensors}
     by_order = _ByOrder(model, tuple(tensors), others)
@@ -38,13 +46,16 @@ def traced_forward(model: nn.Module, batch: Batch, *, stand_ins: bool) -> tuple[
     try:
         with apart, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             multiplied, uncounted = multiply_adds(by_order, inputs)
+    except ImportError:
+        return "fvcore is not installed"
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         line = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
         return f"fvcore could not trace the forward pass: {type(error).__name__}: {line}"
     opaque = [name for name in uncounted if name.startswith("python:")]
     if opaque:
         return f"fvcore cannot look into {', '.join(opaque)}"
-    return multiplied, without_attention(uncounted)
+    attention = attention_among(uncounted)
+    return f"fvcore left out attention, in {', '.join(attention)}" if attention else 2 * multiplied
 
 
 class _ByOrder(nn.Module):
