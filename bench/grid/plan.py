@@ -165,9 +165,9 @@ def check_country(country: str | None) -> None:
 
 def check_length(protocol: Protocol, config: PretrainedConfig, model: str) -> None:
     """Refuses texts longer than the model has positions."""
-    most = getattr(config, "max_position_embeddings", None)
-    if most is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        most -= config.pad_token_id + 1  # their positions are counted from behind the padding's
+    from methods.kit.sites import positions  # imports torch
+
+    most = positions(config)
     if most is not None and protocol.max_length > most:
         raise UserError(f"max length {protocol.max_length} is more than the {most} positions of {model}")
 

@@ -17,6 +17,7 @@ from tests.conftest import NoExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
+WITH_EXAMPLES += ["methods.kit.sites"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)
