@@ -16,26 +16,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.commands.api import Comparison, check, compare, load_records
+    from bench.contract.executors import check_executor
     from bench.errors import UserError
+    from bench.grid.executors.executor import Attempt, Executor
     from bench.parts.deployment import load as load_compact
     from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Comparison", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "UserError", "Wheel"]
-__all__ += ["check", "compare", "load_compact", "load_records"]
+__all__ = ["Attempt", "Comparison", "Executor", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task"]
+__all__ += ["UserError", "Wheel", "check", "check_executor", "compare", "load_compact", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
     "load_records": "bench.commands.api:load_records",
     "load_compact": "bench.parts.deployment:load",
     "check": "bench.commands.api:check",
+    "check_executor": "bench.contract.executors:check_executor",
     "Comparison": "bench.commands.api:Comparison",
     "UserError": "bench.errors:UserError",
     "Method": "methods.kit.base:Method",
     "Part": "methods.kit.parts:Part",
     "Gate": "methods.kit.gates:Gate",
+    "Executor": "bench.grid.executors.executor:Executor",
+    "Attempt": "bench.grid.executors.executor:Attempt",
     "Task": "bench.tasks:Task",
     "Folder": "bench.tasks:Folder",
     "HubData": "bench.tasks:HubData",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.records.store import Record
 
 
 def report(
@@ -44,8 +47,18 @@ def write_report(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
     into: Path | None = None,
+    records: Sequence[Record] | None = None,
 ) -> None:
     """Shows the main table and writes all else.
+
+    Args:
+        outs: folders of comparisons.
+        baseline: the method that the others are compared with.
+        by: what the columns are.
+        columns: figures to show.
+        formats: of the files.
+        into: where several folders' common report goes.
+        records: of the one folder, where they have been read; None reads them.
 
     Raises:
         UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
@@ -63,7 +76,7 @@ def write_report(
     if len(outs) > 1:
         paths = write_many(outs, into=into or Path("comparison"), formats=kinds, **settings)  # type: ignore[arg-type]
     else:
-        records = read_records(outs[0])
+        records = records or read_records(outs[0])
         show(records, out=outs[0], **settings)  # type: ignore[arg-type]
         paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
     folders = sorted({path.parent for path in paths})
@@ -79,7 +92,7 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks or models.")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models or executors.")]) -> None:
     """Shows what can be named."""
     from bench.registry.listing import LISTINGS
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bench.registry import plugins
+from bench.registry.executors import GROUP as EXECUTOR_GROUP
+from bench.registry.executors import built_in as built_in_executors
 from bench.registry.methods import GROUP as METHOD_GROUP
 from bench.registry.tasks import GROUP as TASK_GROUP
 from bench.registry.tasks import HUB
@@ -49,5 +51,17 @@ def _plugins(group: str, taken: Iterable[str]) -> Lines:
         yield name, f"from {plugins.origin(entry)}{clash}"
 
 
-LISTINGS: dict[str, Callable[[], Lines]] = {"methods": methods, "tasks": tasks, "models": models}
+def executors() -> Lines:
+    """Name and origin of each executor."""
+    yield from ((name, "built in") for name in built_in_executors())
+    yield from _plugins(EXECUTOR_GROUP, built_in_executors())
+    yield "file.py:Class", "a subclass of bench.Executor in a Python file"
+
+
+LISTINGS: dict[str, Callable[[], Lines]] = {
+    "methods": methods,
+    "tasks": tasks,
+    "models": models,
+    "executors": executors,
+}
 """What can be listed."""
