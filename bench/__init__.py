@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from bench.errors import UserError
     from bench.grid.executors.executor import Attempt, Executor
     from bench.parts.deployment import load as load_compact
-    from bench.tasks import Folder, HubData, Row, Rows, Task, Wheel
+    from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Attempt", "Comparison", "Executor", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task"]
-__all__ += ["UserError", "Wheel", "check", "check_executor", "compare", "load_compact", "load_records"]
+__all__ = ["Attempt", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows"]
+__all__ += ["Task", "UserError", "Wheel", "check", "check_executor", "compare", "load_compact", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
@@ -42,6 +42,7 @@ _HOMES = {
     "Executor": "bench.grid.executors.executor:Executor",
     "Attempt": "bench.grid.executors.executor:Attempt",
     "Task": "bench.tasks:Task",
+    "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",
     "HubData": "bench.tasks:HubData",
     "Row": "bench.tasks:Row",

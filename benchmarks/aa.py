@@ -1,6 +1,9 @@
-"""The same method twice in one profile: what the profile's own noise is. `python -m benchmarks.aa`.
+"""How noisy is a profile? It times two instances of the same method against each other.
 
-The ratio should be 1.00 within its interval, its median within 0.02. Run it alone on the machine.
+    python -m benchmarks.aa --method lora --model minilm-l6 --rounds 60
+
+The interval of the ratio should hold 1.00, and the ratio should lie within 0.02 of it; the exit code is 1 where it does
+not. It takes a minute or two (an estimate). Nothing else may run on the machine.
 """
 
 from __future__ import annotations
@@ -32,26 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--allocator", choices=("keep", "system"), default="keep")
-    asked = parser.parse_args(arguments)
-    use(asked.allocator)
+    options = parser.parse_args(arguments)
+    use(options.allocator)
     quiet()
-    shape = ProfileShape(model=asked.model, batch=asked.batch, tokens=asked.tokens, rounds=asked.rounds)
+    shape = ProfileShape(model=options.model, batch=options.batch, tokens=options.tokens, rounds=options.rounds)
     protocol = Protocol()
-    bench = Workbench(fetch(asked.model), shape, protocol, prepare_torch(protocol))
-    spec: MethodSpec = resolve_method(asked.method).spec
+    bench = Workbench(fetch(options.model), shape, protocol, prepare_torch(protocol))
+    spec: MethodSpec = resolve_method(options.method).spec
     method = method_of(spec)
-    shown = f"{asked.batch} x {asked.tokens}, {torch.get_num_threads()} threads, {in_force()}"
-    print(f"{spec.label} twice, {asked.model}, {shown}")
+    shown = f"{options.batch} x {options.tokens}, {torch.get_num_threads()} threads, {in_force()}"
+    print(f"{spec.label} twice, {options.model}, {shown}")
     wrong = 0
     for name, steps in (
         ("training step", {"A": bench.training_step(method), "B": bench.training_step(method)}),
         ("inference", {"A": bench.forward_pass(method), "B": bench.forward_pass(method)}),
     ):
-        seconds = interleave(steps, rounds=asked.rounds, seed=0)
-        found = ratios(seconds, list(steps), baseline="A", generator=np.random.default_rng(0))["B"]
-        good = found.low <= 1 <= found.high and abs(found.ratio - 1) <= TOLERANCE
+        seconds = interleave(steps, rounds=options.rounds, seed=0)
+        ratio = ratios(seconds, list(steps), baseline="A", generator=np.random.default_rng(0))["B"]
+        good = ratio.low <= 1 <= ratio.high and abs(ratio.ratio - 1) <= TOLERANCE
         wrong += not good
-        print(f"{name}: {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}] {'ok' if good else 'OFF'}")
+        print(f"{name}: {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}] {'ok' if good else 'OFF'}")
     return 1 if wrong else 0
 
 

@@ -1,12 +1,18 @@
-"""What the report's intervals cover, by simulation: `python -m benchmarks.coverage` prints a markdown table.
+"""How often do the intervals of the report hold the truth, and how often does it claim a lead that is none?
 
-Eight methods that all score the same in truth run on one or two tasks. Their standard deviations over seeds lie
-evenly between 1 and 4 units (1 : 4), or are equal; their mean is `SD`. Or all have `SD` but one, which has 4 or 10
-times that (one 1 : 4, one 1 : 10). Scores are rounded to whole test rows. In some settings a seed moves all methods
-together, as a lucky draw of training rows does. Coverage is that of single 95% intervals, averaged over methods or
-pairs, with the worst method or pair beside it. A false lead is an experiment with equal methods in which the report's
-test tells any pair of them apart. Power is the share of pairs
-that are told apart where one is better by so many of the mean standard deviations.
+    python -m benchmarks.coverage --draws 1000
+
+It prints a markdown table of simulated experiments. It takes about two minutes of CPU time (estimated from fewer
+draws), in proportion to --draws. It measures no time, so other work on the machine does no harm.
+
+In each experiment several methods with the same true score run on one or two tasks. Their standard deviations over
+seeds lie evenly between 1 and 4 units (1 : 4), or are equal; their mean is `SD`. In other settings all have `SD` but
+one, which has 4 or 10 times that (one 1 : 4, one 1 : 10). Scores are rounded to whole test rows. In some settings a
+seed moves all methods together, as a lucky draw of training rows does.
+
+Coverage is that of single 95% intervals, averaged over methods or pairs, with the worst method or pair in brackets. A
+false lead is an experiment in which the test of the report claims a difference between any two of these equal methods.
+Power is the share of pairs that the test tells apart where one method is better by 4 or 8 mean standard deviations.
 
 The old interval is a t interval of each method or pair by itself, with Bonferroni's correction for all pairs.
 """
@@ -32,16 +38,16 @@ DRAWS = 1_000
 
 @dataclass(frozen=True)
 class Setting:
-    """What is simulated.
+    """One setting of the simulation.
 
     Attributes:
-        seeds: of each method and task.
-        tasks: of them.
-        rows: test rows: scores are multiples of one over it.
+        seeds: number of seeds of each method and task.
+        tasks: number of tasks.
+        rows: number of test rows; scores are multiples of 1 / rows.
         ratio: of the largest standard deviation over methods to the least.
         shared: the share of the mean variance over seeds that is common to all methods.
-        methods: how many.
-        one_noisy: whether all spread alike, by `SD`, but for one, which spreads by `ratio` times as much.
+        methods: number of methods.
+        one_noisy: whether all methods have the standard deviation `SD` but one, which has `ratio` times that.
     """
 
     seeds: int
@@ -74,7 +80,7 @@ SHIFTS = (4.0, 8.0)
 
 
 def settings() -> Iterator[Setting]:
-    """All that the command simulates."""
+    """All settings that the command simulates."""
     yield from (Setting(n, t, rows) for rows, n, t in product((277, 1000), (2, 3, 5), (1, 2)))
     yield from (Setting(n, t, 500, ratio=1.0) for n, t in product((2, 3, 5), (1, 2)))
     yield from (Setting(n, t, 500, shared=0.5) for n, t in product((2, 3, 5), (1, 2)))
@@ -84,7 +90,7 @@ def settings() -> Iterator[Setting]:
 
 
 def simulate(setting: Setting, *, draws: int, seed: int = 0) -> Covered:
-    """Coverage, false leads and power over so many experiments."""
+    """Coverage, false leads and power over `draws` experiments of one setting."""
     generator = np.random.default_rng(seed)
     first, second = np.triu_indices(setting.methods, 1)
     corrected = 1 - (1 - LEVEL) / len(first)
@@ -120,7 +126,7 @@ def simulate(setting: Setting, *, draws: int, seed: int = 0) -> Covered:
 
 
 def _experiment(setting: Setting, generator: np.random.Generator) -> tuple[Array, float]:
-    """Scores (methods, seeds, tasks) and their true mean; the truth falls anywhere between two whole rows."""
+    """Scores (methods, seeds, tasks) and their true mean, which lies anywhere between two multiples of 1 / rows."""
     spreads = np.linspace(1, setting.ratio, setting.methods)
     if setting.one_noisy:
         spreads[:-1] = 1
@@ -135,7 +141,7 @@ def _experiment(setting: Setting, generator: np.random.Generator) -> tuple[Array
 
 
 def alone(scores: Array, level: float) -> Array:
-    """Half the width of the old interval: each row by itself, zero where its scores do not differ."""
+    """Half the width of the old interval, from each row by itself, (rows,); 0 where its scores do not differ."""
     seeds, tasks = scores.shape[1:]
     variances = np.round(scores.var(axis=1, ddof=1), 15) / seeds / tasks**2
     total = variances.sum(axis=1)
@@ -151,16 +157,16 @@ def table(draws: int) -> str:
     heads += ["old: mean", "difference", "false lead", "power at 4 sd", "at 8 sd"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for setting in settings():
-        found = simulate(setting, draws=draws)
+        covered = simulate(setting, draws=draws)
         cells = [f"{setting.seeds} x {setting.tasks}", str(setting.methods), str(setting.rows)]
         cells += [f"one 1 : {setting.ratio:.0f}" if setting.one_noisy else f"1 : {setting.ratio:.0f}"]
         cells += [f"{setting.shared:.0%}"]
         cells += [
-            f"{100 * found.mean:.1f} ({100 * found.mean_worst:.1f})",
-            f"{100 * found.difference:.1f} ({100 * found.difference_worst:.1f})",
-            *(f"{100 * share:.1f}" for share in (found.false_leads, *found.power)),
-            *(f"{100 * share:.1f}" for share in (found.old_mean, found.old_difference)),
-            *(f"{100 * share:.1f}" for share in (found.old_false_leads, *found.old_power)),
+            f"{100 * covered.mean:.1f} ({100 * covered.mean_worst:.1f})",
+            f"{100 * covered.difference:.1f} ({100 * covered.difference_worst:.1f})",
+            *(f"{100 * share:.1f}" for share in (covered.false_leads, *covered.power)),
+            *(f"{100 * share:.1f}" for share in (covered.old_mean, covered.old_difference)),
+            *(f"{100 * share:.1f}" for share in (covered.old_false_leads, *covered.old_power)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

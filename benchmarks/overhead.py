@@ -1,10 +1,13 @@
-"""What the harness adds to a training step: its loop against a bare loop of the same steps, interleaved.
+"""How much time does the harness add to a training step? Its loop is timed against a bare loop of the same steps.
 
     python -m benchmarks.overhead --method lora --model minilm-l6 --task trec --rounds 40
 
-Both train the same weights on the same batches from the same generator's state. Ours also counts, clocks,
-watches memory's peaks, reports progress, keeps the best checkpoint and puts it back; evaluation costs what it
-costs and is left out, and so is energy, which is sampled in a thread of its own.
+It takes a few minutes (an estimate). Nothing else may run on the machine; it says so where the
+interval is too wide to conclude.
+
+Both loops train the same weights on the same batches with the same random numbers, which is checked first. The loop
+of the harness also counts, takes times, watches peaks of memory, reports progress, and keeps and restores the best
+checkpoint. Evaluation is left out of both, and so is energy, which another thread samples.
 """
 
 from __future__ import annotations
@@ -36,8 +39,8 @@ def bare(setting: Setting) -> None:
     torch.manual_seed(0)
     order = torch.Generator().manual_seed(0)
     head = list(classifier.head_parameters().values())
-    of_head = {id(parameter) for parameter in head}
-    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in of_head]
+    head_ids = {id(parameter) for parameter in head}
+    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in head_ids]
     groups: list[dict[str, Any]] = [{"params": head, "lr": head_rate(method, protocol)}]
     if body:
         groups.append({"params": body, "lr": method.learning_rate})
@@ -58,12 +61,12 @@ def bare(setting: Setting) -> None:
 
 
 def unmetered(setting: Setting) -> Phases:
-    """The phases of a run without energy: its tracker samples in a thread of its own, which is no part of the loop."""
+    """The phases of a run without its energy, which another thread samples and which is no part of the loop."""
     return Phases(Clock(synchronize=synchronizer(setting.device)), device=setting.device, energy=False)
 
 
 def harness(setting: Setting) -> Callable[[], None]:
-    """The project's loop, with its clock and its reports."""
+    """The loop of the harness, with its clock and its reports of progress."""
 
     def train() -> None:
         run_training(setting, phases=unmetered(setting))
@@ -72,7 +75,7 @@ def harness(setting: Setting) -> Callable[[], None]:
 
 
 def measure(spec: RunSpec, *, rounds: int) -> Ratio:
-    """The ratio of harness to bare loop, after both are shown to do the same.
+    """The time of the harness over that of the bare loop, after a check that both train the same weights.
 
     Raises:
         AssertionError: they end in different weights.
@@ -84,8 +87,7 @@ def measure(spec: RunSpec, *, rounds: int) -> Ratio:
         assert torch.equal(left, right), f"{name} differs: the loops do not take the same steps"
     loops = {"bare": lambda: bare(theirs), "harness": harness(ours)}
     seconds = interleave(loops, rounds=rounds, seed=0)
-    found = ratios(seconds, list(loops), baseline="bare", generator=np.random.default_rng(0))
-    return found["harness"]
+    return ratios(seconds, list(loops), baseline="bare", generator=np.random.default_rng(0))["harness"]
 
 
 def main(
@@ -110,13 +112,13 @@ def main(
             dev=0, epochs=None, steps=steps, head="mean", warmup_share=0.0, threads=threads, device="cpu"
         ),
     )
-    found = measure(spec, rounds=rounds)
-    assert math.isfinite(found.ratio)
-    flag = " (wide: measure again on a quieter machine)" if found.wide else ""
+    ratio = measure(spec, rounds=rounds)
+    assert math.isfinite(ratio.ratio)
+    flag = " (wide: measure again on a quieter machine)" if ratio.wide else ""
     print(
         f"{method} on {task}, {model}, {threads} threads, {in_force()}, {rounds} rounds of {steps} steps: "
-        f"harness / bare = {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]{flag}; "
-        f"{found.p50_ms / steps:.2f} ms a step"
+        f"harness / bare = {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]{flag}; "
+        f"{ratio.p50_ms / steps:.2f} ms a step"
     )
 
 

@@ -1,7 +1,12 @@
-"""Ours against peft and against the bare model: same weights, configuration and batch, taking turns.
+"""How fast and how large are our methods against those of peft, and against the bare model?
 
-`python -m benchmarks.peers` prints a table in markdown. Run it alone on the machine. peft's rows are peft's
-own modules around the same backbone and head; BitFit, which peft lacks, is a plain loop over the biases.
+    python -m benchmarks.peers --model minilm-l6 --rounds 40
+
+It prints a markdown table. It takes several minutes (an estimate); --only pairs, bare or full makes one part of it.
+Nothing else may run on the machine; a `!` marks an interval that is too wide to conclude.
+
+Both sides have the same weights, configuration and batch, and take turns. The rows of peft are its modules around our
+backbone and head. peft has no BitFit, so a plain loop over the biases stands in for it.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ Step = Callable[[], object]
 OUTPUTS = 2
 KIND = kind_of_outputs(OUTPUTS)
 PAIRS = {"lora": "lora", "prefix[hidden=0]": "prefix", "bitfit": "biases"}
-"""Ours -> theirs."""
+"""Our method -> the peer that it is compared with."""
 
 
 def take_past_key_values(backbone: nn.Module) -> None:
@@ -56,7 +61,7 @@ def take_past_key_values(backbone: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: what, at which shape, and its ratio."""
+    """One row of the table: what is compared, at which batch x tokens, the ratio and the goal for it."""
 
     what: str
     shape: str
@@ -68,12 +73,12 @@ class Row:
         if isinstance(self.ratio, float):
             return f"| {self.what} | {self.shape} | {self.ratio:.3f} (exact) | {self.goal} |"
         flag = " !" if self.ratio.wide else ""
-        found = f"{self.ratio.ratio:.3f} [{self.ratio.low:.3f}, {self.ratio.high:.3f}]{flag}"
-        return f"| {self.what} | {self.shape} | {found} | {self.goal} |"
+        interval = f"{self.ratio.ratio:.3f} [{self.ratio.low:.3f}, {self.ratio.high:.3f}]{flag}"
+        return f"| {self.what} | {self.shape} | {interval} | {self.goal} |"
 
 
 class Peers:
-    """Builds classifiers, ours and theirs, on one backbone, and their steps."""
+    """Builds our classifiers and those of peft on one backbone, and their steps."""
 
     def __init__(self, model: str) -> None:
         self.protocol = Protocol()
@@ -82,9 +87,9 @@ class Peers:
         self._shared: dict[str, Tensor] = {}
 
     def fresh(self) -> Classifier:
-        """The bare model with its head, frozen but for the head.
+        """The bare model, frozen, with a head that is trained.
 
-        All share one copy of the pretrained weights, so that none has memory and caches of its own.
+        All classifiers share one copy of the pretrained weights, so that none fills the CPU caches with another one.
         """
         classifier = load_classifier(self.backbone, outputs=OUTPUTS, head="mean", seed=0)
         freeze(classifier)
@@ -95,7 +100,7 @@ class Peers:
         return classifier
 
     def ours(self, text: str, *, merged: bool = False, deployed: bool = False) -> tuple[Classifier, Method]:
-        """One of our methods on it."""
+        """A classifier adapted by one of our methods, and the method."""
         method = method_of(resolve_method(text).spec)
         classifier = adapt(self.fresh(), method, kind=KIND, labels=KIND.encode([0, 1]), seed=0)
         if deployed or merged:
@@ -105,7 +110,7 @@ class Peers:
         return classifier, method
 
     def theirs(self, name: str) -> Classifier:
-        """The same as peft has it."""
+        """A classifier adapted by the peer with this name in `PAIRS`."""
         import peft
 
         classifier = self.fresh()
@@ -130,7 +135,7 @@ class Peers:
         return wrapped
 
     def outputs(self, classifier: Classifier) -> Tensor:
-        """Its logits on a small batch."""
+        """The logits of a classifier on a small batch, (2, outputs)."""
         with torch.inference_mode():
             logits: Tensor = classifier.eval()(**padded_batch((2, 8), self.device))
         return logits
@@ -139,7 +144,7 @@ class Peers:
         """A training step with AdamW."""
         batch, labels = padded_batch(shape, self.device), KIND.made_up(shape)
         trainable = [p for p in classifier.parameters() if p.requires_grad]
-        for parameter in trainable:  # what moves is nobody else's
+        for parameter in trainable:  # what is trained must not be shared
             parameter.data = parameter.data.clone()
         optimizer = torch.optim.AdamW(trainable, lr=1e-4, weight_decay=0.0, fused=True)
         classifier.train()
@@ -176,13 +181,13 @@ class Peers:
 
 
 def timed(steps: dict[str, Step], baseline: str, rounds: int) -> dict[str, Ratio]:
-    """Interleaved ratios."""
+    """Times the steps in turns; the ratio of each to the baseline."""
     seconds = interleave(steps, rounds=rounds, seed=0)
     return ratios(seconds, list(steps), baseline=baseline, generator=np.random.default_rng(0))
 
 
 def pairs(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]:
-    """Ours over theirs: training step, inference, live memory."""
+    """Our methods over their peers: training step, inference, live memory."""
     words = f"{shape[0]} x {shape[1]}"
     rows = []
     for ours, theirs in PAIRS.items():
@@ -206,7 +211,7 @@ def pairs(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]:
 
 
 def against_bare(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]:
-    """Inference over the bare model: merged LoRA, BitFit, and UniPELT unmerged."""
+    """Inference with merged LoRA, BitFit and unmerged UniPELT, over the bare model."""
     goals = {"lora, merged": "1.00", "bitfit": "1.00", "unipelt": "at most 1.25" if shape[0] == 1 else "at most 1.10"}
     steps = {
         "bare": peers.forward(peers.fresh(), shape),
@@ -214,8 +219,8 @@ def against_bare(peers: Peers, shape: tuple[int, int], rounds: int) -> list[Row]
         "bitfit": peers.forward(peers.ours("bitfit")[0], shape),
         "unipelt": peers.forward(peers.ours("unipelt", deployed=True)[0], shape),
     }
-    found = timed(steps, "bare", rounds)
-    return [Row(f"{name} / bare: inference", f"{shape[0]} x {shape[1]}", found[name], goals[name]) for name in goals]
+    times = timed(steps, "bare", rounds)
+    return [Row(f"{name} / bare: inference", f"{shape[0]} x {shape[1]}", times[name], goals[name]) for name in goals]
 
 
 def against_full(peers: Peers, shape: tuple[int, int], rounds: int) -> Row:
@@ -224,8 +229,8 @@ def against_full(peers: Peers, shape: tuple[int, int], rounds: int) -> Row:
         "full": peers.train_step(peers.ours("full")[0], shape),
         "unipelt": peers.train_step(peers.ours("unipelt")[0], shape),
     }
-    found = timed(steps, "full", rounds)["unipelt"]
-    return Row("unipelt / full: training step", f"{shape[0]} x {shape[1]}", found, "at most 0.70")
+    ratio = timed(steps, "full", rounds)["unipelt"]
+    return Row("unipelt / full: training step", f"{shape[0]} x {shape[1]}", ratio, "at most 0.70")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -235,24 +240,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", choices=("pairs", "bare", "full"), help="one part of the table")
     parser.add_argument("--allocator", choices=("keep", "system"), default="keep")
-    asked = parser.parse_args(arguments)
-    use(asked.allocator)
+    options = parser.parse_args(arguments)
+    use(options.allocator)
     quiet()
-    peers = Peers(asked.model)
-    shape = ProfileShape(model=asked.model, batch=16, tokens=24)
+    peers = Peers(options.model)
+    shape = ProfileShape(model=options.model, batch=16, tokens=24)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    print(f"{asked.model}, {torch.get_num_threads()} threads, {versions}, {in_force()}, {asked.rounds} rounds")
+    print(f"{options.model}, {torch.get_num_threads()} threads, {versions}, {in_force()}, {options.rounds} rounds")
     print("| what | batch x tokens | ratio [95% interval] | goal |\n|---|---|---|---|")
-    if asked.only in (None, "pairs"):
-        for row in pairs(peers, (shape.batch, shape.tokens), asked.rounds):
+    if options.only in (None, "pairs"):
+        for row in pairs(peers, (shape.batch, shape.tokens), options.rounds):
             print(row.line(), flush=True)
-    if asked.only in (None, "bare"):
+    if options.only in (None, "bare"):
         for at in ((16, 24), (32, 64), (1, 24)):
-            for row in against_bare(peers, at, asked.rounds if at[0] > 1 else 5 * asked.rounds):
+            for row in against_bare(peers, at, options.rounds if at[0] > 1 else 5 * options.rounds):
                 print(row.line(), flush=True)
-    if asked.only in (None, "full"):
+    if options.only in (None, "full"):
         for at in ((16, 24), (32, 64)):
-            print(against_full(peers, at, asked.rounds).line(), flush=True)
+            print(against_full(peers, at, options.rounds).line(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""What it costs that gates can be recorded: UniPELT's steps with and without a recorder, taking turns.
+"""What does it cost that gates can be recorded? Steps of UniPELT with and without a recorder are timed in turns.
 
     python -m benchmarks.recording --model minilm-l6 --batch 16 --tokens 24 --rounds 60
 
-`plain` has never seen a recorder and is the reference; `unrecorded` was recorded once, nobody records any more;
-`recorded` runs inside a recorder; `copied` also brings the values to the host after every step. The first pair
-should be 1.00 within its interval. `ungated` is the same method without gates. Run it alone on the machine.
+It takes a few minutes (an estimate). Nothing else may run on the machine.
+
+`plain` was never recorded, and is the reference. `unrecorded` was recorded once before, and its interval should hold
+1.00. `recorded` runs inside a recorder; `copied` also copies the values to the host after every step. `ungated` is the
+same method without gates.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Subject:
             self.classifier(**self.batch)
 
     def recorded(self, step: Step, *, copied: bool) -> Step:
-        """The step inside a recorder, whose values stay where they are or are copied to the host."""
+        """The step inside a recorder; `copied` also copies the values to the host."""
 
         def run() -> None:
             with recording(self.sites) as log:
@@ -110,10 +112,10 @@ def main(
     use(allocator)
     quiet()
     for phase, said in (("train", "training step"), ("infer", "inference")):
-        found = measure(model, (batch, tokens), phase=phase, rounds=rounds, threads=threads)
+        by_variant = measure(model, (batch, tokens), phase=phase, rounds=rounds, threads=threads)
         setting = f"{torch.get_num_threads()} threads, {in_force()}, {rounds} rounds"
         print(f"{said}, {model}, {batch} x {tokens}, {setting}")
-        for name, ratio in found.items():
+        for name, ratio in by_variant.items():
             flag = " (wide)" if ratio.wide else ""
             print(f"  {name:<11} {ratio.ratio:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]  {ratio.p50_ms:.2f} ms{flag}")
 

@@ -1,4 +1,7 @@
-"""Made-up records with every figure that a record can hold, for tests of reports and their benchmark."""
+"""Made-up records with every figure that a record can hold. Tests of reports and `benchmarks.report` use them.
+
+This module is no benchmark and has no command.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def records(
     """
     protocol = protocol or Protocol(dev="k")
     grid = ((m, t, k, s, n) for n in models for k in ks for t in tasks for m in methods for s in range(seeds))
-    found = []
+    made = []
     for method, task, k, seed, model in grid:
         asked = RunSpec(
             method=_method(method),
@@ -68,8 +71,8 @@ def records(
             protocol=protocol,
         )
         failed = (method, task, seed) in lost
-        found.append(_record(asked, failed=failed, plain=plain))
-    return found
+        made.append(_record(asked, failed=failed, plain=plain))
+    return made
 
 
 def _method(label: str) -> MethodSpec:

@@ -167,7 +167,7 @@ class UniPELT(Method):
         sizes: list[int] = []
         for layer in layers(model):
             for size, reader in self._gated(layer):
-                probability = reader.reading.gate.active_probability()  # (batch, count)
+                probability = reader.module.active_probability()  # (batch, count)
                 if probability is not None:
                     active.append(size * probability[:, reader.index].mean())
                     sizes.append(size)

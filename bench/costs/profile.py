@@ -1,8 +1,8 @@
-"""A profile: the steps of all methods against each other, interleaved in one process, at one shape.
+"""A profile: times of all methods against each other, taken in turns in one process, at one batch size and length.
 
-On a shared machine the time of one method after another wanders by 10% where ratios within a round repeat
-to 1%. Training is compared with training the whole backbone, inference with the bare model. What takes the
-same time as its reference by construction is timed too, as a control: where it is off, the profile says so.
+On a shared machine the time of a method measured by itself drifts by 10%, while ratios within one round repeat to 1%.
+Training steps are compared with training the whole backbone, inference with the bare model. Controls, which by
+construction take as long as their reference, are timed too; where one does not, the profile says that it is suspect.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ WHOLE = "the whole backbone trained"
 BARE = "the bare model"
 TRAIN = "train_step"
 INFERENCE = {"infer": "inference", "infer_merged": "merged inference", "infer_single": "inference at batch 1"}
-"""Figure -> its name in words."""
+"""Name of a figure in the record -> its name in messages."""
 
 SUSPECT_BEYOND = 0.02
-"""A control whose 95% interval lies wholly further from 1 than this makes a profile suspect.
+"""A profile is suspect if the whole 95% interval of a control is further from 1 than this.
 
-A control is 1 by construction. A profile holds a dozen of them, so intervals that just miss 1 are to be expected;
-2% is what two instances of one method may differ by (`benchmarks.aa`) and less than any saving worth naming.
+A control is 1 by construction. A profile has a dozen controls, so that some of their intervals will just miss 1.
+Two instances of one method may differ by 2% (`benchmarks.aa`), and no saving worth reporting is smaller.
 """
 
 Step = Callable[[], object]
 
 
 def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol) -> Profile:
-    """Times training steps and inference of all methods; once more where a control is off.
+    """Times training steps and inference of all methods, and a second time if a control is off.
 
     Args:
-        specs: the methods. One that raises loses its own figures, with the reason.
-        shape: what is timed.
+        specs: the methods. One that raises has no figures, and the profile gives the reason.
+        shape: model, batch size, length and rounds.
         protocol: device, precision, threads, and the norm that gradients are clipped to.
 
     Raises:
-        UserError: the model is not to be had.
+        UserError: the model cannot be loaded.
     """
     device = prepare_torch(protocol)
     backbone = fetch(shape.model)
@@ -70,15 +70,15 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
 
 
 def setting_of(shape: ProfileShape, protocol: Protocol, allocator: str) -> ProfileSetting:
-    """The key of a profile that is made on this machine: all that its times depend on, beside its methods.
+    """Everything besides the methods that the times of a profile made on this machine depend on.
 
     Args:
-        shape: what is timed.
+        shape: model, batch size, length and rounds.
         protocol: device, precision, threads, clipping.
-        allocator: in the words of `bench.meters.allocator`.
+        allocator: its description by `bench.meters.allocator`.
 
     Raises:
-        UserError: the model is not to be had.
+        UserError: the model cannot be loaded.
     """
     backbone, device = fetch(shape.model), resolved_device(protocol)
     here = describe(device)
@@ -104,7 +104,14 @@ def setting_of(shape: ProfileShape, protocol: Protocol, allocator: str) -> Profi
 
 @dataclass
 class _Findings:
-    """What a profile collects, by the methods' labels."""
+    """The results of a profile while it is made, by the labels of the methods.
+
+    Attributes:
+        timings: label -> figure -> time.
+        unmerged: label -> what the method could not merge, and why.
+        absent: label -> figure -> the reason why it is missing.
+        controls: control -> time.
+    """
 
     timings: dict[str, dict[str, Timing]] = field(default_factory=dict)
     unmerged: dict[str, str] = field(default_factory=dict)
@@ -112,24 +119,26 @@ class _Findings:
     controls: dict[str, Timing] = field(default_factory=dict)
 
     def lack(self, label: str, figure: str, reason: str) -> None:
+        """Notes why a method has no such figure."""
         self.absent.setdefault(label, {})[figure] = reason
 
     @contextmanager
     def costing(self, label: str, figure: str) -> Iterator[None]:
-        """An error inside costs one figure of one method, with the reason."""
+        """Turns an error inside the block into the reason why the method lacks this figure."""
         try:
             yield
         except Exception as error:
             self.lack(label, figure, _reason(error))
 
     def row(self, label: str) -> ProfileRow:
+        """The results of one method, for the record."""
         return ProfileRow(
             **self.timings.get(label, {}), unmerged=self.unmerged.get(label), absent=self.absent.get(label, {})
         )
 
     @property
     def suspect(self) -> str | None:
-        """The control that is furthest off 1, if any is off by more than the tolerance."""
+        """A sentence on the control furthest from 1, if any is off by more than the tolerance; else None."""
         off = {
             name: timing
             for name, timing in self.controls.items()
@@ -146,17 +155,17 @@ def _measured(
     specs: Sequence[MethodSpec], backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device
 ) -> Profile:
     bench = Workbench(backbone, shape, protocol, device)
-    found = bench.findings
+    findings = bench.findings
     methods: dict[str, Method] = {}
     for spec in specs:
-        with found.costing(spec.label, TRAIN):
+        with findings.costing(spec.label, TRAIN):
             method = method_of(spec)
             if method.unsupported(bench.bare.backbone.config) is None:
                 methods[spec.label] = method
     whole = bench.time_training(methods)
     bench.time_inference(methods, shape.batch, ("infer", "infer_merged"))
     bench.time_inference(methods, 1, ("infer_single",))
-    labels = [spec.label for spec in specs if spec.label in methods or spec.label in found.absent]
+    labels = [spec.label for spec in specs if spec.label in methods or spec.label in findings.absent]
     return Profile(
         model=shape.model,
         batch=shape.batch,
@@ -167,20 +176,20 @@ def _measured(
         threads=torch.get_num_threads(),
         device=str(device),
         environment=describe(str(device)),
-        rows={label: found.row(label) for label in labels},
+        rows={label: findings.row(label) for label in labels},
         setting=setting_of(shape, protocol, in_force()),
         methods={spec.label: spec for spec in specs if spec.label in labels},
-        controls=found.controls,
-        suspect=found.suspect,
+        controls=findings.controls,
+        suspect=findings.suspect,
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
 
 class Workbench:
-    """Builds what is timed, and times it.
+    """Builds the classifiers of all methods, and times their steps.
 
-    Every frozen weight, and in inference every weight, that has the bare model's values shares its memory, under
-    whatever name: no method has a cache of its own.
+    All frozen weights (in inference all weights) that equal those of the bare model share its memory, whatever their
+    names. Otherwise each method would fill the CPU caches with another copy, and the times would not compare.
     """
 
     def __init__(self, backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device) -> None:
@@ -194,7 +203,13 @@ class Workbench:
             self._shared.setdefault(_likeness(parameter), []).append(parameter.data)
 
     def time_training(self, methods: dict[str, Method]) -> str:
-        """Times a training step of every method that trains; gives the name of the reference, the whole backbone."""
+        """Times a training step of every method that trains.
+
+        The reference is a method that trains the whole backbone, if there is one, and else a plain loop that does.
+
+        Returns:
+            The name of the reference.
+        """
         steps: dict[str, Step] = {}
         whole: str | None = None
         for label, method in methods.items():
@@ -209,7 +224,7 @@ class Workbench:
                 steps[label] = step
         if whole is not None:
             timed, failed = self._timed({**steps, _control(whole): steps[whole]}, whole)
-            if whole in failed:  # it costs its own figure; the others get another reference
+            if whole in failed:  # it loses its figure; the others get another reference
                 self.findings.lack(whole, TRAIN, failed[whole])
                 del steps[whole]
                 whole = None
@@ -229,9 +244,15 @@ class Workbench:
         return whole
 
     def time_inference(self, methods: dict[str, Method], rows: int, figures: Sequence[str]) -> None:
-        """Times forward passes of all methods as deployed, of so many rows; merged for the figure `infer_merged`."""
+        """Times forward passes of all methods as deployed.
+
+        Args:
+            methods: label -> method.
+            rows: examples in the batch.
+            figures: names of the figures to take; `infer_merged` merges the method into the backbone first.
+        """
         steps: dict[tuple[str, str], Step] = {}
-        exact: list[tuple[str, str]] = []
+        exact: list[tuple[str, str]] = []  # the same modules as the bare model: these serve as controls
         for figure in figures:
             for label, method in methods.items():
                 with self.findings.costing(label, figure):
@@ -259,11 +280,11 @@ class Workbench:
             self.findings.controls[control] = timed[control]
 
     def _timed(self, steps: dict[str, Step], reference: str) -> tuple[dict[str, Timing], dict[str, str]]:
-        """Interleaves the steps; a step that raises is left out, and the rounds begin anew.
+        """Times the steps in turns; a step that raises is left out, and the rounds begin again.
 
         Returns:
-            The ratios to the reference with their intervals, and why others have none. Where the reference itself
-            raises, no other has a ratio.
+            The times with their ratios to the reference, and for each step without one the reason. Where the reference
+            itself raises, no step has a ratio.
         """
         steps, failed = dict(steps), dict[str, str]()
         while reference in steps:
@@ -279,8 +300,8 @@ class Workbench:
                 del steps[error.name]
                 continue
             generator = np.random.default_rng(self._shape.seed)
-            found = ratios(seconds, list(steps), baseline=reference, generator=generator)
-            return {name: Timing(**asdict(ratio)) for name, ratio in found.items()}, failed
+            by_step = ratios(seconds, list(steps), baseline=reference, generator=generator)
+            return {name: Timing(**asdict(ratio)) for name, ratio in by_step.items()}, failed
         why = f"the reference, {reference}, failed: {failed[reference]}"
         return {}, dict.fromkeys(steps, why) | failed
 
@@ -296,7 +317,7 @@ class Workbench:
         return self._pass(classifier, self._shape.batch)
 
     def _step(self, classifier: Classifier, method: Method | None, optimizer: torch.optim.Optimizer) -> Step:
-        """An ordinary training step, as the loop does it."""
+        """A training step as the training loop does it, on a made-up batch."""
         batch = padded_batch((self._shape.batch, self._shape.tokens), self._device)
         labels = self._kind.made_up((self._shape.batch, self._shape.tokens), self._device)
         classifier.train()
@@ -308,6 +329,7 @@ class Workbench:
         return step
 
     def _pass(self, classifier: Classifier, rows: int) -> Step:
+        """A forward pass of the classifier on a made-up batch of so many rows."""
         batch = padded_batch((rows, self._shape.tokens), self._device)
         if rows == 1:  # a single text has no padding
             batch["attention_mask"][:] = 1
@@ -329,7 +351,7 @@ class Workbench:
         return classifier
 
     def _deployed(self, method: Method) -> Classifier:
-        """Without what training alone needed, and with weights of its own: a merge may write into them."""
+        """A classifier without the modules that only training needs; no weights are shared, as a merge changes some."""
         classifier = self._unshared(method)
         method.eject(classifier.backbone)
         return classifier
@@ -339,7 +361,12 @@ class Workbench:
         return adapt(self._fresh(), method, kind=self._kind, labels=labels, seed=self._shape.seed).to(self._device)
 
     def _share(self, classifier: Classifier, *, frozen_alone: bool) -> None:
-        """Lets parameters that equal one of the bare model's use its memory; those that train keep their own."""
+        """Makes parameters that equal one of the bare model use its memory.
+
+        Args:
+            classifier: whose parameters are looked at.
+            frozen_alone: leave out the parameters that are trained.
+        """
         for parameter in classifier.parameters():
             if frozen_alone and parameter.requires_grad:
                 continue
@@ -354,12 +381,12 @@ def _control(whole: str) -> str:
 
 
 def _likeness(tensor: Tensor) -> tuple[object, ...]:
-    """What two equal tensors have in common and most others do not, cheap to compare."""
+    """A key that equal tensors share and most others do not, so that few pairs are compared in full."""
     return (tensor.shape, tensor.dtype, tensor.device, *tensor.detach().flatten()[:4].tolist())
 
 
 def _same_modules(classifier: Classifier, bare: Classifier) -> bool:
-    """Whether a classifier computes just what the bare model does: the same modules with nothing hooked on them."""
+    """Whether a classifier has the modules, forward methods and parameters of the bare model, and no other hooks."""
     if classifier.backbone.config._attn_implementation != bare.backbone.config._attn_implementation:
         return False
     return _modules(classifier) == _modules(bare)
@@ -380,5 +407,5 @@ def _modules(model: nn.Module) -> list[tuple[object, ...]]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line."""
+    """The type and the first line of an error."""
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

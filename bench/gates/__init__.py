@@ -1,1 +1,1 @@
-"""The study of gates: what their values are tied to, and what happens when they are changed."""
+"""The gate study: `selection` chooses finished runs, `study` measures each, `interventions` sets other gate values."""

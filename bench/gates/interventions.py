@@ -1,7 +1,7 @@
-"""Interventions on a trained model's gates, without retraining.
+"""Interventions on the gates of a trained model, without retraining.
 
-Each is a table of values, one for every example and gate, that act in place of the learned ones. The
-table is made from recorded values alone, so the same code serves every model and every form of gate.
+An intervention is a table of values (examples, gates) that act in place of the learned ones. It is made from recorded
+values alone, so that the same code serves every model and every form of gate.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What interventions are made from.
+class LearnedGates:
+    """The learned gates of one run, from which interventions are made.
 
     Attributes:
         values: (examples, gates), the learned gates on the rows that will be scored.
-        dev_means: (gates,), the learned gates' means on the dev rows, so that no test row is looked at.
+        dev_means: (gates,), the learned gates' means on the dev rows, so that no test row influences them.
         layers: (gates,), each gate's layer.
-        parts: (gates,), what each gates.
-        others: task -> (gates,), the gates' means of the same method and seed on another task.
+        parts: (gates,), name of what each gate multiplies.
+        others: task -> (gates,), the means of the same gates in the run with the same method and seed on that task.
     """
 
     values: Values
@@ -34,40 +34,38 @@ class Recorded:
     others: dict[str, Values]
 
 
-def learned(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """As they are: the reference of every comparison."""
+def learned(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """The learned values: the reference of every comparison."""
     return recorded.values
 
 
-def all_open(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Every gate 1."""
+def all_open(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Sets every gate to 1."""
     return np.ones_like(recorded.values)
 
 
-def all_half(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Every gate 0.5, where sigmoid gates start."""
+def all_half(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Sets every gate to 0.5, where sigmoid gates start."""
     return np.full_like(recorded.values, 0.5)
 
 
-def own_mean(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Each gate its own mean over the dev rows: nothing depends on the example any more."""
-    means: Values = np.broadcast_to(recorded.dev_means, recorded.values.shape).copy()
-    return means
+def own_mean(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Sets each gate to its mean over the dev rows, so that nothing depends on the example."""
+    return np.tile(recorded.dev_means, (len(recorded.values), 1))
 
 
-def task_mean(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Every gate the mean over all gates: nothing depends on layer or part either."""
+def task_mean(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Sets every gate to the mean over all gates, so that nothing depends on layer or part either."""
     return np.full_like(recorded.values, recorded.dev_means.mean())
 
 
-def shuffled_examples(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """All gates of an example come from another example."""
-    dealt: Values = recorded.values[generator.permutation(len(recorded.values))]
-    return dealt
+def shuffled_examples(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Gives each example the gates of another example."""
+    return np.take(recorded.values, generator.permutation(len(recorded.values)), axis=0)
 
 
-def shuffled_layers(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Each part's gates are dealt to other layers."""
+def shuffled_layers(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Exchanges the gates of each part among the layers."""
     values: Values = recorded.values.copy()
     parts = np.asarray(recorded.parts)
     for part in sorted(set(recorded.parts)):
@@ -76,13 +74,12 @@ def shuffled_layers(recorded: Recorded, generator: np.random.Generator) -> Value
     return values
 
 
-def inverted(recorded: Recorded, generator: np.random.Generator) -> Values:
-    """Each gate one minus itself."""
-    opposite: Values = 1.0 - recorded.values
-    return opposite
+def inverted(recorded: LearnedGates, generator: np.random.Generator) -> Values:
+    """Replaces each gate by one minus its value."""
+    return np.subtract(1.0, recorded.values)
 
 
-Intervention = Callable[[Recorded, np.random.Generator], Values]
+Intervention = Callable[[LearnedGates, np.random.Generator], Values]
 
 INTERVENTIONS: dict[str, Intervention] = {
     "learned": learned,
@@ -94,13 +91,16 @@ INTERVENTIONS: dict[str, Intervention] = {
     "shuffled over layers": shuffled_layers,
     "inverted": inverted,
 }
-"""Name -> what makes the values; `removed` takes the parts out instead and has no values."""
+"""Name -> the function that makes its values."""
 
 
-def tables(recorded: Recorded, generator: np.random.Generator) -> dict[str, Values]:
-    """Every intervention's values, and the gates' means on other tasks (their average) where these are known."""
-    found = {name: make(recorded, generator) for name, make in INTERVENTIONS.items()}
+def tables(recorded: LearnedGates, generator: np.random.Generator) -> dict[str, Values]:
+    """The values of every intervention, (examples, gates), by its name.
+
+    Where there are runs on other tasks, one more sets each gate to its mean over these tasks.
+    """
+    values = {name: make(recorded, generator) for name, make in INTERVENTIONS.items()}
     if recorded.others:
         elsewhere = np.mean(list(recorded.others.values()), axis=0)
-        found["another task's means"] = np.broadcast_to(elsewhere, recorded.values.shape).copy()
-    return found
+        values["another task's means"] = np.broadcast_to(elsewhere, recorded.values.shape).copy()
+    return values

@@ -1,4 +1,4 @@
-"""What one trained model's gates do: values under both means, contributions, removals, interventions."""
+"""Measures what the gates of one trained model do: values, contributions, removals and interventions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.errors import UserError
-from bench.gates.interventions import Recorded, tables
+from bench.gates.interventions import LearnedGates, tables
 from bench.parts.effective import removal_effects
 from bench.parts.gates import GateSite, recording, removed, replaced
 from bench.parts.measure import all_sites, gate_values, in_row_order, long_frame, losses, part_contributions
@@ -31,16 +31,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORM = 2
-"""Of the tables; whoever changes what stands in them raises it, and they are made anew."""
+"""Version of the tables. Raise it when their content changes, so that stored tables are made again."""
 
 REMOVED = "removed"
-"""The intervention that takes every gated part out instead of setting gates."""
+"""Name of the intervention that removes every gated part instead of setting gates."""
 ROWS_SEED = 0
-"""Of the draw of test rows: the same rows in every run of a task."""
+"""Seed of the sample of test rows; it is the same in every run of a task."""
 
 
 def drawn_rows(rows: int, examples: int) -> np.ndarray:
-    """Which of so many test rows are looked at, in rising order; all where there are no more than `examples`."""
+    """The sampled test rows, in rising order.
+
+    Args:
+        rows: number of test rows.
+        examples: size of the sample; all rows are taken where there are no more.
+    """
     order = np.argsort(np.random.PCG64(ROWS_SEED).random_raw(rows), kind="stable")
     return np.sort(order[:examples])
 
@@ -49,8 +54,8 @@ class GateStudy:
     """Measures one trained classifier on a sample of its test rows.
 
     Args:
-        setting: as `trained_setting` gives it.
-        examples: how many test rows; all if there are fewer.
+        setting: the classifier and its data, from `trained_setting`.
+        examples: number of test rows; all if there are fewer.
     """
 
     def __init__(self, setting: Setting, examples: int) -> None:
@@ -67,9 +72,11 @@ class GateStudy:
         return losses(self._setting, self.part, logits)
 
     def values(self, *, padded: bool) -> np.ndarray:
-        """The gates under the mean over tokens, (rows, gates).
+        """The gate values, (rows, gates).
 
-        `padded`: under the released code's mean, over rows padded to the protocol's longest length.
+        Args:
+            padded: False takes the mean over tokens but padding. True does as the code that the authors of UniPELT
+                released: rows are padded to the maximum length, and padding counts in the mean.
         """
         length = self._setting.protocol.max_length
         with recording(self.sites) as log, _means(self.sites, masked=not padded):
@@ -80,12 +87,12 @@ class GateStudy:
         size = self._setting.protocol.eval_batch_size
         return on_device(batches(self.part, size=size), self._setting.device)
 
-    def _predict(self, found: Iterator[Batch]) -> Tensor:
-        """(rows, outputs) in the rows' order, computed as the run was scored."""
-        return predict(self._setting.classifier, found, protocol=self._setting.protocol)
+    def _predict(self, given: Iterator[Batch]) -> Tensor:
+        """The logits, (rows, outputs), in the order of the rows, computed as when the run was scored."""
+        return predict(self._setting.classifier, given, protocol=self._setting.protocol)
 
     def value_frame(self) -> pd.DataFrame:
-        """A row for each gate and example, with `value` (masked mean) and `value_padded`."""
+        """A table with a row for each gate and example, with `value` (padding left out) and `value_padded`."""
         logits = self._setting.logits(self.part)
         values = self.values(padded=False)
         frame = long_frame(self._setting, self.part, self.sites, values, logits, examples=self.rows)
@@ -93,7 +100,7 @@ class GateStudy:
         return wide
 
     def effect_frame(self) -> pd.DataFrame:
-        """A row for each gate and example: the gate's value, its parts' contribution, the loss change on removal."""
+        """A table with a row for each gate and example: value, contribution, and change in loss when its parts go."""
         import pandas as pd
 
         whole, changes = removal_effects(self.sites, self.losses)
@@ -121,15 +128,15 @@ class GateStudy:
         return np.stack([seen[:, owners == index].max(axis=1) for index in range(len(self.sites))], axis=1)
 
     def intervention_frame(self, dev_means: np.ndarray, others: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """A row for each intervention and example: loss, and the score over all rows.
+        """A table with a row for each intervention and example: loss, and the score over all rows.
 
         Args:
-            dev_means: (gates,), the gates' means on the dev rows.
-            others: task -> (gates,), the same of the run with the same method and seeds on another task.
+            dev_means: (gates,), mean of each gate on the dev rows.
+            others: task -> (gates,), the same in the run with the same method and seeds on that task.
         """
         import pandas as pd
 
-        recorded = Recorded(
+        recorded = LearnedGates(
             values=gate_values(self._setting, self.part, self.sites)[0].astype(float),
             dev_means=dev_means,
             layers=[site.layer for site in self.sites],
@@ -144,17 +151,17 @@ class GateStudy:
         return self._named(pd.concat(frames, ignore_index=True))
 
     def _acted(self, values: np.ndarray) -> Tensor:
-        """Logits with these values, (rows, gates), in place of the learned ones."""
+        """The logits with these gate values, (rows, gates), in place of the learned ones."""
         table = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self._setting.device)
         columns = {id(site): index for index, site in enumerate(self.sites)}
-        now: list[Tensor] = []
+        now: list[Tensor] = []  # which rows the batch in the forward pass holds
 
         def following() -> Iterator[Batch]:
             for batch in self._batches():
                 now[:] = [batch.rows.to(table.device)]
                 yield batch
 
-        def act(site: GateSite, own: Tensor) -> Tensor:
+        def act(site: GateSite, learned: Tensor) -> Tensor:
             return table[now[0], columns[id(site)]]
 
         with replaced(self.sites, act):
@@ -186,10 +193,10 @@ class GateStudy:
         return named
 
 
-def _padded(found: Iterator[Batch], length: int, part: Encoded) -> Iterator[Batch]:
-    """Batches padded to `length` tokens as the tokenizer pads; the mask says so."""
+def _padded(given: Iterator[Batch], length: int, part: Encoded) -> Iterator[Batch]:
+    """Pads batches to `length` tokens, on the side and with the ids of the tokenizer; the added tokens are masked."""
     fill = {"input_ids": part.padding[0], "token_type_ids": part.padding[1]}
-    for batch in found:
+    for batch in given:
         inputs = {}
         for name, tensor in batch.inputs.items():
             more = length - tensor.shape[1]
@@ -199,8 +206,8 @@ def _padded(found: Iterator[Batch], length: int, part: Encoded) -> Iterator[Batc
 
 @contextmanager
 def _means(sites: Sequence[GateSite], *, masked: bool) -> Iterator[None]:
-    """Makes the gates take the mean over tokens, or over padding too, inside the block."""
-    means = {id(site.reader.reading.mean): site.reader.reading.mean for site in sites}.values()
+    """Makes the gates average over tokens without padding (masked) or with it, inside the block."""
+    means = {site.mean for site in sites}
     before = [(mean, mean.masked) for mean in means]
     for mean in means:
         mean.masked = masked
@@ -212,13 +219,13 @@ def _means(sites: Sequence[GateSite], *, masked: bool) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Studied:
-    """One studied run.
+class StudiedRun:
+    """One studied run and its tables.
 
     Attributes:
         record: the run.
-        files: its tables `values`, `effects` and `acts`, as parquet.
-        now: whether it was studied now; else its tables were there.
+        files: paths of the tables `values`, `effects` and `acts`, as parquet.
+        now: whether it was studied now; False where its tables existed already.
     """
 
     record: Record
@@ -226,63 +233,65 @@ class Studied:
     now: bool
 
 
-def study_runs(out: Path, records: Sequence[Record], *, examples: int) -> Iterator[Studied]:
-    """Studies each run, and keeps its tables under `OUT/gates/runs`.
+def study_runs(out: Path, records: Sequence[Record], *, examples: int) -> Iterator[StudiedRun]:
+    """Studies each run, and writes its tables to `OUT/gates/runs`; runs whose tables are up to date are not repeated.
 
     Args:
         out: the comparison's folder.
         records: gated runs of one method, at one K, model and protocol.
-        examples: test rows looked at in each run.
+        examples: number of test rows to sample.
 
     Raises:
-        UserError: what a run kept is damaged.
+        UserError: a file of a run is damaged.
     """
     folder = out / "gates" / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     means = {record.digest: _dev_means(_recorded(out, record)) for record in records}
     for record in records:
-        others = [other for other in records if _elsewhere(other, record)]
+        others = [other for other in records if _on_another_task(other, record)]
         files = _files(folder, record, others, examples)
         sources = [weights_path(out, record.digest), *(gates_path(out, one.digest) for one in (record, *others))]
         if _fresh(files, sources):
-            yield Studied(record, files, now=False)
+            yield StudiedRun(record, files, now=False)
             continue
         gates = GateStudy(trained_setting(out, record), examples)
         order = [(site.layer, site.part) for site in gates.sites]
-        own = {r.asked.task.label: means[r.digest].reindex(order).to_numpy() for r in (record, *others)}
+        by_task = {r.asked.task.label: means[r.digest].reindex(order).to_numpy() for r in (record, *others)}
+        dev_means = by_task.pop(record.asked.task.label)
         frames = {
             "values": gates.value_frame(),
             "effects": gates.effect_frame(),
-            "acts": gates.intervention_frame(own.pop(record.asked.task.label), own),
+            "acts": gates.intervention_frame(dev_means, by_task),
         }
         for name, frame in frames.items():
+            # Renamed when complete, so that an interrupted study leaves no half table.
             temporary = files[name].with_suffix(".tmp")
             frame.to_parquet(temporary)
             temporary.replace(files[name])
-        yield Studied(record, files, now=True)
+        yield StudiedRun(record, files, now=True)
 
 
-def _elsewhere(other: Record, record: Record) -> bool:
-    """Whether it is the run with the same seeds on another task."""
+def _on_another_task(other: Record, record: Record) -> bool:
+    """Whether `other` has the same seeds as `record`, on another task."""
     seeds = [(r.asked.data_seed, r.asked.model_seed) for r in (other, record)]
     return seeds[0] == seeds[1] and other.asked.task != record.asked.task
 
 
 def _files(folder: Path, record: Record, others: Sequence[Record], examples: int) -> dict[str, Path]:
-    """Where a run's tables lie: the name holds all that they are made from."""
+    """The paths of the tables of a run; the names hold a digest of everything that the tables depend on."""
     made_from = [FORM, ROWS_SEED, examples, sorted(other.digest for other in others)]
     key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:8]
     return {name: folder / f"{record.digest}.{key}.{name}.parquet" for name in ("values", "effects", "acts")}
 
 
 def _fresh(files: dict[str, Path], sources: Sequence[Path]) -> bool:
-    """Whether the tables are there and no older than what they are made from."""
+    """Whether all tables exist and are no older than the files that they are made from."""
     made = max(source.stat().st_mtime for source in sources)
     return all(path.exists() and path.stat().st_mtime >= made for path in files.values())
 
 
 def _recorded(out: Path, record: Record) -> pd.DataFrame:
-    """The gate values that the run recorded.
+    """The gate values that the run recorded: columns split, layer, part and value.
 
     Raises:
         UserError: the file is damaged.
@@ -299,7 +308,7 @@ def _recorded(out: Path, record: Record) -> pd.DataFrame:
 
 
 def _dev_means(gates: pd.DataFrame) -> pd.Series[float]:
-    """Each gate's mean on the dev rows (the test rows where there are none), by (layer, part)."""
+    """The mean of each gate on the dev rows (the test rows where there are none), by (layer, part)."""
     dev = gates[gates["split"] == "dev"]
     means: pd.Series[float] = (gates if dev.empty else dev).groupby(["layer", "part"])["value"].mean()
     return means

@@ -1,4 +1,4 @@
-"""From a finished run to a model to deploy, measured before and after."""
+"""Makes the model of a finished run compact, and measures it before and after."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ MEASURED = "measured.json"
 
 @dataclass(frozen=True)
 class Figures:
-    """One state of the model, before or after. None: not to be had.
+    """The figures of a model, before or after compaction.
 
     Attributes:
-        parameters: to store, without the head.
-        stored_bytes: of the safetensors file, head included.
-        forward_flops: of one example at the stated length.
-        dev_score, test_score: the headline score.
+        parameters: number of parameters to store, without the head.
+        stored_bytes: size of the safetensors file, head included.
+        forward_flops: FLOPs of the forward pass of one example at the stated length.
+        dev_score: the headline score on the dev rows; None where it is undefined.
+        test_score: the same on the test rows.
     """
 
     parameters: int
@@ -47,15 +48,17 @@ class Figures:
 
 @dataclass(frozen=True)
 class Compaction:
-    """What compaction did.
+    """The result of a compaction.
 
     Attributes:
-        plan: how.
-        before, after: the figures.
-        before_time, after_time: of a forward pass, interleaved; the ratio is to the time before.
-        largest_change: the most that a logit of a dev row changed.
-        tokens: length that FLOPs and latency are for, one example.
-        unmerged: what the method could not merge, and why; None if nothing.
+        plan: what was dropped and folded.
+        before: figures of the model as it was scored.
+        after: figures of the compact model.
+        before_time: time of a forward pass of one example, the baseline of the ratio.
+        after_time: the same of the compact model, measured in turns; its ratio is to the time before.
+        largest_change: the largest absolute change of a logit on the dev rows.
+        tokens: length of the example for FLOPs and time.
+        unmerged: what the method could not merge, and why; None if there is no such thing.
     """
 
     plan: Plan
@@ -69,23 +72,23 @@ class Compaction:
 
     @property
     def emptied(self) -> bool:
-        """Whether nothing of what the method added is left."""
+        """Whether all parameters that the method added are gone."""
         return self.before.parameters > 0 and self.after.parameters == 0
 
 
 def compact(
     out: Path, record: Record, into: Path, *, epsilon: float, tolerance: float, tokens: int = 32, rounds: int = 100
 ) -> Compaction:
-    """Makes a finished run's model compact, measures it against the run's own, and saves it.
+    """Makes the model of a finished run compact, measures it against the original, and saves it.
 
     Args:
         out: the comparison's folder.
-        record: the run; it kept its weights.
-        into: folder to write.
+        record: of the run, which kept its weights.
+        into: the folder to write.
         epsilon: how far the dev score may fall by dropping parts.
         tolerance: a gate whose standard deviation over the dev rows is at most this is folded at its mean.
         tokens: length of the example for FLOPs and latency.
-        rounds: of the latency comparison.
+        rounds: number of rounds in which both models are timed in turns.
 
     Raises:
         UserError: the run kept no weights, or has no dev rows or no parts.
@@ -100,10 +103,10 @@ def compact(
     change = float((setting.logits(setting.dev) - whole.logits(whole.dev)).abs().max())
     before_time, after_time = _latency(whole, setting, tokens, rounds)
     save(into, plan, state)
-    found = Compaction(plan, before, after, before_time, after_time, change, tokens, unmerged)
-    measured = {name: value for name, value in asdict(found).items() if name != "plan"}
+    result = Compaction(plan, before, after, before_time, after_time, change, tokens, unmerged)
+    measured = {name: value for name, value in asdict(result).items() if name != "plan"}
     (into / MEASURED).write_text(json.dumps(measured, indent=1) + "\n", "utf-8")
-    return found
+    return result
 
 
 def _figures(setting: Setting, state: Mapping[str, Tensor], tokens: int) -> Figures:
@@ -119,7 +122,7 @@ def _figures(setting: Setting, state: Mapping[str, Tensor], tokens: int) -> Figu
 
 
 def _latency(before: Setting, after: Setting, tokens: int, rounds: int) -> tuple[Ratio, Ratio]:
-    """Time of one example before and after, in the run's precision, the device waited for."""
+    """Times a forward pass of one example in both models, in turns, in the precision of the run."""
     batch = padded_batch((1, tokens), before.device)
     batch["attention_mask"][:] = 1  # a single text has no padding
 
@@ -135,15 +138,15 @@ def _latency(before: Setting, after: Setting, tokens: int, rounds: int) -> tuple
 
     steps = {"before": forward(before), "after": forward(after)}
     seconds = interleave(steps, rounds=rounds, seed=0, synchronize=synchronizer(before.device))
-    found = ratios(seconds, list(steps), baseline="before", generator=np.random.default_rng(0))
-    return found["before"], found["after"]
+    times = ratios(seconds, list(steps), baseline="before", generator=np.random.default_rng(0))
+    return times["before"], times["after"]
 
 
 def record_of(path: Path) -> tuple[Path, str]:
-    """The comparison's folder and the digest that a path to a record means.
+    """Splits the path of a record into the folder of the comparison and the digest of the run.
 
     Raises:
-        UserError: it is no path of a record with weights.
+        UserError: it is not the path of a record whose weights were kept.
     """
     if path.suffix != ".json" or path.parent.name != "runs" or not path.is_file():
         raise UserError(f"{path} is no record; give a file such as OUT/runs/DIGEST.json")

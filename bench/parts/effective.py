@@ -1,7 +1,7 @@
-"""Effective parameters: how much of what a method stores does something, for every method alike.
+"""Effective parameters: how many of the parameters that a method stores do something.
 
-Definitions in docs/definitions.md. Gate parameters and the head always count as active, so what is
-counted here is the parts'; `other` is what is stored beside them.
+The counts are defined in docs/definitions.md. These functions count the parameters of parts; the caller adds what is
+stored besides them, such as parameters of gates, which always count. The head is in no count.
 """
 
 from __future__ import annotations
@@ -26,34 +26,51 @@ RHOS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def active_parameters(values: np.ndarray, sizes: np.ndarray, tau: float) -> float:
-    """Sum over gates of |theta| times the share of examples whose gate exceeds tau.
+    """The sum over gates of |theta| times the share of examples whose gate exceeds tau.
+
+    >>> values = np.array([[0.9, 0.0], [0.9, 0.6]])  # two examples, two gates
+    >>> active_parameters(values, np.array([100, 10]), tau=0.5)
+    105.0
 
     Args:
         values: (examples, gates).
-        sizes: (gates,), parameters behind each gate.
+        sizes: (gates,), number of parameters behind each gate, |theta|.
         tau: the threshold.
     """
     return float((values > tau).mean(axis=0) @ sizes)
 
 
 def soft_parameters(values: np.ndarray, sizes: np.ndarray) -> float:
-    """Sum over gates of |theta| times the mean gate."""
+    """The sum over gates of |theta| times the mean gate.
+
+    >>> soft_parameters(np.array([[1.0, 0.0], [1.0, 0.5]]), np.array([100, 10]))
+    102.5
+    """
     return float(values.mean(axis=0) @ sizes)
 
 
 def participation_ratio(values: np.ndarray) -> float | None:
-    """`(sum g)^2 / sum g^2` over the mean gates: how many gates share the work; None if all are zero."""
+    """`(sum g)^2 / sum g^2` over the mean gates g: the number of equal gates that would be as concentrated.
+
+    None if all gates are zero.
+
+    >>> participation_ratio(np.array([[1.0, 1.0, 0.0]]))
+    2.0
+    """
     means = values.mean(axis=0)
     squares = float((means**2).sum())
     return float(means.sum() ** 2 / squares) if squares > 0 else None
 
 
 def contributing_parameters(contributions: np.ndarray, sizes: np.ndarray, rho: float) -> float:
-    """Sum over parts of |theta| where the mean contribution over examples exceeds rho.
+    """The sum of |theta| over the parts whose mean contribution over examples exceeds rho.
+
+    >>> contributing_parameters(np.array([[0.2, 0.01], [0.4, 0.01]]), np.array([100, 10]), rho=0.1)
+    100.0
 
     Args:
         contributions: (examples, parts), as `contributions` measures them.
-        sizes: (parts,).
+        sizes: (parts,), number of parameters of each part.
         rho: the threshold.
     """
     return float((contributions.mean(axis=0) > rho) @ sizes)
@@ -61,7 +78,7 @@ def contributing_parameters(contributions: np.ndarray, sizes: np.ndarray, rho: f
 
 @dataclass
 class ContributionLog:
-    """Contributions of the forward passes since it was opened."""
+    """Collects the contributions of parts over all forward passes while it is open."""
 
     parts: list[Part]
     _seen: dict[str, list[Squares]] = field(default_factory=dict)
@@ -71,7 +88,7 @@ class ContributionLog:
     _busy: bool = False
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Notes that a forward pass of the whole model begins, its shape (batch, tokens) and its mask."""
+        """Runs at the start of each forward pass of the whole model: keeps its shape (batch, tokens) and its mask."""
         inputs = [*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds")]
         tokens = next(tensor for tensor in inputs if isinstance(tensor, Tensor))
         self._shape = tokens.shape[0], tokens.shape[1]
@@ -79,14 +96,20 @@ class ContributionLog:
         self._passes += 1
 
     def note(self, name: str, output: Tensor, without: Tensor) -> None:
-        """Adds a call of a part's site, unless what it returns does not belong to the pass's examples."""
+        """Adds one call of the site of a part, unless its output does not belong to the examples of the pass.
+
+        Args:
+            name: of the part.
+            output: what the site gave, (batch, ...).
+            without: what it gives for the same input without the part, in the same shape.
+        """
         batch, tokens = self._shape
         for_all = output.dim() == 3 and output.shape[:2] == (1, tokens)  # position embeddings: one row serves them all
         if for_all:
             output, without = (tensor.expand(batch, -1, -1) for tensor in (output, without))
         elif output.shape[0] != batch or (output.dim() > 2 and output.shape[1] != tokens):
             return
-        if self._mask is not None and output.dim() == 3:
+        if self._mask is not None and output.dim() == 3:  # padding tokens count as 0 in both norms
             weights = self._mask.unsqueeze(-1).to(output.dtype)
             output, without = output * weights, without * weights
         passes = self._seen.setdefault(name, [])
@@ -95,7 +118,7 @@ class ContributionLog:
         passes[-1].add((output - without).flatten(1).norm(dim=1), without.flatten(1).norm(dim=1))
 
     def values(self) -> np.ndarray:
-        """(examples, parts), in the order of the examples seen; not a number for a part whose site never ran."""
+        """The contributions, (examples, parts), in the order of the examples; NaN for a part whose site never ran."""
         ratios = {name: torch.cat([one.ratio() for one in passes]) for name, passes in self._seen.items()}
         unseen = torch.full_like(next(iter(ratios.values())), torch.nan) if ratios else torch.empty(0)
         return torch.stack([ratios.get(part.name, unseen) for part in self.parts], dim=1).cpu().numpy()
@@ -103,12 +126,12 @@ class ContributionLog:
 
 @dataclass
 class Squares:
-    """Squared norms of one part's site in one forward pass, summed over the calls of the site.
+    """The squared norms for one part in one forward pass, summed over the calls of its site.
 
     Attributes:
-        number: of the pass.
+        number: number of the forward pass.
         change: |y - y0|^2 of each example, (batch,), in double precision.
-        scale: |y0|^2.
+        scale: |y0|^2 of each example, (batch,).
     """
 
     number: int
@@ -128,13 +151,15 @@ class Squares:
 
 @contextmanager
 def contributions(parts: Sequence[Part], model: nn.Module) -> Iterator[ContributionLog]:
-    """Measures, in every forward pass of `model` inside the block, what each part contributes.
+    """Measures, in every forward pass of `model` inside the block, the contribution of each part to each example.
 
-    For each example: `|y - y0| / |y0|` with y the output of the part's site and y0 that without the part,
-    on one and the same input; norms over all tokens that are no padding. A gate's own scale cancels out.
-    Where a site runs several times in a pass (a shared layer), the squares of both norms are summed over its calls.
-    A call whose output is not of the pass's examples and tokens (DeBERTa's relative positions, projected by the
-    same weights) belongs to no example and is left out.
+    It is `|y - y0| / |y0|`, where y is the output of the site of the part and y0 its output for the same input without
+    the part. Norms run over all tokens but padding. Where a site runs several times in a pass (a shared layer), the
+    squares of both norms are summed over its calls. A call whose output has other examples or tokens than the pass
+    (relative positions of DeBERTa, projected by the same weights) belongs to no example and is left out.
+
+    Raises:
+        ValueError: two parts have the same name.
     """
     if twice := shared_names(parts):
         raise ValueError(f"two parts are called {twice[0]}, so their contributions cannot be told apart")
@@ -142,7 +167,7 @@ def contributions(parts: Sequence[Part], model: nn.Module) -> Iterator[Contribut
 
     def measure(part: Part) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            if log._busy:  # this call is itself a measurement of an enclosing part
+            if log._busy:  # an enclosing part is being measured, and this call is its forward pass without it
                 return
             log._busy = True
             try:
@@ -161,7 +186,7 @@ def contributions(parts: Sequence[Part], model: nn.Module) -> Iterator[Contribut
 
 
 def _uncached(argument: Any) -> Any:
-    """None in place of a key-value cache: the pass has filled it, and running a site again would append to it."""
+    """Puts None in place of a key-value cache: the pass has filled it, and running a site again would append to it."""
     from transformers import Cache
 
     return None if isinstance(argument, Cache) else argument
@@ -173,7 +198,7 @@ def _without_cache(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _first(output: Any) -> Tensor:
-    """The tensor of a module's output."""
+    """The first tensor of the output of a module."""
     tensor = output if isinstance(output, Tensor) else output[0]
     assert isinstance(tensor, Tensor)
     return tensor
@@ -182,18 +207,19 @@ def _first(output: Any) -> Tensor:
 def greedy_removal(
     parts: Sequence[Part], contribution: Sequence[float], *, score: Callable[[], float | None], epsilon: float
 ) -> list[Part] | None:
-    """Removes parts in the order of least contribution; one whose loss shows is put back. All are back at the end.
+    """Chooses parts to remove: one after another, the least contribution first, as long as the score holds.
 
-    What is left is chosen on the scored rows, so on other rows its score is lower: only a choice, no evidence.
+    A part whose removal lowers the score too far is put back before the next one is tried. All parts are back at the
+    end. The choice is fitted to the scored rows, so on other rows the score falls more: the choice proves nothing.
 
     Args:
         parts: of the trained model.
-        contribution: the mean contribution of each; what is not a number comes last.
-        score: scores the model as it is now; None where the score is undefined.
-        epsilon: the most that the score may fall below that of the whole model.
+        contribution: the mean contribution of each; NaN comes last.
+        score: computes the score of the model as it is now; None where it is undefined.
+        epsilon: how far the score may fall below that of the whole model.
 
     Returns:
-        What was removed, in that order; None if the whole model's score is undefined.
+        The removed parts, in the order of removal; None if the score of the whole model is undefined.
     """
     before = score()
     if before is None:
@@ -212,11 +238,11 @@ def greedy_removal(
 
 
 def removal_effects(sites: Sequence[GateSite], loss: Callable[[], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """What really happens to each example's loss when a gate's parts are removed.
+    """Measures how the loss of each example changes when the parts of a gate are really removed.
 
     Args:
         sites: the gates.
-        loss: the loss of each example with the model as it is now, (examples,).
+        loss: computes the loss of each example with the model as it is now, (examples,).
 
     Returns:
         The loss with everything in place (examples,), and its change for each gate (examples, gates).

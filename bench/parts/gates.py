@@ -1,4 +1,9 @@
-"""The gates of an adapted model: which there are, their values example by example, and replacing these."""
+"""The gates of an adapted model: listing them, recording their values for each example, and replacing these.
+
+The types build on each other: a `Gate` is a module that computes values; a `GateReader` is one gate of it, as a part
+reads it; a `GateSite` is that gate with its place in the model and the parts behind it; a `GateLog` holds the values of
+some sites over many forward passes.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +23,11 @@ class GateSite:
     """One gate of a model.
 
     Attributes:
-        layer: whose it is.
-        part: what it gates: the parts' kind, and their site where a kind has several gates in the layer.
-        reader: reads it.
-        parts: the parts behind it; two where LoRA's query and value share one.
+        layer: index of its transformer layer; -1 outside the layers.
+        part: name of what it gates: the kind of the parts, such as `lora`, with their site, such as `lora.query`, where
+            a kind has several gates in one layer.
+        reader: gives its value in the current forward pass.
+        parts: the parts that it multiplies; two where the query and value of LoRA share one gate.
     """
 
     layer: int
@@ -32,21 +38,27 @@ class GateSite:
     @property
     def module(self) -> nn.Module:
         """The module that computes it; a forward hook on it sees or replaces the values (batch, count)."""
-        return self.reader.reading.gate
+        return self.reader.module
+
+    @property
+    def mean(self) -> TokenMean:
+        """The weights of the mean over tokens that it takes."""
+        return self.reader.mean
 
     @property
     def column(self) -> int:
-        """Its place among the values of its module."""
+        """Its column in the values of its module, (batch, count)."""
         return self.reader.index
 
     @property
     def size(self) -> int:
-        """Parameters of the parts behind it."""
+        """How many parameters the parts behind it have."""
         return sum(part.size for part in self.parts)
 
 
 def gate_sites(parts: Sequence[Part]) -> list[GateSite]:
-    """The gates that stand before these parts, each once, in the parts' order."""
+    """Lists the gates of these parts, each once, in the order of the parts."""
+    # Parts that read the same column of the same module share a gate.
     behind: dict[tuple[int, int], list[Part]] = {}
     for part in parts:
         if part.gate is not None:
@@ -64,14 +76,20 @@ def gate_sites(parts: Sequence[Part]) -> list[GateSite]:
 
 @dataclass
 class GateLog:
-    """Gate values of the forward passes since it was opened, in the order of the examples seen."""
+    """Collects the gate values of all forward passes while it is open, in the order of the examples."""
 
     sites: list[GateSite]
     _seen: dict[int, list[list[Tensor]]] = field(default_factory=dict)  # module -> pass -> calls, (batch, count)
     _passes: dict[int, Tensor] = field(default_factory=dict)
 
     def note(self, module: nn.Module, values: Tensor, entered: Tensor) -> None:
-        """Keeps a call's values (batch, count); `entered` is the object that the backbone made on entry."""
+        """Keeps the values of one call of a gate module, (batch, count).
+
+        Args:
+            module: the gate module.
+            values: what it gave.
+            entered: an object that the backbone makes anew at the start of each forward pass; it tells passes apart.
+        """
         passes = self._seen.setdefault(id(module), [])
         if self._passes.get(id(module)) is not entered:
             self._passes[id(module)] = entered
@@ -79,10 +97,9 @@ class GateLog:
         passes[-1].append(values.detach())
 
     def values(self) -> Tensor:
-        """(examples, gates), on the CPU: the only copy to the host, made when it is asked for.
+        """Gives the values seen so far, (examples, gates), on the CPU; only this call copies them from the device.
 
-        A gate that is computed several times in one forward pass counts with the mean over these calls, example by
-        example.
+        Of a gate that is computed several times in one forward pass, each example has the mean over these calls.
 
         Raises:
             ValueError: nothing has run, or a gate's calls in one pass differ in how many examples they have.
@@ -93,7 +110,7 @@ class GateLog:
         return torch.stack([whole[id(site.module)][:, site.column] for site in self.sites], dim=1).float().cpu()
 
     def clear(self) -> None:
-        """Forgets what was seen."""
+        """Forgets the values seen so far."""
         self._seen.clear()
         self._passes.clear()
 
@@ -108,9 +125,9 @@ def _mean(calls: list[Tensor]) -> Tensor:
 
 @contextmanager
 def recording(sites: Sequence[GateSite]) -> Iterator[GateLog]:
-    """Records the gates in every forward pass inside the block; outside it nothing is left behind.
+    """Records the gates in every forward pass inside the block; its hooks are removed at the end.
 
-    The values are those that act: a replacement that is already in force is what is recorded.
+    The recorded values are those that act: where `replaced` is in force, they are the replacements.
     """
     log = GateLog(list(sites))
 
@@ -120,17 +137,17 @@ def recording(sites: Sequence[GateSite]) -> Iterator[GateLog]:
 
     with ExitStack() as stack:
         for site in {id(site.module): site for site in sites}.values():
-            stack.callback(site.module.register_forward_hook(noting(site.reader.reading.mean)).remove)
+            stack.callback(site.module.register_forward_hook(noting(site.mean)).remove)
         yield log
 
 
 Replacement = Callable[[GateSite, Tensor], Tensor]
-"""(gate, its own values (batch,)) -> the values that act instead, (batch,)."""
+"""(gate, its learned values (batch,)) -> the values that act instead, (batch,)."""
 
 
 @contextmanager
 def replaced(sites: Sequence[GateSite], replacement: Replacement) -> Iterator[None]:
-    """Makes other values act in place of the gates' own inside the block."""
+    """Makes other values act in place of the learned ones inside the block."""
     by_module: dict[int, list[GateSite]] = {}
     for site in sites:
         by_module.setdefault(id(site.module), []).append(site)
@@ -143,14 +160,14 @@ def replaced(sites: Sequence[GateSite], replacement: Replacement) -> Iterator[No
 
     with ExitStack() as stack:
         for group in by_module.values():
-            # First of all hooks, so that whoever records sees what acts.
+            # It runs before all other hooks, so that a recorder sees the values that act.
             stack.callback(group[0].module.register_forward_hook(replace, prepend=True).remove)
         yield
 
 
 @contextmanager
 def skipping(sites: Sequence[GateSite], threshold: float) -> Iterator[None]:
-    """Leaves out, inside the block, the work of parts for the examples whose gate is not above `threshold`."""
+    """Skips the work of parts, inside the block, for examples whose gate is not above `threshold`."""
     with ExitStack() as stack:
         for reader in {id(site.reader): site.reader for site in sites}.values():
             stack.callback(reader.skip_closed(threshold))

@@ -1,9 +1,9 @@
-"""Effective parameters and gate values of a run's chosen checkpoint, on its own dev and test rows."""
+"""Measures effective parameters and gate values of a run at its chosen checkpoint, on its dev and test rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TAU, RHO = 0.1, 0.01
-"""Where the curves active(tau) and contributing(rho) are read off for the tables."""
+"""The thresholds at which the tables show the curves active(tau) and contributing(rho)."""
 
 
 def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
@@ -32,14 +32,17 @@ def losses(setting: Setting, part: Encoded, logits: torch.Tensor) -> np.ndarray:
 
 
 def gate_values(setting: Setting, part: Encoded, sites: Sequence[GateSite]) -> tuple[np.ndarray, torch.Tensor]:
-    """The gates on the rows of `part`, (examples, gates), and the logits, both in the rows' order."""
+    """Gate values (examples, gates) and logits (examples, outputs) on the rows of `part`, in the order of the rows."""
     with recording(sites) as log:
         logits = setting.logits(part)
     return in_row_order(setting, part, log), logits
 
 
 def in_row_order(setting: Setting, part: Encoded, log: GateLog) -> np.ndarray:
-    """What one evaluation recorded, put back into the order of the rows."""
+    """The gate values of one evaluation of `part`, (examples, gates), put back into the order of the rows.
+
+    Batches are sorted by length, so that the log has the examples in another order.
+    """
     return _in_row_order(setting, part, log.values()).numpy()
 
 
@@ -51,7 +54,7 @@ def _in_row_order(setting: Setting, part: Encoded, seen: torch.Tensor) -> torch.
 
 
 def gate_frame(setting: Setting, sites: Sequence[GateSite]) -> pd.DataFrame:
-    """One row for each gate and example of the dev and test rows, with the example's properties."""
+    """The table of `long_frame` for the dev and test rows together, with a column `split`."""
     import pandas as pd
 
     frames = []
@@ -73,9 +76,17 @@ def long_frame(
     *,
     examples: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Values (examples, gates) as one row each: task, seed, layer, part, example, length, label, loss, correct.
+    """A table with one row for each gate and example.
 
-    `examples` numbers the rows; None counts them from 0.
+    Its columns are task, method, seed, data_seed, layer, part, example, length, label, loss, correct and value.
+
+    Args:
+        setting: the classifier and its data.
+        part: the rows.
+        sites: the gates.
+        values: (examples, gates).
+        logits: (examples, outputs).
+        examples: the numbers of the rows, (examples,); None counts them from 0.
     """
     import pandas as pd
 
@@ -83,14 +94,14 @@ def long_frame(
     loss = losses(setting, part, logits)
     labels = part.labels.numpy()
     correct = setting.kind.correct(logits.numpy(), labels)
-    own: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "example": examples,
         "length": part.lengths.astype(np.int64),
         "label": setting.kind.texts(labels, setting.examples.labels),
         "loss": loss,
         "correct": np.nan if correct is None else correct.astype(float),
     }
-    base = pd.DataFrame(own)
+    base = pd.DataFrame(properties)
     frames = [base.assign(layer=site.layer, part=site.part, value=values[:, index]) for index, site in enumerate(sites)]
     spec = setting.spec
     names = {"task": spec.task.label, "method": spec.method.label}
@@ -100,9 +111,9 @@ def long_frame(
 
 
 def part_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -> np.ndarray:
-    """What each part contributes on each row of `part`, in the rows' order, (examples, parts).
+    """The contribution of each part on each row of `part`, (examples, parts), in the order of the rows.
 
-    Not a number for a part whose site does not run in a forward pass.
+    NaN for a part whose site does not run in a forward pass.
     """
     with counts.contributions(parts, setting.classifier) as log:
         setting.logits(part)
@@ -112,62 +123,68 @@ def part_contributions(setting: Setting, parts: Sequence[Part], part: Encoded) -
 def measure(
     setting: Setting, *, stored: int, epsilon: float, verify_rows: int = 1000, gates: pd.DataFrame | None = None
 ) -> Effective:
-    """The effective counts of a trained, ejected classifier.
+    """Measures the effective counts of a trained, ejected classifier.
 
     Args:
-        setting: its method's parts are measured.
-        stored: parameters to store, without the head.
-        epsilon: how far the true score may fall in the verified count.
-        verify_rows: rows that its removal is tested on, at most.
-        gates: what `gate_frame` gives, if the method has gates.
+        setting: the classifier and its data.
+        stored: number of parameters to store, without the head.
+        epsilon: how far the true accuracy may fall in the verified count.
+        verify_rows: most rows on which a removal is tested.
+        gates: the result of `gate_frame`; None for a method without gates.
+
+    Returns:
+        The counts; those that cannot be measured stand in `absent`, with the reason.
     """
     parts = setting.method.parts_of(setting.classifier.backbone, setting.pretrained())
     sizes = np.array([part.size for part in parts], dtype=float)
-    other = stored - int(sizes.sum())
-    found: dict[str, Any] = {"parts": len(parts), "part_parameters": int(sizes.sum())}
+    other = stored - int(sizes.sum())  # parameters of gates, and others that belong to no part
+    figures: dict[str, Any] = {"parts": len(parts), "part_parameters": int(sizes.sum())}
     absent: dict[str, str] = {}
-    found |= _gate_counts(gate_sites(parts), sizes, other, gates, parts)
+    figures |= _gate_counts(gate_sites(parts), sizes, other, gates, parts)
     if gates is None:
         absent["participation_ratio"] = "the method has no gates"
     if not parts:
-        found |= {"contributing_parameters": float(other), "verified_parameters": other}
+        figures |= {"contributing_parameters": float(other), "verified_parameters": other}
     elif not len(setting.dev):
         absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), "there are no dev rows")
     else:
         try:
             contributed = part_contributions(setting, parts, setting.dev)
-        except Exception as error:  # what a part does when it is run again costs these counts, not the others
+        except Exception as error:  # a part of an author may fail when it is run again; the other counts remain
             reason = f"the parts' contributions cannot be measured ({described(error)})"
             absent |= dict.fromkeys(("contributing_parameters", "verified_parameters"), reason)
         else:
-            found |= _contributing(parts, contributed, sizes, other, absent)
-            found |= _verified(setting, parts, contributed, other, epsilon, verify_rows, absent)
+            figures |= _contributing(parts, contributed, sizes, other, absent)
+            figures |= _verified(setting, parts, contributed, other, epsilon, verify_rows, absent)
     try:
-        found["idle"] = setting.method.idle(setting.classifier.backbone, setting.pretrained(), _pass(setting))
+        figures["idle"] = setting.method.idle(setting.classifier.backbone, setting.pretrained(), _pass(setting))
     except Exception as error:  # as above
         absent["idle"] = f"the method's idle() failed ({described(error)})"
-    return Effective(**found, absent=absent)
+    return Effective(**figures, absent=absent)
 
 
 def _contributing(
     parts: Sequence[Part], contributed: np.ndarray, sizes: np.ndarray, other: int, absent: dict[str, str]
 ) -> dict[str, Any]:
-    """Counts that rest on contributions (examples, parts); none where a part's is unknown."""
+    """The counts made from contributions (examples, parts).
+
+    Where a part has no contribution there is no count, and the reason goes into `absent`.
+    """
     means = contributed.mean(axis=0)
-    known = {part.name: float(mean) for part, mean in zip(parts, means, strict=True) if np.isfinite(mean)}
-    silent = [part.name for part in parts if part.name not in known]
+    measured = {part.name: float(mean) for part, mean in zip(parts, means, strict=True) if np.isfinite(mean)}
+    silent = [part.name for part in parts if part.name not in measured]
     if silent:
         more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         absent["contributing_parameters"] = f"the module of part {silent[0]}{more} never ran by itself on the dev rows"
-        return {"contributions": known}
+        return {"contributions": measured}
     curve = [(rho, other + counts.contributing_parameters(contributed, sizes, rho)) for rho in counts.RHOS]
-    return {"contributions": known, "contributing_curve": curve, "contributing_parameters": dict(curve)[RHO]}
+    return {"contributions": measured, "contributing_curve": curve, "contributing_parameters": dict(curve)[RHO]}
 
 
 def _gate_counts(
     sites: Sequence[GateSite], sizes: np.ndarray, other: int, gates: pd.DataFrame | None, parts: Sequence[Part]
 ) -> dict[str, Any]:
-    """Counts that rest on gate values; an ungated part counts with gate 1."""
+    """The counts made from gate values on the test rows; a part without a gate counts as if its gate were 1."""
     if gates is None or not sites:
         whole = float(sizes.sum()) + other
         return {"soft_parameters": whole, "active_parameters": whole}
@@ -195,9 +212,10 @@ def _verified(
     verify_rows: int,
     absent: dict[str, str],
 ) -> dict[str, Any]:
-    """Parts left after a removal that is chosen on dev rows and tested on others.
+    """The verified count: parts that remain after a removal that is chosen on dev rows and tested on other rows.
 
-    `contributed` is (dev rows, parts); the order of removal comes from the rows that are chosen on alone.
+    `contributed` is (dev rows, parts). Only the rows that choose the removal decide its order, not those that test it.
+    Where there is no count, the reason goes into `absent`.
     """
     declared = score_named(setting.headline)
     if declared is None or not declared.share_correct:
@@ -218,7 +236,7 @@ def _verified(
 
     def right() -> np.ndarray:
         answers = setting.kind.correct(setting.logits(tested_on).numpy(), tested_on.labels.numpy())
-        assert answers is not None, "whose share is a score"
+        assert answers is not None, "a score that is a share of right answers has them"
         return answers
 
     def without(size: int) -> np.ndarray:
@@ -228,7 +246,7 @@ def _verified(
     passed = verify_removal(Paired(before=right()), len(gone), without, epsilon)
     dropped = {part.name for part in gone[: passed.removed]}
     kept = [part for part in parts if part.name not in dropped]
-    found: dict[str, Any] = {
+    verified: dict[str, Any] = {
         "verified_parameters": sum(part.size for part in kept) + other,
         "verified_parts": [part.name for part in kept],
         "verified_epsilon": epsilon,
@@ -240,12 +258,12 @@ def _verified(
     with removed(gone[: passed.removed]):
         after = setting.headline_score(setting.test)
     if before is not None and after is not None:
-        found["verified_test_change"] = after - before
-    return found
+        verified["verified_test_change"] = after - before
+    return verified
 
 
 def _untestable(rows: int, epsilon: float) -> str | None:
-    """Why a removal cannot be verified with so many rows; None if it can."""
+    """The reason why so many rows cannot verify a removal; None if they can."""
     needed = rows_needed(epsilon)
     if needed is None:
         return "no number of rows can show that a score does not fall at all: epsilon has to be above 0"
@@ -254,14 +272,14 @@ def _untestable(rows: int, epsilon: float) -> str | None:
     return None
 
 
-def _pass(setting: Setting) -> Any:
-    """Runs the dev rows (or the test rows where there are none) through the classifier once."""
+def _pass(setting: Setting) -> Callable[[], torch.Tensor]:
+    """A function that sends the dev rows (or the test rows where there are none) through the classifier once."""
     part = setting.dev if len(setting.dev) else setting.test
     return lambda: setting.logits(part)
 
 
 def all_sites(setting: Setting) -> list[GateSite]:
-    """The gates of the setting's method; none for most methods."""
+    """The gates of the adapted backbone; empty for most methods."""
     if not has_gates(setting):
         return []
     return gate_sites(setting.method.parts_of(setting.classifier.backbone, {}))
@@ -274,6 +292,6 @@ def has_gates(setting: Setting) -> bool:
     return any(isinstance(module, Gate) for module in setting.classifier.backbone.modules())
 
 
-def watching(sites: Sequence[GateSite]) -> Any:
-    """Records where there are gates; else a block that does nothing."""
+def watching(sites: Sequence[GateSite]) -> AbstractContextManager[GateLog | None]:
+    """A block that records the gates; it gives None and does nothing where there are none."""
     return recording(sites) if sites else nullcontext()

@@ -1,4 +1,4 @@
-"""A finished run's classifier, as it was scored."""
+"""Loads the classifier of a finished run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from bench.training.prepared import Setting, prepare
 
 
 def trained_setting(out: Path, record: Record) -> Setting:
-    """The run's classifier as it was scored: adapted, ejected, with the weights that the run kept.
+    """Makes the classifier of a run again as it was scored: adapted, ejected, with the weights that the run kept.
+
+    Args:
+        out: the comparison's folder.
+        record: of the run.
 
     Raises:
         UserError: the run kept no weights, they are damaged, or the method has changed since.
@@ -28,9 +32,9 @@ def trained_setting(out: Path, record: Record) -> Setting:
     except (SafetensorError, OSError) as error:
         remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
         raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-    odd = setting.load_stored(state)
-    if odd is not None:
+    misfit = setting.load_stored(state)
+    if misfit is not None:
         remedy = f"delete {record_path(out, record.digest)} and run the same comparison again"
-        raise UserError(f"{path} holds other parameters than the method has now ({odd}); {remedy}")
+        raise UserError(f"{path} holds other parameters than the method has now ({misfit}); {remedy}")
     setting.classifier.eval()
     return setting

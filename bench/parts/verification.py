@@ -1,8 +1,8 @@
-"""Whether accuracy fell by less than epsilon, tested on rows that had no part in choosing what was removed.
+"""Tests whether removing parts lowers accuracy by less than epsilon, on rows that did not choose these parts.
 
-Predictions before and after a removal come from the same rows, so every test here is paired.
-Accuracy alone is tested, exactly. Of other scores no bound is known here that holds where few rows change and these
-decide the score, such as those of a rare class (`python -m benchmarks.verified` prints how a jackknife fails there).
+Answers before and after a removal are on the same rows, so the test is paired, and it is exact. It tests accuracy only.
+For other scores we know no bound that holds where few rows change and these rows decide the score, such as those of a
+rare class (`python -m benchmarks.verified` shows how a jackknife fails there).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from functools import lru_cache
 import numpy as np
 
 ALPHA = 0.05
-"""The most that the chance of a false `verified` may be."""
+"""The level of the test: a removal that costs epsilon or more passes with at most this probability."""
 STEPS = 8
-"""Sizes of removal that are tested at most: each costs one evaluation of the verification rows."""
+"""How many sizes of removal are tested at most; each costs one evaluation of the verification rows."""
 
 
 @dataclass(frozen=True)
 class Passed:
-    """The largest removal that was shown to cost less than epsilon.
+    """The largest removal that the test shows to cost less than epsilon.
 
     Attributes:
-        removed: how many parts, from the start of the order of removal; 0 if none was shown.
-        bound: one-sided 95% lower bound of the true score change, at most 0; 0 for no removal.
+        removed: number of parts, counted from the start of the order of removal; 0 if no removal passed.
+        bound: one-sided 95% lower bound of the true change in accuracy, at most 0; 0 for no removal.
     """
 
     removed: int
@@ -34,10 +34,13 @@ class Passed:
 
 
 def rows_needed(epsilon: float) -> int | None:
-    """The fewest rows on which a fall by epsilon would show as a changed answer in 95% of draws.
+    """The smallest number of rows on which a fall by epsilon changes at least one answer in 95% of draws.
 
-    With no changed answer among n rows the upper bound of the share that changes is 1 - 0.05^(1/n), about 3/n.
+    If no answer changes among n rows, the 95% upper bound of the share that changes is 1 - 0.05^(1/n), about 3 / n.
     None where no number of rows suffices (epsilon 0).
+
+    >>> rows_needed(0.01)
+    299
     """
     if epsilon <= 0:
         return None
@@ -45,15 +48,22 @@ def rows_needed(epsilon: float) -> int | None:
 
 
 def sizes(length: int, steps: int = STEPS) -> list[int]:
-    """The sizes of removal that are tested along an order of `length` parts: from one to all, in equal ratios."""
+    """The sizes of removal to test for `length` parts: from one to all, with equal ratios between them.
+
+    >>> sizes(24)
+    [1, 2, 3, 4, 7, 10, 16, 24]
+    """
     return sorted({math.ceil(round(size, 9)) for size in np.geomspace(1, length, steps)}) if length else []
 
 
 def fixed_sequence(order: Sequence[int], passes: Callable[[int], bool]) -> int:
-    """The last hypothesis of a fixed order that passes before the first that fails; 0 if the first fails.
+    """Tests hypotheses in a fixed order until one fails; gives the last that passed, 0 if the first fails.
 
-    Each is tested at the full level: the chance of any false pass is at most that level, since the first
-    false hypothesis in the order has to pass first (Maurer, Hothorn and Lehmacher 1995; Westfall and Krishen 2001).
+    Each is tested at the full level. The probability of any false pass is at most that level, since the first false
+    hypothesis of the order has to pass before any other (Maurer, Hothorn and Lehmacher 1995; Westfall, Krishen 2001).
+
+    >>> fixed_sequence([1, 2, 4, 8], lambda size: size != 4)
+    2
     """
     last = 0
     for one in order:
@@ -65,23 +75,23 @@ def fixed_sequence(order: Sequence[int], passes: Callable[[int], bool]) -> int:
 
 @lru_cache(maxsize=100_000)
 def exact_p(worse: int, better: int, rows: int, epsilon: float) -> float:
-    """The p-value of "accuracy fell by epsilon or more", exact for any share of changed answers.
+    """The exact p value of the hypothesis that accuracy fell by epsilon or more.
 
-    The statistic is the score statistic of two dependent proportions (Tango 1998); its p-value is the largest
-    over the share of changed answers, which the hypothesis leaves open (an unconditional exact test, Sidik 2003).
+    The statistic is the score statistic of two dependent proportions (Tango 1998). The p value is the largest one over
+    all shares of changed answers, which the hypothesis leaves open (unconditional exact test, Sidik 2003).
 
     Args:
         worse: rows that were right before the removal and are wrong after it.
         better: rows that were wrong and are right.
-        rows: all rows.
+        rows: number of all rows.
         epsilon: above 0, below 1.
     """
     from scipy.stats import binom
 
     observed = float(_tango(np.array(worse), np.array(better), rows, epsilon)) - 1e-9
     changed = np.arange(rows + 1)
-    # The most worsened rows among so many changed ones for which the statistic is at least the observed one;
-    # it falls as they grow, so a bisection finds it. -1: not even none.
+    # For each number of changed rows: the largest number of worse ones among them at which the statistic is still at
+    # least the observed one (-1 if it never is). The statistic falls as they grow, so bisection finds the number.
     low, high = np.full(rows + 1, -1), changed.copy()
     while (low < high).any():
         middle = (low + high + 1) // 2
@@ -94,12 +104,12 @@ def exact_p(worse: int, better: int, rows: int, epsilon: float) -> float:
 
 
 def changed_share(rows: int, epsilon: float) -> float:
-    """The largest share of changed answers, as many for the better as for the worse, that still shows epsilon.
+    """The largest share of changed answers, half better and half worse, at which the test still passes.
 
-    Beyond it the spread of the changes themselves hides a fall by epsilon. Of many rows it is near
-    `rows (epsilon / 1.645)^2`, where Tango's statistic equals the normal's one-sided 5% point.
+    With more changes their random balance alone could hide a fall by epsilon. For many rows the share is near
+    `rows (epsilon / 1.645)^2`, where Tango's statistic reaches the one-sided 5% point of the normal distribution.
     """
-    low, high = -1, rows // 2 + 1  # worsened rows: low is shown (-1: not even none), high is not
+    low, high = -1, rows // 2 + 1  # numbers of worse rows: low passes (or is -1), high does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if exact_p(middle, middle, rows, epsilon) <= ALPHA else (low, middle)
@@ -107,16 +117,16 @@ def changed_share(rows: int, epsilon: float) -> float:
 
 
 def _tango(worse: np.ndarray, better: np.ndarray, rows: int, epsilon: float) -> np.ndarray:
-    """Tango's score statistic of the hypothesis that accuracy fell by epsilon; large speaks against it."""
+    """Tango's score statistic for the hypothesis that accuracy fell by epsilon; large values speak against it."""
     linear = 2 * epsilon * (rows - worse) - (worse + better) * (1 - epsilon)
     constant = -better * epsilon * (1 - epsilon)
     share = (np.sqrt(linear**2 - 8 * rows * constant) - linear) / (4 * rows)  # of better rows, under the hypothesis
-    found: np.ndarray = (better - worse + rows * epsilon) / np.sqrt(rows * (2 * share + epsilon - epsilon**2))
-    return found
+    statistic: np.ndarray = (better - worse + rows * epsilon) / np.sqrt(rows * (2 * share + epsilon - epsilon**2))
+    return statistic
 
 
 def exact_bound(worse: int, better: int, rows: int) -> float:
-    """One-sided 95% lower bound of the change in accuracy, cut to at most 0, to 0.0005."""
+    """The one-sided 95% lower bound of the change in accuracy, at most 0, with an error of at most 0.0005."""
     low, high = 0.0, 1.0  # the smallest epsilon that the test rejects lies between
     while high - low > 5e-4:
         middle = (low + high) / 2
@@ -126,16 +136,21 @@ def exact_bound(worse: int, better: int, rows: int) -> float:
 
 @dataclass(frozen=True)
 class Paired:
-    """The answers of the whole model on the verification rows, which removals are held against.
+    """The answers of the whole model on the verification rows, with which those after a removal are compared.
 
     Attributes:
-        before: (rows,) of bool, whether each answer of the whole model is right.
+        before: (rows,) of bool, True where the whole model is right.
     """
 
     before: np.ndarray
 
     def passes(self, after: np.ndarray, epsilon: float) -> bool:
-        """Whether accuracy is shown to have fallen by less than epsilon."""
+        """Whether the test shows that accuracy fell by less than epsilon.
+
+        Args:
+            after: (rows,) of bool, True where the model is right after the removal.
+            epsilon: the limit, a share of 1.
+        """
         return epsilon >= 1 or exact_p(*self._changed(after), len(self.before), epsilon) <= ALPHA
 
     def bound(self, after: np.ndarray) -> float:
@@ -143,7 +158,7 @@ class Paired:
         return exact_bound(*self._changed(after), len(self.before))
 
     def _changed(self, after: np.ndarray) -> tuple[int, int]:
-        """How many answers became wrong, and how many right."""
+        """The number of answers that became wrong, and of those that became right."""
         return int((self.before & ~after).sum()), int((after & ~self.before).sum())
 
 
@@ -152,8 +167,9 @@ def verify_removal(paired: Paired, length: int, without: Callable[[int], np.ndar
 
     Args:
         paired: the whole model's answers on the verification rows.
-        length: of the order of removal.
-        without: whether each answer on the same rows is right, (rows,) of bool, with the first so many parts removed.
+        length: number of parts in the order of removal.
+        without: number of parts to remove from the start of the order -> (rows,) of bool, True where the model is
+            then right on the same rows.
         epsilon: how far the true score may fall.
     """
     accepted: list[np.ndarray] = []  # answers under the removal that passed last

@@ -1,4 +1,4 @@
-"""What is asked: the protocol of a comparison, one run of it, and the digest that is the run's key."""
+"""Specifications: the protocol of a comparison, one run of it, and the digest that is the key of the run."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Preset(Frozen):
 
 
 class MethodSpec(Frozen):
-    """A method as it was asked for and resolved."""
+    """A method with all its hyper-parameters, as the registry resolved it."""
 
     name: str
     """What the registry resolves: a built-in's name, an entry point's, or `file.py:Class`."""
@@ -192,19 +192,19 @@ class MethodSpec(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> MethodSpec:
-        """Gives a record from before a hyper-parameter the value that the method had without it."""
+        """Fills in hyper-parameters that an old record lacks, with the values that leave the method as it was."""
         for field, value in self._added.items():
             self.fields.setdefault(field, value)
         return self
 
     @property
     def _added(self) -> dict[str, Any]:
-        """Later hyper-parameters. The code of others is in the key by its `source`, which changes with it."""
+        """Hyper-parameters that were added later. For methods of others, `source` changes with their code instead."""
         return ADDED_FIELDS.get(self.name, {}) if self.source == "built-in" else {}
 
     @property
     def key_fields(self) -> dict[str, Any]:
-        """The hyper-parameters that the run's key is made of: a later one only where it changes the method."""
+        """The hyper-parameters in the key of a run: all but later ones at the value that changes nothing."""
         added = self._added
         return {name: value for name, value in self.fields.items() if name not in added or value != added[name]}
 
@@ -217,7 +217,7 @@ class MethodSpec(Frozen):
 
     @property
     def spelled(self) -> str:
-        """The method with every hyper-parameter, as the command line takes it: exactly these values are read back."""
+        """The method with every hyper-parameter, as the command line takes it and reads exactly these values back."""
         settings = ",".join(f"{field}={_exact(value)}" for field, value in self.fields.items())
         return f"{self.name}[{settings}]" if settings else self.name
 
@@ -228,7 +228,7 @@ def _canonical(value: Any) -> str:
 
 
 def _exact(value: Any) -> str:
-    """A value as text that only that value is read from."""
+    """A value as text from which exactly this value is read back."""
     if value is None:
         return "none"
     # A plain word needs no quotes. One that would be read as none, a bool or a number does.
@@ -239,7 +239,7 @@ def _exact(value: Any) -> str:
 
 
 class TaskSpec(Frozen):
-    """A task as it was asked for."""
+    """A task, with the source of its definition and the revision of its rows."""
 
     name: str
     """What the registry resolves: a shipped name, a folder, an entry point's name, `file.py:NAME`."""
@@ -257,7 +257,7 @@ class TaskSpec(Frozen):
 
 
 class ModelSpec(Frozen):
-    """A backbone as it was asked for."""
+    """A backbone, with the revision of its weights."""
 
     name: str
     """A shipped name, a random shape, a folder, or a hub id."""
@@ -271,7 +271,7 @@ class ModelSpec(Frozen):
 
 
 class RunSpec(Frozen):
-    """One run: everything that decides what comes out."""
+    """One run: everything that decides its outcome."""
 
     method: MethodSpec
     task: TaskSpec
@@ -286,7 +286,7 @@ class RunSpec(Frozen):
 
     @property
     def title(self) -> str:
-        """A line for progress and errors."""
+        """A name of the run for progress and errors, such as `lora on trec, K=100, seed 0`."""
         size = "all" if self.k is None else self.k
         seed = f"seed {self.data_seed}"
         if self.model_seed != self.data_seed:
@@ -329,7 +329,7 @@ class RunSpec(Frozen):
 
 
 class ProfileShape(Frozen):
-    """What is profiled."""
+    """The model, batch and rounds of a profile."""
 
     model: str
     """Name of the backbone."""
@@ -338,13 +338,13 @@ class ProfileShape(Frozen):
     tokens: PositiveInt
     """Padded length."""
     rounds: PositiveInt = 30
-    """In each of which every method takes its turn."""
+    """Number of rounds; every method takes its turn in each."""
     outputs: PositiveInt = 2
     """Logits of the head."""
     head: HeadKind | None = None
-    """Its kind; None: the model's usual one."""
+    """Kind of the head; None: the usual one of the model."""
     seed: Annotated[int, Ge(0)] = 0
-    """Of the order of turns and of initial values."""
+    """Seed of the order of turns and of initial values."""
 
 
 class ProfileJob(Frozen):

@@ -33,6 +33,7 @@ def tasks() -> Lines:
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
     yield "folder", f"with train and validation as {suffixes()}, and perhaps test"
+    yield "file", f"with all rows, as {suffixes()}; test rows are held out, or named in a column split"
     yield f"{HUB}owner/name", "a data set of the Hugging Face hub, or a local folder in the form of one"
     yield "file.py:NAME", "a bench.Task in a Python file"
 

@@ -10,10 +10,10 @@ from bench.errors import UserError, near
 from bench.records.spec import TaskSpec
 from bench.registry import plugins
 from bench.registry.methods import parse
-from bench.sources.formats import FORMATS
+from bench.sources.formats import FORMATS, suffixes
 from bench.sources.hub import commit_of, folder_digest, is_local
 from bench.sources.reach import hub_in_reach
-from bench.tasks import Folder, HubData, Task, kinds
+from bench.tasks import File, Folder, HubData, Task, kinds
 from methods.kit.loading import file_digest
 from tasks import TASKS
 
@@ -25,7 +25,7 @@ SHIPPED: dict[str, Task] = TASKS
 HUB = "hf:"
 """What the name of a data set of the hub begins with, so that a typing error in another name is no download."""
 
-_FOLDER_FIELDS = ("text", "pair", "label", "headline")
+_FILE_FIELDS = ("text", "pair", "label", "headline")
 _HUB_FIELDS = ("config", "train", "test", "text", "pair", "label", "revision", "headline")
 
 
@@ -41,8 +41,9 @@ def resolve_task(text: str) -> ResolvedTask:
     """Finds the task that `text` names.
 
     Args:
-        text: a shipped name; `folder` or `folder[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`;
-            `hf:owner/name`, or `hf:` and a local folder in the form of a data set of the hub, with
+        text: a shipped name; a folder or a file of rows, with or without
+            `[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`; `hf:owner/name`, or `hf:` and a local folder in
+            the form of a data set of the hub, with
             `[config=,train=,test=,text=,pair=,label=,revision=,headline=]`, each of them optional; `file.py:NAME`; or
             the name of an installed package's task.
 
@@ -61,22 +62,31 @@ def resolve_task(text: str) -> ResolvedTask:
         return _plugin(name, *plugins.from_package(packages[name]))
     path = Path(name).expanduser()
     if path.is_dir():
-        return _folder(text, path, columns)
+        return _local(text, Folder, path, columns)
+    if path.is_file() and path.suffix not in FORMATS:
+        raise UserError(f"task {name}: a file of rows ends with {suffixes()}")
+    if path.is_file():
+        return _local(text, File, path, columns)
     if columns and name in {*SHIPPED, *packages}:
-        raise UserError(f"task {name} has its columns; only a folder takes [text=,pair=,label=,headline=]")
-    if name.startswith((".", "/", "~")):
-        raise UserError(f"task {name}: no such folder")
+        raise UserError(f"task {name} has its columns; only a folder or a file takes [text=,pair=,label=,headline=]")
+    if name.startswith((".", "/", "~")) or path.suffix in FORMATS:
+        raise UserError(f"task {name}: no such folder or file")
     known = near(name, [*SHIPPED, *packages])
-    raise UserError(f"unknown task {name!r}{known} (bench list tasks shows all; a folder works too)")
+    raise UserError(f"unknown task {name!r}{known} (bench list tasks shows all; a folder or a file works too)")
 
 
-def _folder(text: str, path: Path, columns: dict[str, str]) -> ResolvedTask:
-    headline = _headline(text, columns, known=_FOLDER_FIELDS, what="a folder")
+def _local(text: str, source: type[Folder | File], path: Path, fields: dict[str, str]) -> ResolvedTask:
+    """A folder or a file of the user; called by its name without the suffix."""
+    what = source.__name__.lower()
+    headline = _headline(text, fields, known=_FILE_FIELDS, what=f"a {what}")
+    columns = {name: value for name, value in fields.items() if name != "headline"}
+    resolved = path.resolve()
+    name = resolved.name if source is Folder else resolved.stem
     try:
-        source = Folder(path, **{name: value for name, value in columns.items() if name != "headline"})
+        task = Task(name=name, source=source(path, **columns), headline=headline)
     except ValueError as error:
         raise UserError(f"task {text}: {error}") from error
-    return _resolved(text, Task(name=path.resolve().name, source=source, headline=headline), "folder")
+    return _resolved(text, task, what)
 
 
 def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
@@ -135,6 +145,8 @@ def _resolved(name: str, task: Task, source: str) -> ResolvedTask:
     revision = task.revision
     if revision is None and isinstance(task.source, Folder):
         revision = _folder_digest(Path(task.source.path))
+    elif revision is None and isinstance(task.source, File):
+        revision = f"sha256:{file_digest(Path(task.source.path))}"
     spec = TaskSpec(name=name, label=task.name, source=source, revision=revision or "unpinned")
     return ResolvedTask(task, spec)
 

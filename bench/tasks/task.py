@@ -69,7 +69,7 @@ class HubData:
         test: the split that is scored; None takes `validation`, or `test` where there is no `validation`.
         text: the column of the (first) text; None finds one of the names that the hub's GLUE uses.
         pair: the column of the second text.
-        label: the column of the label.
+        label: the column of the label; None finds `label` or another usual name.
     """
 
     repo: str
@@ -79,7 +79,7 @@ class HubData:
     test: str | None = "validation"
     text: str | None = None
     pair: str | None = None
-    label: str = "label"
+    label: str | None = None
 
     def __post_init__(self) -> None:
         _refuse_pair_alone(self.text, self.pair)
@@ -95,14 +95,38 @@ class Folder:
     """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv, .tsv or .parquet.
 
     Without `test`, validation is scored and dev rows come from train, as in the UniPELT paper; with
-    it, dev rows come from validation. Columns: those of the hub's GLUE, unless `text` (and `pair`)
-    name others.
+    it, dev rows come from validation. Columns are found by their usual names, unless `text` (and `pair`) and
+    `label` name them.
     """
 
     path: Path | str
     text: str | None = None
     pair: str | None = None
-    label: str = "label"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_pair_alone(self.text, self.pair)
+
+
+@dataclass(frozen=True)
+class File:
+    """One local file with all rows of a task, as .jsonl, .csv, .tsv or .parquet.
+
+    A column `split` may say which part a row belongs to: `train`, `validation` or `test`, with the meaning that files
+    of these names have in a `Folder`. Without such a column a fifth of the texts, at most 2,000, are held out for the
+    test: always the same ones, the same share of each class, and equal texts on one side
+    (`bench.sources.rows.hold_out`). Dev rows then come from the rest.
+
+    Attributes:
+        text: the column of the (first) text; None finds it.
+        pair: the column of the second text.
+        label: the column of the label; None finds it.
+    """
+
+    path: Path | str
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         _refuse_pair_alone(self.text, self.pair)
@@ -120,7 +144,7 @@ class Task:
     Attributes:
         kind: its name, a key of `bench.tasks.kinds.kinds`. None finds it in the labels: integers and strings are
             classes, floats a regression.
-        read: turns the source's folder into rows; None reads the source's columns.
+        read: turns the source's folder or file into rows; None reads the source's columns.
         headline: the score to report and to choose checkpoints by; None takes the kind's first.
         scores: the scores to report; empty for all that the kind has.
         revision: of the rows and their split; None where only the rows' digest tells.
@@ -128,7 +152,7 @@ class Task:
     """
 
     name: str
-    source: Wheel | HubData | Folder
+    source: Wheel | HubData | Folder | File
     kind: str | None = None
     read: Callable[[Path], Rows] | None = None
     headline: str | None = None

@@ -243,6 +243,16 @@ class GateReader:
         self.index = index
         self._gated: list[Gated] = []
 
+    @property
+    def module(self) -> Gate:
+        """The module that computes the gate, together with others that read the same hidden states."""
+        return self.reading.gate
+
+    @property
+    def mean(self) -> TokenMean:
+        """The weights of the mean over tokens that this gate takes."""
+        return self.reading.mean
+
     def __call__(self) -> Tensor:
         """The values, (batch,)."""
         values = self.reading.values[self.index]

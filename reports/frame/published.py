@@ -1,4 +1,4 @@
-"""Figures that others published, with their source, and one composite index as an optional column.
+"""Scores that others published, with their source.
 
 They stand beside measured figures only where task, K and backbone match (`not_comparable`).
 """
@@ -54,17 +54,6 @@ def published_scores() -> pd.DataFrame:
     frame["backbone"] = BACKBONE
     ordered: pd.DataFrame = frame[[*COLUMNS]]
     return ordered
-
-
-def published_costs() -> pd.DataFrame:
-    """The costs of Mao et al. (Table 4): method, backbone, reported_parameters, two times, source.
-
-    Parameters are the stored ones, without the prefix network, rounded as printed; times are percent of
-    full fine-tuning, with no hardware, batch size or repeats given.
-    """
-    frame = _table("cost")
-    frame.insert(1, "backbone", BACKBONE)
-    return frame
 
 
 def not_comparable(*, task: str, k: int | None, backbone: str) -> str | None:

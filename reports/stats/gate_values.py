@@ -1,4 +1,4 @@
-"""Recorded gate values as dense arrays: one a task, checked to be complete, and at equal length."""
+"""Recorded gate values as one dense array for each task, checked to be complete, raw or with length held constant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES_PER_KNOT = 20
 
 @dataclass(frozen=True, kw_only=True)
 class GateValues:
-    """Gate values of finished runs.
+    """The gate values of finished runs.
 
     Attributes:
         tasks: their names.
@@ -32,13 +32,13 @@ class GateValues:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> GateValues:
-        """From a long frame with the columns value, task, seed, layer, part, example and maybe length.
+        """Makes it from a long frame with the columns value, task, seed, layer, part, example and maybe length.
 
-        An example's name means the same row in every run of its task; it may recur in another task.
+        The same value of `example` means the same row in every run of a task; other tasks may use it for another row.
 
         Raises:
-            ValueError: if a column is missing, a value absent or given twice, or a run lacks a gate or an
-                example that another run of the same task has.
+            ValueError: a column is missing, a value is absent or given twice, or a run lacks a gate or an example
+                that another run of the same task has.
         """
         missing = {"value", *FACTORS} - set(frame.columns)
         if missing:
@@ -67,7 +67,7 @@ class GateValues:
         return cls(tasks=tuple(tasks), values=tuple(values), lengths=tuple(lengths) if lengths else None)
 
     def length_overlap(self) -> float | None:
-        """Share of examples, tasks weighing the same, whose length is within every task's range."""
+        """The share of examples whose length lies within the range of every task; tasks weigh the same."""
         if self.lengths is None:
             return None
         low, high = max(x.min() for x in self.lengths), min(x.max() for x in self.lengths)
@@ -76,28 +76,31 @@ class GateValues:
     def at_equal_length(self) -> tuple[NDArray[np.float64], ...] | None:
         """The values with the examples' length held constant; None without lengths.
 
-        Each gate of each run is regressed on length by a cubic spline of its own, since every run learns its
-        own gate. An example keeps its deviation from that curve (scaled for the coefficients spent); the
-        run's mean becomes the curve's mean over one common distribution of lengths, all tasks' lengths
-        with equal weight. Beyond the lengths a task has, its curve stays at its end value.
+        Each gate of each run is regressed on length by a separate cubic spline, since every run learns another gate.
+        An example keeps its deviation from the curve, scaled up for the degrees of freedom that the fit used. The
+        mean of the run becomes the mean of the curve over one common distribution of lengths: those of all tasks,
+        tasks weighing the same. Outside the lengths of its task a curve keeps its end value.
         """
         if self.lengths is None:
             return None
         adjusted = []
         for values, length in zip(self.values, self.lengths, strict=True):
             seeds, examples, *gates = values.shape
-            own = _spline(length, length)
+            basis = _spline(length, length)
             target = np.mean([_spline(length, other).mean(axis=0) for other in self.lengths], axis=0)
             flat = values.transpose(1, 0, 2, 3).reshape(examples, -1)  # (examples, seeds * gates)
-            coefficients, _, rank, _ = np.linalg.lstsq(own, flat)
+            coefficients, _, rank, _ = np.linalg.lstsq(basis, flat)
             scale = np.sqrt((examples - 1) / (examples - rank)) if examples > rank else 0.0
-            constant = (flat - own @ coefficients) * scale + target @ coefficients
+            constant = (flat - basis @ coefficients) * scale + target @ coefficients
             adjusted.append(constant.reshape(examples, seeds, *gates).transpose(1, 0, 2, 3))
         return tuple(adjusted)
 
 
 def _spline(fitted: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A cubic B-spline basis, knots at quantiles of the lengths fitted: (len(at), columns), rows sum to 1."""
+    """A cubic B-spline basis at the lengths `at`, (len(at), columns), whose rows sum to 1.
+
+    Knots are at quantiles of the lengths `fitted`; with few distinct lengths the basis is linear.
+    """
     from sklearn.preprocessing import SplineTransformer
 
     count = int(np.clip(len(fitted) // EXAMPLES_PER_KNOT, 2, KNOTS))

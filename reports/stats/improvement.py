@@ -1,4 +1,4 @@
-"""How often a run of one method beats a run of another: the probability of improvement."""
+"""The probability of improvement: how often a run of one method scores higher than a run of another."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from reports.stats.intervals import LEVEL, Interval, as_scores, seeds_per_task
 
 
 def probability_of_improvement(scores: ArrayLike, baseline: ArrayLike) -> float | None:
-    """P(a run of ours > a run of theirs) + half P(equal), averaged over tasks; None if one lacks runs.
+    """P(a run scores higher than one of the baseline) + half P(they are equal), averaged over tasks.
 
-    Seeds are not paired: Mann-Whitney's U over the number of pairs (Agarwal et al., NeurIPS 2021).
+    Seeds are not paired: it is Mann-Whitney's U over the number of pairs of runs (Agarwal et al., NeurIPS 2021).
+
+    Args:
+        scores: (seeds, tasks), NaN where a run is absent.
+        baseline: (seeds, tasks); the number of seeds may differ.
+
+    Returns:
+        A share of 1; None if either method lacks runs on a task.
+
+    Of the four pairs of runs three are won and one is a tie:
+
+    >>> probability_of_improvement([[2], [3]], [[1], [2]])
+    0.875
     """
     ours, theirs = as_scores(scores), as_scores(baseline)
     if min(seeds_per_task(ours).min(), seeds_per_task(theirs).min()) == 0:
@@ -22,11 +34,12 @@ def probability_of_improvement(scores: ArrayLike, baseline: ArrayLike) -> float 
 
 
 def improvement_interval(scores: ArrayLike, baseline: ArrayLike, *, level: float = LEVEL) -> Interval | None:
-    """A score interval for the probability of improvement, never of zero width.
+    """A score interval for the probability of improvement; its width is never zero.
 
-    Newcombe's method 5 (Statistics in Medicine 25, 2006, p. 559) with variances averaged over tasks: the
-    probabilities p at which the estimate lies within z sqrt(V(p)). A bootstrap gives [1, 1] wherever
-    one method won every time. Measured at 5 seeds by 4 tasks, 0 to 3 spreads apart: it covers 95 to 98%.
+    It is Newcombe's method 5 (Statistics in Medicine 25, 2006, p. 559) with variances averaged over tasks: all
+    probabilities p from which the estimate is at most z sqrt(V(p)) away. A bootstrap would give [1, 1] wherever one
+    method won every time. Measured at 5 seeds by 4 tasks, with means 0 to 3 standard deviations apart: it covers 95 to
+    98%. None with fewer than two seeds of either method on any task.
     """
     estimate = probability_of_improvement(scores, baseline)
     ours, theirs = seeds_per_task(scores), seeds_per_task(baseline)
@@ -35,12 +48,12 @@ def improvement_interval(scores: ArrayLike, baseline: ArrayLike, *, level: float
     z = float(special.ndtri((1 + level) / 2))
 
     def excess(p: float) -> float:
-        """How far p lies from the estimate beyond z standard errors."""
+        """The distance of p from the estimate minus z standard errors; it is 0 at the ends of the interval."""
         tails = (1 - p) / (2 - p) + p / (1 + p)
         variances = p * (1 - p) * (1 + ((ours + theirs) / 2 - 1) * tails) / (ours * theirs)
         return abs(p - estimate) - z * float(np.sqrt(variances.sum())) / len(ours)
 
-    # The variance vanishes at 0 and 1, and `excess` with it where the estimate is there: step inside.
+    # V(0) = V(1) = 0, so with an estimate of 0 or 1 `excess` is 0 there too, and brentq would stop at once.
     low = optimize.brentq(excess, 0, min(estimate, 1 - 1e-9)) if estimate > 0 else 0.0
     high = optimize.brentq(excess, max(estimate, 1e-9), 1) if estimate < 1 else 1.0
     return Interval(float(low), float(high))

@@ -1,4 +1,4 @@
-"""Sums of squares of gate values: task, seed within task, example within task, layer by part."""
+"""The analysis of variance of gate values, by task, seed within task, example within task, layer and part."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ RUN_TERMS = ("seed", "seed:layer", "seed:part", "seed:layer:part")  # shared by 
 def mean_squares(
     values: Values, weights: Weights, within: Sequence[Mapping[str, float]] | None = None
 ) -> dict[str, float]:
-    """Each term's sum of squares over the sum of weights, in order of `TERMS`: they sum to the variance.
+    """The mean square of each term (sum of squares over the sum of weights), in the order of `TERMS`.
 
-    A single task or a single seed has no term of its own.
+    The mean squares sum to the variance. With a single task (or seed) the terms that name it are left out.
 
     Args:
         values: of each task (seeds, examples, layers, parts). Tasks weigh the same.
         weights: of each task's runs (seeds,), summing to 1.
-        within: `within_task` of each, if known already.
+        within: the result of `within_task` for each task; None computes it.
     """
     tasks = len(values)
     if within is None:
         within = [within_task(one, weight) for one, weight in zip(values, weights, strict=True)]
     pairs = zip(values, weights, strict=True)
     means = np.stack([np.tensordot(weight, one.mean(axis=1), axes=1) for one, weight in pairs])
-    common, own = _gate_terms(means.mean(axis=0)), [_gate_terms(gate) for gate in means]
+    common, by_task = _gate_terms(means.mean(axis=0)), [_gate_terms(gate) for gate in means]
     terms = {"task": float(means.mean(axis=(1, 2)).var()), **common}
     for term in common:
-        terms[f"task:{term}"] = float(np.mean([gate[term] for gate in own])) - common[term]
+        terms[f"task:{term}"] = float(np.mean([gate[term] for gate in by_task])) - common[term]
     for term in within[0]:
         terms[term] = float(np.mean([one[term] for one in within]))
     terms["seed:gate"] = sum(terms[f"seed:{gate}"] for gate in common)
@@ -59,14 +59,14 @@ def mean_squares(
 
 
 def within_task(values: Array, weights: Array) -> dict[str, float]:
-    """Mean squares of the terms within one task: seed, example, their interactions with the gate.
+    """The mean squares of the terms within one task: seed, example, and their interactions with the gate.
 
     Args:
         values: (seeds, examples, layers, parts).
         weights: (seeds,), summing to 1.
 
     Returns:
-        With `seed:example all gates`, the part of `seed:example` that all gates share.
+        Term -> mean square. `seed:example all gates` is the part of `seed:example` that all gates share.
     """
     runs = values.mean(axis=1)  # (seeds, layers, parts)
     gates = _gate_terms(np.tensordot(weights, runs, axes=1))
@@ -90,6 +90,10 @@ def within_task(values: Array, weights: Array) -> dict[str, float]:
 
 
 def _gate_terms(means: Array) -> dict[str, float]:
-    """Mean squares of layer, part and their interaction in a table of gate means (layers, parts)."""
+    """The mean squares of layer, part and their interaction in a table of gate means, (layers, parts).
+
+    >>> _gate_terms(np.array([[0.0, 0.0], [1.0, 1.0]]))  # the layer decides everything
+    {'layer': 0.25, 'part': 0.0, 'layer:part': 0.0}
+    """
     layer, part = float(means.mean(axis=1).var()), float(means.mean(axis=0).var())
     return {"layer": layer, "part": part, "layer:part": float(means.var()) - layer - part}

@@ -1,15 +1,15 @@
-"""The variance over seeds, estimated together for the methods of one place (one task and K, or all tasks).
+"""The variance over seeds, estimated for all methods of one panel together (on one task, or on all tasks).
 
-Two or three seeds hardly tell a method's own variance, but eight methods together tell how large such variances
-are there. Each own variance is therefore moderated: averaged with a prior variance, weighted by degrees of
-freedom (Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004; `eBayes` of the package
-limma). The prior and its degrees of freedom are estimated from the mean and the variance of the logarithms of
-the own variances: where these differ much, each keeps mostly its own. Where they do not, the prior still counts
-few degrees of freedom (`most_freedom`): at two or three seeds one method of ten times the others' spread looks like
-them in one experiment of six, and must not be told from them for that.
+Two or three seeds hardly determine the variance of one method, but eight methods together show how large such variances
+typically are. Each method's variance is therefore moderated: averaged with a prior variance, weighted by degrees of
+freedom (Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004; `eBayes` of the R package limma).
+The prior and its degrees of freedom are estimated from the mean and the variance of the logarithms of the methods'
+variances. Where these differ much, each method keeps mostly its own variance. Where they do not, the degrees of freedom
+of the prior are still limited (`most_freedom`): at two or three seeds a method whose scores spread ten times as much as
+the others' looks like them in one experiment of six, and its interval must not become narrow for that.
 
 Scores are (rows, seeds, tasks), a row being a method or a pair of methods, NaN where a run is absent.
-`python -m benchmarks.coverage` shows what the intervals cover.
+`python -m benchmarks.coverage` simulates how often the intervals cover the truth.
 """
 
 from __future__ import annotations
@@ -23,17 +23,21 @@ from scipy import special
 Array = NDArray[np.float64]
 
 LARGEST_SHARE = 0.85
-"""Of its own degrees of freedom and one more, how many a variance borrows from its prior at most."""
+"""The most degrees of freedom that a variance borrows from the prior, as a share of its own ones plus 1."""
 
 COINCIDENCE = 0.05
-"""The least probability at which scores that do not differ pass for chance, and not for another kind of method."""
+"""Scores that do not differ between seeds are taken for chance where they are at least this probable.
+
+Where they are less probable, the method is taken for one that always answers the same, and left out of the prior.
+"""
 
 
 class Spread(NamedTuple):
     """The variance of each row's mean over tasks, with its degrees of freedom.
 
     Attributes:
-        variances: (rows,); NaN with fewer than two seeds on any task, 0 where nothing tells a variance.
+        variances: (rows,); NaN with fewer than two seeds on any task, 0 where the scores do not differ and their
+            resolution is not known.
         freedom: (rows,) degrees of freedom of the variances.
         varied: (rows,) whether the scores of any task differ between seeds.
     """
@@ -44,9 +48,9 @@ class Spread(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What variances are like in one place, and how many degrees of freedom they show that to be worth.
+    """The variance that is typical of one panel, and the degrees of freedom with which it enters the average.
 
-    The degrees of freedom are infinite where the variances differ no more than chance has them differ.
+    The degrees of freedom are infinite where the variances differ no more than they would by chance.
     """
 
     variance: float
@@ -54,15 +58,22 @@ class Prior(NamedTuple):
 
 
 def own_spread(cube: Array, resolution: ArrayLike = 0.0) -> Spread:
-    """Each row's variance by itself: tasks are fixed, seeds a sample, variances of the tasks' means add up.
+    """The variance of each row's mean from its own scores alone, before any moderation.
 
-    Degrees of freedom are Satterthwaite's, from the tasks' variances averaged over rows: of one row it is the
-    classical t interval. A variance is never below that of rounding to the score's steps, step ** 2 / 12: at few
-    seeds scores on few test rows often agree by chance.
+    Tasks are fixed and seeds are a sample, so the variances of the tasks' means add up. The degrees of freedom are
+    Satterthwaite's, from the tasks' variances averaged over rows; for a single row this is the classical t interval.
+    The variance of a task's scores is never below that of rounding to steps, step ** 2 / 12, since with few seeds and
+    few test rows scores often agree by chance.
 
     Args:
-        cube: (rows, seeds, tasks).
-        resolution: the step of the scores of each task; 0 where it is not known.
+        cube: (rows, seeds, tasks), NaN where a run is absent.
+        resolution: the step between possible scores of each task, (tasks,); 0 where it is not known.
+
+    One method, one task, scores 1, 2 and 3: the variance of the mean is 1 / 3, with 2 degrees of freedom:
+
+    >>> spread = own_spread(np.array([[[1.0], [2.0], [3.0]]]))
+    >>> spread.variances.round(4), spread.freedom
+    (array([0.3333]), array([2.]))
     """
     counts = (~np.isnan(cube)).sum(axis=1)  # (rows, tasks)
     centres = np.nansum(cube, axis=1) / np.maximum(counts, 1)
@@ -71,24 +82,31 @@ def own_spread(cube: Array, resolution: ArrayLike = 0.0) -> Spread:
     varied = np.fmax.reduce(np.abs(gaps), axis=1) > 1e-12 * size  # beyond what floating point rounds
     squares = np.where(varied, np.nansum(gaps**2, axis=1), 0.0) / np.maximum(counts - 1, 1)
     squares = np.maximum(squares, np.asarray(resolution, dtype=float) ** 2 / 12)
-    known = counts.min(axis=1) >= 2
-    variances = np.where(known, (squares / np.maximum(counts, 1)).sum(axis=1) / counts.shape[1] ** 2, np.nan)
-    typical = squares[known].mean(axis=0) if known.any() else np.zeros(counts.shape[1])
+    estimable = counts.min(axis=1) >= 2
+    variances = np.where(estimable, (squares / np.maximum(counts, 1)).sum(axis=1) / counts.shape[1] ** 2, np.nan)
+    typical = squares[estimable].mean(axis=0) if estimable.any() else np.zeros(counts.shape[1])
     typical = typical if typical.any() else np.ones(counts.shape[1])
     shares = typical / np.maximum(counts, 1)  # (rows, tasks)
     freedom = shares.sum(axis=1) ** 2 / (shares**2 / np.maximum(counts - 1, 1)).sum(axis=1)
-    return Spread(variances, np.where(known, freedom, np.nan), varied.any(axis=1))
+    return Spread(variances, np.where(estimable, freedom, np.nan), varied.any(axis=1))
 
 
 def prior_of(spread: Spread) -> Prior | None:
-    """The prior by Smyth's method of moments; None with fewer than two variances to estimate it from."""
+    """Estimates the prior by the method of moments (Smyth 2004, section 6.2).
+
+    A variance s2 with d degrees of freedom has E log s2 = log sigma2 + digamma(d / 2) - log(d / 2). With d0 the prior's
+    degrees of freedom, the logarithms vary by trigamma(d / 2) + trigamma(d0 / 2), which gives d0.
+
+    Returns:
+        None with fewer than two variances to estimate it from.
+    """
     use = _informative(spread)
     if use.sum() < 2:
         return None
     half = spread.freedom[use] / 2
     logs = np.log(spread.variances[use]) - special.digamma(half) + np.log(half)
     excess = float(logs.var(ddof=1) - special.polygamma(1, half).mean())
-    if excess <= 0:  # no more different than chance has them
+    if excess <= 0:  # they differ no more than by chance
         return Prior(float(np.exp(logs.mean())), np.inf)
     half_prior = inverse_trigamma(excess)
     variance = float(np.exp(logs.mean() + special.digamma(half_prior) - np.log(half_prior)))
@@ -96,11 +114,11 @@ def prior_of(spread: Spread) -> Prior | None:
 
 
 def _informative(spread: Spread) -> NDArray[np.bool_]:
-    """Rows that tell how large a spread is like.
+    """Marks the rows whose variance informs the prior, (rows,).
 
-    Scores that do not differ between seeds stand for the variance of rounding where chance may well have made
-    them agree. A method that gave up and always answers the same would draw the others' prior down: it is left
-    out, which can only widen intervals.
+    A row whose scores do not differ between seeds enters with the variance of rounding, if they may well agree by
+    chance. If not, the method probably failed and always answers the same. It would pull the prior down, and is left
+    out; that can only widen intervals.
     """
     varied = spread.varied & (spread.variances > 0)
     if not varied.any():
@@ -112,14 +130,25 @@ def _informative(spread: Spread) -> NDArray[np.bool_]:
 
 
 def moderated(spread: Spread, sources: ArrayLike) -> Spread:
-    """The rows' variances averaged with their prior, weights being degrees of freedom, which add up.
+    """Averages each variance with the prior, weighted by degrees of freedom; the degrees of freedom add up.
 
     Args:
-        spread: of each row by itself.
-        sources: how many independent variances the rows amount to.
+        spread: the variance of each row from its own scores, as `own_spread` gives it.
+        sources: to how many independent variances the rows amount.
 
     Returns:
-        The same as given where there is nothing to borrow from.
+        The moderated variances; `spread` itself where there are too few of them for a prior.
+
+    Four variances with 4 degrees of freedom each. They are so alike that the prior's degrees of freedom are limited by
+    `most_freedom` alone, to (4 - 1) / 6 * (4 + 1) = 2.5. The fourth variance moves towards the prior's, 1.45:
+
+    >>> spread = Spread(np.array([1.0, 1.0, 1.0, 1.5]), np.full(4, 4.0), np.full(4, True))
+    >>> prior = prior_of(spread)
+    >>> round(prior.variance, 2), prior.freedom, most_freedom(4, 4)
+    (1.45, inf, array(2.5))
+    >>> result = moderated(spread, 4)
+    >>> bool(np.isclose(result.variances[3], (2.5 * prior.variance + 4 * 1.5) / 6.5)), float(result.freedom[3])
+    (True, 6.5)
     """
     prior = prior_of(spread)
     if prior is None:
@@ -131,37 +160,35 @@ def moderated(spread: Spread, sources: ArrayLike) -> Spread:
 
 
 def most_freedom(freedom: ArrayLike, sources: ArrayLike) -> Array:
-    """The degrees of freedom that a prior counts at most, for variances that have so many of their own.
+    """The limit on the prior's degrees of freedom: `min((sources - 1) / 6, LARGEST_SHARE) * (freedom + 1)`.
 
-    So few, or so uncertain, variances cannot show that none of the methods is much noisier than the rest. The share
-    was set by simulation: of equal methods, one of them 4 or 10 times as noisy as the rest, at most 5% of experiments
-    tell any apart (`python -m benchmarks.coverage`). One source has nothing to borrow from.
+    Few or uncertain variances cannot show that none of the methods is much noisier than the rest. The limit was set by
+    simulation: with equally good methods, one of them 4 or 10 times as noisy as the rest, at most 5% of experiments
+    claim any difference (`python -m benchmarks.coverage`). With one source there is nothing to borrow, and it is 0.
 
     Args:
-        freedom: of each own variance.
+        freedom: the degrees of freedom of each variance.
         sources: how many independent variances there are.
     """
-    own = np.asarray(freedom, dtype=float)
     share: Array = np.clip((np.asarray(sources, dtype=float) - 1) / 6, 0, LARGEST_SHARE)
-    most: Array = share * (own + 1)
-    return most
+    return np.asarray(share * (np.asarray(freedom, dtype=float) + 1))
 
 
 def method_spread(cube: Array, resolution: ArrayLike = 0.0, still: ArrayLike = False) -> Spread:
     """The variance of each method's mean, moderated over the methods.
 
-    Where a seed moves all methods together (its training rows are the same for all), their variances repeat one
-    another: they amount to M / (1 + (M - 1) r ** 2) independent ones, r the
-    correlation between methods, estimated from the spread of the average over methods.
+    Where a seed raises or lowers the scores of all M methods together (its training rows are the same for all), their
+    variances are not independent. They amount to M / (1 + (M - 1) r ** 2) independent ones, where r is the correlation
+    between methods, estimated from the variance of the average over methods.
 
     Args:
         cube: (methods, seeds, tasks).
-        resolution: the step of the scores of each task.
-        still: (methods,) which train nothing; those of them without any spread keep their own variance.
+        resolution: the step between possible scores of each task, (tasks,).
+        still: (methods,), True for methods that train nothing; those without any spread are not moderated.
     """
-    own = own_spread(cube, resolution)
-    moving = _moving(own, still)
-    return _of_moving(own, moving, cube)
+    separate = own_spread(cube, resolution)
+    moving = _moving(separate, still)
+    return _of_moving(separate, moving, cube)
 
 
 def pair_spread(
@@ -173,37 +200,47 @@ def pair_spread(
 ) -> Spread:
     """The variance of each pair's mean difference over the same seeds, moderated over the pairs.
 
-    Differences between methods that vary are one group, of M - 1 independent variances; differences to a method that
-    trains nothing and never varies have one method's variance: they are groups of their own.
+    The differences between the M methods that vary form one group, which holds M - 1 independent variances. The
+    difference to a method that trains nothing and never varies has the variance of the other method alone; the
+    differences to each such method form a separate group.
 
     Args:
         cube: (methods, seeds, tasks).
-        first: (pairs,) indices of the one method of each pair.
-        second: (pairs,) of the other.
-        resolution: the step of the scores of each task.
-        still: (methods,) which train nothing.
+        first: (pairs,), index of the first method of each pair.
+        second: (pairs,), index of the second method.
+        resolution: the step between possible scores of each task, (tasks,).
+        still: (methods,), True for methods that train nothing.
     """
     gaps = cube[first] - cube[second]
-    # A difference is rounded twice.
-    own = own_spread(gaps, np.asarray(resolution, dtype=float) * np.sqrt(2))
+    # A difference holds two rounding errors, so its variance of rounding is twice that of a score.
+    separate = own_spread(gaps, np.asarray(resolution, dtype=float) * np.sqrt(2))
     moving = _moving(own_spread(cube, resolution), still)
     both = moving[first] & moving[second]
-    result = _replaced(own, both, moderated(_part(own, both), int(moving.sum()) - 1))
+    result = _replaced(separate, both, moderated(_part(separate, both), int(moving.sum()) - 1))
     for quiet in np.flatnonzero(~moving):
         to_it = ((first == quiet) & moving[second]) | ((second == quiet) & moving[first])
         signed = np.where((first == quiet)[:, None, None], -gaps, gaps)
-        result = _replaced(result, to_it, _part(_of_moving(own, to_it, signed), to_it))
+        result = _replaced(result, to_it, _part(_of_moving(separate, to_it, signed), to_it))
     return result
 
 
 def half_width(spread: Spread, level: float) -> Array:
-    """Half the width of each row's t interval; NaN where there is none."""
+    """Half the width of each row's t interval: the t quantile times the standard error; NaN where there is none.
+
+    >>> half_width(Spread(np.array([1 / 3]), np.array([2.0]), np.array([True])), 0.95).round(3)
+    array([2.484])
+    """
     widths: Array = special.stdtrit(spread.freedom, (1 + level) / 2) * np.sqrt(spread.variances)
     return np.where(spread.variances > 0, widths, np.nan)
 
 
 def inverse_trigamma(value: float) -> float:
-    """The y whose trigamma is the value, by Newton's method on 1 / trigamma, which is nearly straight (Smyth, 2004)."""
+    """Solves trigamma(y) = value by Newton's method on 1 / trigamma, which is nearly linear (Smyth 2004, appendix).
+
+    >>> round(inverse_trigamma(np.pi**2 / 6), 6)  # trigamma(1) = pi ** 2 / 6
+    1.0
+    """
+    # At both extremes the limits of trigamma, 1 / y ** 2 and 1 / y, are exact to rounding.
     if value > 1e7:
         return float(1 / np.sqrt(value))
     if value < 1e-6:
@@ -218,26 +255,27 @@ def inverse_trigamma(value: float) -> float:
     return float(y)
 
 
-def _moving(own: Spread, still: ArrayLike) -> NDArray[np.bool_]:
-    """Which methods may vary: all but those that train nothing and show no spread."""
-    moving: NDArray[np.bool_] = own.varied | ~np.broadcast_to(np.asarray(still, dtype=bool), own.varied.shape)
+def _moving(separate: Spread, still: ArrayLike) -> NDArray[np.bool_]:
+    """Marks the methods that can vary over seeds: all but those that train nothing and show no spread."""
+    moving: NDArray[np.bool_] = separate.varied | ~np.broadcast_to(np.asarray(still, dtype=bool), separate.varied.shape)
     return moving
 
 
-def _of_moving(own: Spread, moving: NDArray[np.bool_], cube: Array) -> Spread:
-    """The spread with the moving rows moderated; their correlation tells how many independent ones they are."""
-    count = int((moving & (own.variances > 0)).sum())
+def _of_moving(separate: Spread, moving: NDArray[np.bool_], cube: Array) -> Spread:
+    """Moderates the moving rows; how many independent variances they amount to follows from their correlation."""
+    count = int((moving & (separate.variances > 0)).sum())
     if count < 2:
-        return own
-    use = moving & (own.variances > 0)
+        return separate
+    use = moving & (separate.variances > 0)
     centred = cube[use] - np.nanmean(cube[use], axis=1, keepdims=True)
     common = np.full((1, *cube.shape[1:]), np.nan)
     seen = ~np.isnan(centred).all(axis=0)
     common[0][seen] = np.nanmean(centred[:, seen], axis=0)
-    inflation = count * own_spread(common).variances[0] / own.variances[use].mean()
+    # The variance of an average of M equally correlated methods is (1 + (M - 1) r) / M times their mean variance.
+    inflation = count * own_spread(common).variances[0] / separate.variances[use].mean()
     correlation = (min(max(inflation, 1.0), count) - 1) / (count - 1)
     sources = count / (1 + (count - 1) * correlation**2)
-    return _replaced(own, moving, moderated(_part(own, moving), sources))
+    return _replaced(separate, moving, moderated(_part(separate, moving), sources))
 
 
 def _part(spread: Spread, rows: NDArray[np.bool_]) -> Spread:

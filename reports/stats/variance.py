@@ -1,8 +1,8 @@
-"""What gate values are tied to: variance shares of task, seed, layer, part and example.
+"""Variance decomposition of gate values: the shares of task, seed, layer, part and example.
 
-The design is nested and crossed: a run is a seed within a task; the examples of a task are the same
-in its runs; every run has the same gates (layer by part) for every example. Each task weighs the
-same however many examples it has, so group means give an exact, orthogonal analysis of variance.
+The design is nested and crossed. A run is a seed within a task, all runs of a task see the same examples, and every run
+has the same gates (layer by part) for every example. Tasks weigh the same however many examples they have, so that
+group means give an exact, orthogonal analysis of variance.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ DRAWS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One term's share of the variance of gate values.
+    """The share of one term in the variance of gate values.
 
     Attributes:
-        term: one of `TERMS`; `gate` is layer by part, `seed:example` is what is left. With the length held
-            constant also `length`: what went away by holding it.
-        share: of the raw variance, 0 to 1 (`length` is negative where length hid differences); with two seeds
-            or more freed of the seeds' noise, which plain sums
-            of squares count as an effect of whatever is averaged over few seeds.
-        sum_of_squares: the plain share of the sum of squares in these very runs.
-        interval: of `share`, resampling runs within tasks; None at one seed.
+        term: one of `TERMS`; `gate` is layer by part, `seed:example` is the residual. With the length held
+            constant there is also `length`: the share that vanished when it was held.
+        share: of the raw variance, 0 to 1 (`length` is negative where length hid differences). With two or more
+            seeds it is a variance component: the noise of seeds is subtracted, which plain sums of squares count as
+            an effect of each factor that is averaged over few seeds.
+        sum_of_squares: the share in the sum of squares of these runs, nothing subtracted.
+        interval: for `share`, by a bootstrap that resamples runs within tasks; None at one seed.
     """
 
     term: str
@@ -50,7 +50,7 @@ class Decomposition:
         raw: shares as recorded; they sum to 1.
         length_held: the same at one common distribution of lengths, as shares of the *raw* variance, and
             the term `length`; they sum to 1. None if no lengths were given.
-        variance: of the gate values, each task weighing the same.
+        variance: of the gate values; tasks weigh the same.
         length_overlap: share of examples whose length occurs within every task's range of lengths.
             Where it is low, task and length cannot be told apart. None without lengths.
     """
@@ -64,20 +64,26 @@ class Decomposition:
 def decompose(
     gates: GateValues, *, generator: np.random.Generator, draws: int = DRAWS, level: float = LEVEL
 ) -> Decomposition:
-    """Variance shares with bootstrap intervals that resample whole runs within their tasks.
+    """Computes variance shares with bootstrap intervals that resample whole runs within their tasks.
 
-    Resampling is Rubin's (Annals of Statistics 9, 1981): runs get random weights that sum to 1 in each
-    task, since drawing two or three runs with replacement mostly draws the same one twice. The interval
-    takes t times the bootstrap's standard error, freed of its shrinkage at few seeds, on the plain or the
-    logit scale, whichever is wider; t has one degree of freedom a run less one a task.
+    The bootstrap is Rubin's Bayesian one (Annals of Statistics 9, 1981): runs get random weights that sum to 1 in each
+    task. Drawing two or three runs with replacement would mostly draw the same run twice. The interval is the share
+    give or take t times the bootstrap's standard error, corrected for its shrinkage at few seeds, on the plain or the
+    logit scale, whichever is wider. The degrees of freedom of t are the number of runs less the number of tasks.
 
     Measured with planted components, 2 tasks by 2, 3 and 5 seeds: intervals at 95% cover 92 to 99% for task
     (where there is no task effect too), 95 to 100% for layer, example and interactions, 89 to 92%
-    for seed itself: a variance of so few seeds is hardly known. Tasks are not resampled: a share says
-    nothing of other tasks.
+    for seed itself, since so few seeds hardly determine their variance. Tasks are not resampled: the shares
+    hold for these tasks, not for others.
+
+    Args:
+        gates: the values.
+        generator: draws the weights.
+        draws: number of bootstrap samples.
+        level: of the intervals.
 
     Raises:
-        ValueError: if the gate values do not vary, or some tasks have one seed and others more.
+        ValueError: the gate values do not vary, or some tasks have one seed and others more.
     """
     seeds = [len(values) for values in gates.values]
     if min(seeds) == 1 and max(seeds) > 1:
@@ -116,7 +122,7 @@ def _with_intervals(
     seeds: Sequence[int],
     level: float,
 ) -> tuple[Share, ...]:
-    """One row a term, with an interval where there are bootstrap samples."""
+    """The share of each term, with an interval where there are bootstrap samples."""
     freedom = sum(seeds) - len(seeds)
     # A mean of n with Dirichlet(1) weights varies (n - 1) / (n + 1) as much as a mean of n new ones.
     stretch = np.sqrt((freedom + 2 * len(seeds)) / max(freedom, 1))
@@ -131,7 +137,7 @@ def _with_intervals(
 
 
 def _interval(share: float, half: float) -> Interval:
-    """The wider of share give or take half, and the same on the logit scale, which suits a variance."""
+    """The wider of two intervals: share give or take half, and the same on the logit scale, which suits a share."""
     low, high = share - half, min(1.0, share + half)
     if share >= 0:
         low = max(0.0, low)
@@ -145,7 +151,7 @@ def _interval(share: float, half: float) -> Interval:
 
 
 def _shares(kinds: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """Shares of the raw variance: of the raw values, then of those at equal length with `length` added."""
+    """The terms as shares of the raw variance: for the raw values, then for those at equal length, with `length`."""
     total = sum(kinds[0].values())
     shares = [{term: value / total for term, value in terms.items()} for terms in kinds]
     for terms in shares[1:]:
@@ -154,11 +160,12 @@ def _shares(kinds: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
 
 
 def _components(values: Values, weights: Weights) -> dict[str, float]:
-    """Variance components by the analysis-of-variance method, seeds a sample, negative ones set to 0.
+    """Variance components by the analysis-of-variance method, with seeds as a sample; negative ones are set to 0.
 
-    With weights w over a task's runs and q the sum of w ** 2, a seed term of variance v shows as
-    (1 - q) v, and q v of it stays in the average over seeds, that is in the terms without a seed.
-    For terms of whole runs the expected 1 - q stands in for q, so that they vary as few runs do.
+    With weights w over the runs of a task and q the sum of w ** 2, a seed term of variance v has the expected mean
+    square (1 - q) v, and q v remains in the average over seeds, that is in the terms without a seed. For terms of whole
+    runs the expectation of 1 - q over random weights is used in place of 1 - q, so that bootstrap samples vary as much
+    as few runs do.
     """
     tasks = len(values)
     each = [within_task(one, weight) for one, weight in zip(values, weights, strict=True)]

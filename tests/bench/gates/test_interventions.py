@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.gates.interventions import Recorded, tables
+from bench.gates.interventions import LearnedGates, tables
 
 
-def recorded(examples: int = 5) -> Recorded:
+def recorded(examples: int = 5) -> LearnedGates:
     values = np.linspace(0.1, 0.9, examples * 4).reshape(examples, 4)
     parts = ["adapter", "lora", "adapter", "lora"]
-    return Recorded(values, np.array([0.2, 0.4, 0.6, 0.8]), [0, 0, 1, 1], parts, {"other": np.full(4, 0.3)})
+    return LearnedGates(values, np.array([0.2, 0.4, 0.6, 0.8]), [0, 0, 1, 1], parts, {"other": np.full(4, 0.3)})
 
 
 def made(examples: int = 5, seed: int = 0) -> dict[str, np.ndarray]:

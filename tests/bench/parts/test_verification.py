@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
 from collections.abc import Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from bench.parts import effective
+from bench.parts import effective, verification
 from bench.parts.measure import measure, part_contributions
 from bench.parts.verification import ALPHA, changed_share, exact_bound, exact_p, fixed_sequence, rows_needed, sizes
 from bench.sources.split import split
@@ -18,6 +20,13 @@ from bench.tasks import Row, Rows
 from bench.training.prepared import prepare
 from benchmarks.verified import EPSILON, OTHERS, simulate, sparse
 from tests.conftest import MakeSpec
+
+
+@pytest.mark.parametrize("module", [effective, verification])
+def test_the_examples_run(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
 
 
 def test_rows_needed_is_where_no_changed_answer_is_enough() -> None:

@@ -134,10 +134,10 @@ def test_parquet_and_jsonl_may_stand_together(folder: Path) -> None:
         ("train.jsonl", r'{"sentence": "\ud800", "label": 1}', "train.jsonl:1 has half a surrogate pair"),
         (
             "train.jsonl",
-            '{"body": "a", "label": 1}',
-            "has the columns body, label: name the text's with text=",
+            '{"id": 7, "body": "a", "label": 1}',
+            "has the columns id, body, label: name the text's with text=",
         ),
-        ("train.jsonl", '{"text": "a", "gold": 1}', "has no column 'label' among text, gold"),
+        ("train.jsonl", '{"id": 7, "text": "a", "gold": 1}', "has no column 'label' among id, text, gold"),
         ("train.csv", "text,label\na,1\nb,2,3\n", "train.csv:3 has more fields than the header"),
         ("train.csv", 'text,label\na,1\n"b,2\n', "train.csv:3 is not CSV"),
         ("train.csv", "text,label\n", "train.csv holds no rows"),

@@ -54,13 +54,6 @@ def test_spread_of_published_averages_is_that_of_independent_tasks() -> None:
     assert 0.85 < ratio < 1.1  # 1 if independent; with a correlation of 0.2, about sqrt(1 + 7 * 0.2) = 1.5
 
 
-def test_costs_are_stored_parameters_and_percent_of_full() -> None:
-    costs = published.published_costs().set_index("method")
-    assert costs.loc["unipelt-apl", "reported_parameters"] == 1_400_000
-    assert costs.loc["full", "train_time_percent_of_full"] == 100
-    assert set(costs["source"]) == {"Mao et al., ACL 2022, Table 4"}
-
-
 def test_not_comparable_names_the_reason() -> None:
     assert published.not_comparable(task="glue/rte", k=500, backbone="google-bert/bert-base-uncased") is None
     assert published.not_comparable(task="glue/rte", k=None, backbone="bert-base-uncased") is None

@@ -59,9 +59,7 @@ def test_random_flips_approach_the_exact_count() -> None:
     assert comparisons.sign_flip_test(gaps + 9, generator=generator(), flips=999) == pytest.approx(1 / 1000)
 
 
-def test_wilcoxon_is_scipys_and_copes_with_no_difference() -> None:
-    assert comparisons.wilcoxon_test(MAIZE) == pytest.approx(0.041260, abs=1e-6)  # scipy's own example
-    assert comparisons.wilcoxon_test(np.zeros((3, 2))) == 1.0
+def test_no_difference_is_no_evidence() -> None:
     assert comparisons.sign_flip_test(np.zeros((3, 2)), generator=generator()) == 1.0
 
 
@@ -145,15 +143,12 @@ def test_false_alarms_are_at_most_5_percent() -> None:
     # Setting: 5 seeds by 4 tasks, both methods alike, spreads over tasks 1:12. The simulation's own
     # error is 0.4%, so an alarm rate of 5% may show as 5.8%.
     rng = generator(9)
-    alarms = np.zeros(2)
+    alarms = 0
     for _ in range(2_000):
-        gaps = rng.normal(size=(5, 4)) * SPREADS
-        flipped, ranked = comparisons.sign_flip_test(gaps, generator=rng), comparisons.wilcoxon_test(gaps)
-        assert flipped is not None
-        assert ranked is not None
-        alarms += [flipped <= 0.05, ranked <= 0.05]
-    assert (alarms / 2_000 <= 0.058).all()
-    assert (alarms / 2_000 >= 0.03).all()  # the tests are not asleep
+        p = comparisons.sign_flip_test(rng.normal(size=(5, 4)) * SPREADS, generator=rng)
+        assert p is not None
+        alarms += p <= 0.05
+    assert 0.03 <= alarms / 2_000 <= 0.058  # the lower bound: the test is not asleep
 
 
 def test_a_family_of_comparisons_raises_a_false_alarm_in_at_most_5_percent() -> None:

@@ -27,22 +27,10 @@ def test_standard_deviation_is_that_of_the_seeds_averages() -> None:
     assert stats.standard_deviation(SCORES[:1]) is None
 
 
-def test_interquartile_mean_cuts_a_quarter_at_either_end() -> None:
-    scores = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 100.0], [5.0, 6.0]])
-    assert stats.interquartile_mean(scores) == pytest.approx((2 + 3 + 4 + 5) / 4)
-    drawn = np.random.default_rng(0).normal(size=(5, 4))
-    assert stats.interquartile_mean(drawn) == pytest.approx(scipy_stats.trim_mean(drawn, 0.25, axis=None))
-    # Seven scores: one is cut at either end, the absent one counts for nothing.
-    scores[2, 1] = np.nan
-    assert stats.interquartile_mean(scores) == pytest.approx((1 + 2 + 3 + 4 + 5) / 5)
-
-
 def test_one_seed_has_no_interval() -> None:
-    generator = np.random.default_rng(0)
     for scores in (np.ones((1, 4)), np.array([[1.0, 2.0], [2.0, np.nan]])):
         assert stats.standard_error(scores) is None
         assert stats.mean_interval(scores) is None
-        assert stats.interquartile_mean_interval(scores, generator=generator) is None
 
 
 def test_interval_of_one_task_is_students() -> None:
@@ -79,47 +67,6 @@ def test_interval_moves_and_stretches_with_the_scores(shift: float, scale: float
 def test_no_spread_gives_no_interval() -> None:
     assert stats.mean_interval(np.full((3, 2), 0.1)) is None
     assert stats.mean_interval([[0.5, 0.1], [0.5, 0.2]]) is not None, "one task with a spread has one"
-    generator = np.random.default_rng(0)
-    assert stats.interquartile_mean_interval(np.full((3, 2), 0.1), generator=generator) is None
-
-
-def test_resamples_keep_each_task_to_its_own_scores() -> None:
-    drawn = stats.resample(SCORES, generator=np.random.default_rng(0), draws=500)
-    assert drawn.shape == (500, 3, 2)
-    assert set(np.unique(drawn[:, :, 0])) == {80, 82, 84}
-    assert set(np.unique(drawn[:, :2, 1])) == {50, 54}
-    assert np.isnan(drawn[:, 2, 1]).all()
-
-
-def test_percentile_bootstrap_agrees_with_scipy() -> None:
-    reference = scipy_stats.bootstrap(
-        (MAIZE[:, 0],), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    interval = stats.bootstrap_interval(
-        MAIZE,
-        lambda scores: scores.mean(axis=(-2, -1)),
-        generator=np.random.default_rng(1),
-        draws=20_000,
-        kind="percentile",
-    )
-    assert interval == pytest.approx((reference.low, reference.high), abs=0.5)  # 36 wide
-
-
-def test_t_bootstrap_of_the_mean_is_the_closed_form() -> None:
-    scores = np.random.default_rng(2).normal(size=(5, 4)) * [0.5, 1, 2, 6]
-    closed = stats.mean_interval(scores)
-    drawn = stats.bootstrap_interval(
-        scores, lambda x: x.mean(axis=(-2, -1)), generator=np.random.default_rng(0), draws=20_000
-    )
-    assert closed is not None
-    assert drawn == pytest.approx(closed, abs=0.02 * (closed.high - closed.low))
-
-
-def test_the_same_generator_gives_the_same_interval() -> None:
-    first, second, other = (
-        stats.interquartile_mean_interval(SCORES[:2], generator=np.random.default_rng(seed)) for seed in (3, 3, 4)
-    )
-    assert first == second != other
 
 
 def test_average_rank_shares_ties_and_leaves_out_unfinished_cells() -> None:
@@ -157,24 +104,3 @@ def test_mean_interval_covers_95_percent_at_5_seeds_by_4_tasks(spreads: list[flo
         assert interval is not None
         hits += interval.low <= means.mean() <= interval.high
     assert 0.93 <= hits / 3_000 <= 0.97
-
-
-def test_interquartile_mean_interval_covers_where_percentiles_do_not() -> None:
-    # Setting: 5 seeds by 4 tasks whose means lie 0, 1, 2 and 4 spreads up; the true value from 400,000 runs.
-    generator, steps = np.random.default_rng(8), np.array([0, 1, 2, 4.0])
-    truth = stats.interquartile_mean(generator.normal(size=(100_000, 4)) + steps)
-    assert truth is not None
-    hits = {"t": 0, "percentile": 0}
-    for _ in range(600):
-        scores = generator.normal(size=(5, 4)) + steps
-        for kind in ("t", "percentile"):
-            low, high = stats.bootstrap_interval(  # type: ignore[misc]
-                scores,
-                stats._interquartile_mean,
-                generator=generator,
-                draws=200,
-                kind=kind,  # type: ignore[arg-type]
-            )
-            hits[kind] += low <= truth <= high
-    assert hits["t"] / 600 >= 0.93
-    assert hits["percentile"] / 600 < 0.93
