@@ -1,5 +1,6 @@
 """An executor as an author writes one, in one file: a subprocess for each job, in a folder that nobody else sees."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,8 +28,11 @@ class Subprocesses(Executor):
         with tempfile.TemporaryDirectory() as place:
             file, out = Path(place, "job.json"), Path(place, "out")
             file.write_text(job)
-            words = [sys.executable, "-P", "-m", "bench.grid.worker", str(file), str(out), "--progress"]
-            with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+            words = [sys.executable, "-m", "bench.grid.worker", str(file), str(out), "--progress"]
+            settings = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+            # It imports nothing from the folder that the command was typed in (Python 3.11 and newer).
+            environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+            with subprocess.Popen(words, env=environment, **settings) as child:
                 self._children.append(child)
                 for line in child.stdout:
                     if (progress := Progress.of_line(line)) is not None:
