@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.commands.api import Comparison, check, check_meter, compare, load_records
+    from bench.contract.executors import check_executor
     from bench.errors import UserError
+    from bench.grid.executors.executor import Attempt, Executor
     from bench.meters.column import Column
     from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Absent", "Column", "Comparison", "File", "Folder", "Gate", "HubData", "Meter", "Method", "Note", "Part"]
-__all__ += ["Row", "Rows", "Task", "UserError", "Wheel", "check", "check_meter", "compare", "load_compact"]
-__all__ += ["load_records"]
+__all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Meter"]
+__all__ += ["Method", "Note", "Part", "Row", "Rows", "Task", "UserError", "Wheel", "check", "check_executor"]
+__all__ += ["check_meter", "compare", "load_compact", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
@@ -36,6 +38,7 @@ _HOMES = {
     "load_compact": "bench.parts.deployment:load",
     "check": "bench.commands.api:check",
     "check_meter": "bench.commands.api:check_meter",
+    "check_executor": "bench.contract.executors:check_executor",
     "Comparison": "bench.commands.api:Comparison",
     "UserError": "bench.errors:UserError",
     "Method": "methods.kit.base:Method",
@@ -45,6 +48,8 @@ _HOMES = {
     "Absent": "bench.meters.meter:Absent",
     "Note": "bench.meters.meter:Note",
     "Gate": "methods.kit.gates:Gate",
+    "Executor": "bench.grid.executors.executor:Executor",
+    "Attempt": "bench.grid.executors.executor:Attempt",
     "Task": "bench.tasks:Task",
     "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",

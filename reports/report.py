@@ -158,19 +158,28 @@ class Report:
 def read_report(
     outs: Sequence[Path],
     *,
+    records: Sequence[Record] | None = None,
     baseline: str | None = None,
     by: By = "task",
     columns: Sequence[str] | None = None,
 ) -> Report:
     """The report of one folder's records, or of several folders side by side.
 
+    Args:
+        outs: folders of comparisons.
+        records: of the one folder, where they have been read; None reads them.
+        baseline: a method's label; None: the one that stores most.
+        by: what the tables' columns are.
+        columns: figures to show beside the scores; None: the usual few.
+
     Raises:
         UserError: a folder without records; unknown `by` or column; what is not comparable, by name.
     """
     names = _names(outs)
-    folders = {name: read_records(out) for name, out in zip(names, outs, strict=True)}
-    for out, records in zip(outs, folders.values(), strict=True):
-        check_one(records, out)
+    folders = {names[0]: list(records)} if records and len(outs) == 1 else {}
+    folders = folders or {name: read_records(out) for name, out in zip(names, outs, strict=True)}
+    for out, read in zip(outs, folders.values(), strict=True):
+        check_one(read, out)
     return Report(records=side_by_side(folders), outs=outs, baseline=baseline, by=by, columns=columns)
 
 

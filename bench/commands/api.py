@@ -63,6 +63,7 @@ def compare(
     meters: str | Sequence[str] | None = None,
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
+    on: str | None = None,
     config: str | Path | None = None,
     out: str | Path = "out",
     baseline: str | None = None,
@@ -85,6 +86,7 @@ def compare(
         meters: meters beside those that come along, such as `"my.py:Mine"`.
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
+        on: what does the runs: an executor's name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this machine.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
         out: folder of the records and the report.
         baseline: label of the method that the others are compared with; None: the one that stores most.
@@ -113,22 +115,20 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
-    named["meters"] = meters
+    named |= {"meters": meters, "on": on}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
     from bench.commands.compare import carry_out
-    from bench.grid.executor import LocalExecutor
-    from bench.records.store import claimed, read_records
+    from bench.records.store import claimed
     from reports.report import write
 
-    folder = Path(out)
-    with claimed(folder):
+    with claimed(Path(out)) as folder:
         with _script_hidden(), redirect_stdout(sys.stderr):
-            carry_out(requests, folder, LocalExecutor(), baseline=baseline)
-        records = read_records(folder)
-        paths = write(records, folder, baseline=baseline)
-    return Comparison(folder, tuple(records), tuple(paths), baseline)
+            carry_out(requests, folder, baseline=baseline)
+        records = folder.records()
+        paths = write(records, folder.out, baseline=baseline)
+    return Comparison(folder.out, tuple(records), tuple(paths), baseline)
 
 
 @contextmanager

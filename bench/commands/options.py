@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from bench.presets import DEFAULT, PRESETS
 from bench.records.spec import option_of
 from bench.records.study import CONFIG, Study, is_flag, takes_several, values_of, word
+from bench.registry.executors import DEFAULT as DEFAULT_EXECUTOR
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -29,6 +30,7 @@ USUAL = Study(
     model=BASE.model,
     k=tuple("all" if size is None else size for size in BASE.ks),
     seeds=BASE.seeds,
+    on=DEFAULT_EXECUTOR,
 )
 """The same for what is compared."""
 

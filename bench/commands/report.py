@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.records.store import Record
 
 
 def report(
@@ -53,8 +56,20 @@ def write_report(
     into: Path | None = None,
     figure_width: str = "column",
     figure_theme: str = "light",
+    records: Sequence[Record] | None = None,
 ) -> None:
     """Shows the main table and writes all else.
+
+    Args:
+        outs: folders of comparisons.
+        baseline: the method that the others are compared with.
+        by: what the columns are.
+        columns: figures to show.
+        formats: of the files.
+        into: where several folders' common report goes.
+        figure_width: of each figure: `column`, `page` or inches.
+        figure_theme: `light` or `print`.
+        records: of the one folder, where they have been read; None reads them.
 
     Raises:
         UserError: no records, unknown columns, folders that are not comparable,
@@ -72,7 +87,7 @@ def write_report(
     check_formats(kinds)
     if len(outs) == 1 and into is not None:
         raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
-    made = read_report(outs, baseline=baseline, by=by, columns=columns)
+    made = read_report(outs, records=records, baseline=baseline, by=by, columns=columns)
     made.show()
     paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds, paper=paper)
     folders = sorted({path.parent for path in paths})
@@ -88,7 +103,7 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models or meters.")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters or executors.")]) -> None:
     """Shows what can be named."""
     from bench.registry.listing import LISTINGS
 

@@ -25,6 +25,7 @@ from bench.sources.reach import hub_in_reach
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import shaped_classifier
 from bench.training.prepared import adapt, count_stored, stored_tensors
+from methods.kit.sites import positions
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -84,7 +85,7 @@ def inspect(
         tokens: padded length.
     """
     config, usual = config_of(model)
-    most = getattr(config, "max_position_embeddings", None)
+    most = positions(config)
     if most is not None and tokens > most:
         raise UserError(f"--tokens {tokens} is more than the {most} positions of {model}")
     rows = []

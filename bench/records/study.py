@@ -56,6 +56,8 @@ class Study(Frozen):
     """One seed of the training for all runs."""
     method_defaults: dict[str, dict[str, Any]] | None = None
     """Name of a method -> hyper-parameters that hold where its specification does not set them."""
+    on: str | None = None
+    """What does the runs: an executor (bench list executors), NAME:ADDRESS, or file.py:Class."""
 
 
 DECLARED: dict[str, type[BaseModel]] = {

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import bench
-from bench.grid import executor
+from bench.grid.executors import local as executor
 from tests.conftest import NoExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
+WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executors", "bench.grid.executors.executor"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)

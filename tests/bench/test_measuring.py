@@ -17,19 +17,19 @@ from bench import run
 from bench.costs.sheet import ELSEWHERE, UNMEASURED, CostSheet, prepared_meters
 from bench.errors import AlteredError
 from bench.grid import worker
-from bench.grid.executor import LocalExecutor
+from bench.grid.executors.executor import Executor
 from bench.meters.clock import Clock
 from bench.meters.cuda import Cuda
 from bench.meters.instruments.live_tensors import LiveTensors
 from bench.meters.meter import Observed
 from bench.meters.phases import Phases
 from bench.records.spec import Job, Measures
-from bench.records.store import finished, read_outputs, read_record, record_path, weights_path
+from bench.records.store import RecordFolder, read_outputs, read_record, record_path, weights_path
 from bench.run import execute, fingerprint, refuse_altered, run_training
 from bench.training.loop import train
 from bench.training.prepared import Setting, prepare
 from bench.training.warmup import _throw_away, share_frozen, warm_up_inference, warm_up_training
-from tests.conftest import MakeSpec
+from tests.conftest import MakeSpec, run_one
 
 BARE = Measures(costs=False, energy=False, effective=False, weights="all")
 COSTS = BARE.model_copy(update={"costs": True})
@@ -163,11 +163,11 @@ def test_one_bit_is_another_fingerprint() -> None:
 
 
 def test_a_child_killed_while_it_measures_leaves_its_scores(
-    make_spec: MakeSpec, tmp_path: Path, executor: LocalExecutor
+    make_spec: MakeSpec, tmp_path: Path, executor: Executor
 ) -> None:
     spec = make_spec(f"{written(tmp_path, 'Altering', ALTERING)}[dies=true]")
     measures = COSTS.model_copy(update={"effective": True, "resident": False})
-    record = executor.run(Job(run=spec, measures=measures), tmp_path)
+    record = run_one(executor, spec, tmp_path, measures)
     assert record == read_record(record_path(tmp_path, spec.digest))
     assert (record.status, record.complete) == ("ok", False)
     assert record.reason == "the process was killed by SIGKILL, probably for want of memory"
@@ -181,8 +181,8 @@ def test_a_child_killed_while_it_measures_leaves_its_scores(
     assert costs is not None
     assert costs.absent["train_flops"] == costs.absent["effective"] == UNMEASURED
     assert costs.figures["stored_bytes"] > 0
-    assert finished(tmp_path, measures) == set()
-    assert finished(tmp_path, BARE) == {spec.digest}
+    assert RecordFolder(tmp_path).finished(measures) == set()
+    assert RecordFolder(tmp_path).finished(BARE) == {spec.digest}
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from bench.records.store import (
     Profile,
     ProfileRow,
     Record,
+    RecordFolder,
     Result,
     Stored,
     Timing,
     claimed,
-    finished,
     gates_path,
     profile_path,
     read_outputs,
@@ -97,7 +97,7 @@ def test_a_record_comes_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> 
     assert read_record(path) == written
     assert np.array_equal(read_outputs(tmp_path, written.digest)["logits"], logits)
     assert read_records(tmp_path) == [written]
-    assert finished(tmp_path) == {written.digest}
+    assert RecordFolder(tmp_path).finished() == {written.digest}
     assert sorted(file.name for file in path.parent.iterdir()) == [
         f"{written.digest}.json",
         f"{written.digest}.npz",
@@ -186,8 +186,8 @@ def test_a_verified_count_of_an_earlier_rule_is_absent_and_measured_again(
     assert found.result.effective is not None
     assert found.result.effective.verified_test_change is None
     asked = Measures(costs=False, weights="none")
-    assert finished(tmp_path, asked) == set()
-    assert finished(tmp_path, asked.model_copy(update={"effective": False})) == {old.digest}
+    assert RecordFolder(tmp_path).finished(asked) == set()
+    assert RecordFolder(tmp_path).finished(asked.model_copy(update={"effective": False})) == {old.digest}
 
 
 @pytest.mark.parametrize(
@@ -204,9 +204,9 @@ def test_a_verified_count_of_the_rule_in_use_stays(
 ) -> None:
     made = with_effective(record(make_spec()), **figures)
     assert read_record(write_record(tmp_path, made)) == made
-    assert finished(tmp_path, Measures(costs=False, weights="none")) == {made.digest}
+    assert RecordFolder(tmp_path).finished(Measures(costs=False, weights="none")) == {made.digest}
     other = Measures(costs=False, weights="none", epsilon=0.05)
-    assert finished(tmp_path, other) == (set() if "verified_epsilon" in figures else {made.digest})
+    assert RecordFolder(tmp_path).finished(other) == (set() if "verified_epsilon" in figures else {made.digest})
 
 
 def test_a_run_that_died_while_it_was_measured_keeps_its_scores_and_is_done_again(
@@ -216,8 +216,8 @@ def test_a_run_that_died_while_it_was_measured_keeps_its_scores_and_is_done_agai
     scored = written.model_copy(update={"result": written.result.model_copy(update={"costs": Costs()})})
     write_record(tmp_path, scored)
     nothing = Measures(costs=False, effective=False, weights="none")
-    assert finished(tmp_path) == finished(tmp_path, nothing) == {scored.digest}
-    assert finished(tmp_path, nothing.model_copy(update={"costs": True})) == set()
+    assert RecordFolder(tmp_path).finished() == RecordFolder(tmp_path).finished(nothing) == {scored.digest}
+    assert RecordFolder(tmp_path).finished(nothing.model_copy(update={"costs": True})) == set()
 
 
 def profile(model: str, **rows: ProfileRow) -> Profile:
@@ -269,7 +269,7 @@ def test_a_setting_of_none_is_no_default(tmp_path: Path, make_spec: MakeSpec) ->
 def test_only_ok_counts_as_finished(tmp_path: Path, make_spec: MakeSpec) -> None:
     for seed, status in enumerate(("failed", "unsupported")):
         write_record(tmp_path, record(make_spec(seed=seed), status=status, result=None, reason="x"))
-    assert finished(tmp_path) == set()
+    assert RecordFolder(tmp_path).finished() == set()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_number": 1}', '{"schema_number": "1"}', "\x00"])
