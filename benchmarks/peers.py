@@ -36,6 +36,8 @@ from bench.training.classifier import Pooled, load_classifier
 from bench.training.loop import gradient_step
 from bench.training.prepared import adapt, prepare_torch
 from methods.kit.base import Classifier, Method, freeze
+from reports.columns.numerals import fixed, with_interval
+from reports.formats.text import markdown_row
 
 Step = Callable[[], object]
 OUTPUTS = 2
@@ -71,10 +73,11 @@ class Row:
     def line(self) -> str:
         """In markdown."""
         if isinstance(self.ratio, float):
-            return f"| {self.what} | {self.shape} | {self.ratio:.3f} (exact) | {self.goal} |"
-        flag = " !" if self.ratio.wide else ""
-        interval = f"{self.ratio.ratio:.3f} [{self.ratio.low:.3f}, {self.ratio.high:.3f}]{flag}"
-        return f"| {self.what} | {self.shape} | {interval} | {self.goal} |"
+            ratio = f"{fixed(self.ratio)} (exact)"
+        else:
+            flag = " !" if self.ratio.wide else ""
+            ratio = with_interval(self.ratio.ratio, self.ratio.low, self.ratio.high) + flag
+        return markdown_row([self.what, self.shape, ratio, self.goal])
 
 
 class Peers:
@@ -247,7 +250,8 @@ def main(arguments: list[str] | None = None) -> None:
     shape = ProfileShape(model=options.model, batch=16, tokens=24)
     versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
     print(f"{options.model}, {torch.get_num_threads()} threads, {versions}, {in_force()}, {options.rounds} rounds")
-    print("| what | batch x tokens | ratio [95% interval] | goal |\n|---|---|---|---|")
+    print(markdown_row(["what", "batch x tokens", "ratio [95% interval]", "goal"]))
+    print(markdown_row(["---"] * 4))
     if options.only in (None, "pairs"):
         for row in pairs(peers, (shape.batch, shape.tokens), options.rounds):
             print(row.line(), flush=True)

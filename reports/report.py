@@ -1,17 +1,19 @@
-"""What `bench report` leaves behind: tables on the terminal, files, figures, the page."""
+"""One comparison's report: made once, then printed, written as files and as the page."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
 from bench.records.store import Record, collector_paused, read_records
 from bench.records.study import CONFIG, read_studies, write_studies
-from reports.columns.indices import KNOWN
+from reports.columns.indices import DERIVED, KNOWN
 from reports.frame.environment import studies
 from reports.frame.folders import check_one, read_profiles, side_by_side
 from reports.frame.frame import BYS, By
@@ -20,54 +22,156 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.figures.draw import Drawn
+    from reports.figures.style import Paper
     from reports.frame.panels import Panel
     from reports.tables.sections import Section
     from reports.tables.table import Table
 
 FORMATS = ("markdown", "latex", "csv", "json", "html", "svg", "pdf", "png")
-"""What `write` can leave; the terminal's table is `show`."""
+"""What `Report.write` can leave; `Report.show` prints the terminal's table."""
 
 DEFAULT_FORMATS = ("markdown", "csv", "html", "svg")
 
 
-def show(
-    records: Sequence[Record],
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that is said of a comparison. Each piece is computed when it is first needed, and kept.
+
+    Attributes:
+        records: of one comparison.
+        outs: its folders, for the profiles and gate studies in them.
+        baseline: a method's label; None: the one that stores most.
+        by: what the tables' columns are.
+        columns: keys of `reports.columns.indices.KNOWN` to show beside the scores; None: the usual few.
+
+    Raises:
+        UserError: unknown `by` or column; later, an unknown baseline.
+    """
+
+    records: Sequence[Record]
+    outs: Sequence[Path] = ()
+    baseline: str | None = None
+    by: By = "task"
+    columns: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.by not in BYS:
+            raise UserError(f"--by {self.by}: one of {', '.join(BYS)}")
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row a run, with the derived columns that were chosen."""
+        from reports.frame.frame import frame
+        from reports.frame.panels import declared
+
+        runs = frame(self.records, read_profiles(self.outs))
+        _check_columns(self.columns, KNOWN | declared(runs))
+        for key, derived in DERIVED.items():
+            if key in (self.columns or ()):
+                runs[key] = derived.of(runs)
+        return runs
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """The settings of the runs, in the order they are shown."""
+        from reports.frame.panels import panels
+
+        return panels(self.runs, by=self.by, baseline=self.baseline)
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """Sentences, answers and tables of each panel."""
+        from reports.tables.sections import sections
+
+        with collector_paused():
+            return sections(self.panels, self.columns)
+
+    @cached_property
+    def published(self) -> Table | None:
+        """Measured beside published scores; None where nothing was measured on a task of the paper."""
+        from reports.tables.published import published_table
+
+        return published_table(self.panels)
+
+    def show(self) -> None:
+        """Prints the main table of each panel and the summary in words."""
+        from reports.formats.text import terminal
+
+        for section in self.sections:
+            terminal([section.main], section.sentences)
+
+    def write(
+        self,
+        into: Path,
+        *,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+        command: str | None = None,
+        paper: Paper | None = None,
+    ) -> list[Path]:
+        """Writes the report into a folder.
+
+        Args:
+            into: the folder; made if need be.
+            formats: of `FORMATS`.
+            command: what the page gives as the command to redo it; None: put together from the records.
+            paper: width and theme of the figures; None: a column's width, for screens.
+
+        Returns:
+            The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
+            `figures/*`, and in any case `config.yaml`, with which `bench compare --config` does these runs again.
+
+        Raises:
+            UserError: unknown format; a damaged file of a gate study.
+        """
+        check_formats(formats)
+        into.mkdir(parents=True, exist_ok=True)
+        with collector_paused():
+            return self._write(into, formats, command, paper)
+
+    def _write(self, into: Path, formats: Sequence[str], command: str | None, paper: Paper | None) -> list[Path]:
+        paths = _write_tables(self.sections, self.published, into, formats)
+        if "json" in formats:
+            from reports.formats.data import nested
+
+            data: dict[str, Any] = {"schema_number": 1, "settings": nested(self.panels)}
+            paths.append(_text(into / "report.json", json.dumps(data, allow_nan=False) + "\n"))
+        files = _csv_files(self.panels, self.runs) if {"csv", "html"} & set(formats) else {}
+        if "csv" in formats:
+            paths += [_text(into / name, text) for name, text in files.items()]
+        paths.append(_config(self.records, self.outs, into))
+        figures: list[Drawn] = []
+        if {"svg", "pdf", "png"} & set(formats):
+            from reports.figures.draw import draw_all
+            from reports.figures.style import Paper
+
+            folder = into / "figures"
+            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
+        if "html" in formats:
+            from reports.formats.page import page
+
+            files[CONFIG] = (into / CONFIG).read_text("utf-8")
+            shown = [figure for figure in figures if figure.path.suffix == ".svg"]
+            paths.append(_text(into / "report.html", page(self, files=files, figures=shown, command=command)))
+        return [*paths, *(figure.path for figure in figures)]
+
+
+def read_report(
+    outs: Sequence[Path],
     *,
-    out: Path | None = None,
     baseline: str | None = None,
     by: By = "task",
     columns: Sequence[str] | None = None,
-) -> None:
-    """Prints the compact table of each setting and the summary in words.
-
-    Args:
-        records: of one comparison.
-        out: its folder, for the profiles there.
-        baseline: a method's label; None: the one that stores most.
-        by: what the tables' columns are.
-        columns: keys of `reports.columns.document` to show beside the scores.
+) -> Report:
+    """The report of one folder's records, or of several folders side by side.
 
     Raises:
-        UserError: unknown baseline, `by` or column.
+        UserError: a folder without records; unknown `by` or column; what is not comparable, by name.
     """
-    _show(records, [] if out is None else [out], baseline=baseline, by=by, columns=columns)
-
-
-def _show(
-    records: Sequence[Record],
-    outs: Sequence[Path],
-    *,
-    baseline: str | None,
-    by: By,
-    columns: Sequence[str] | None,
-) -> None:
-    from reports.formats.text import terminal
-    from reports.tables.summary import sentences
-    from reports.tables.tables import main
-
-    found, _ = _panels(records, outs, baseline=baseline, by=by, columns=columns)
-    for panel in found:
-        terminal([main(panel, columns)], sentences(panel))
+    names = _names(outs)
+    folders = {name: read_records(out) for name, out in zip(names, outs, strict=True)}
+    for out, records in zip(outs, folders.values(), strict=True):
+        check_one(records, out)
+    return Report(records=side_by_side(folders), outs=outs, baseline=baseline, by=by, columns=columns)
 
 
 def write(
@@ -79,57 +183,35 @@ def write(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     command: str | None = None,
+    paper: Paper | None = None,
 ) -> list[Path]:
-    """Writes a comparison's report into its folder.
+    """Writes the report of records into their folder; see `Report` and `Report.write`.
 
-    Args:
-        records: of one comparison.
-        out: its folder; profiles and gate figures are read from there.
-        baseline: a method's label; None: the one that stores most.
-        by: what the tables' columns are.
-        columns: keys of `reports.columns.document` to show beside the scores.
-        formats: of `FORMATS`.
-        command: what the page gives as the command to redo it; None: put together from the records.
-
-    Returns:
-        The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
-        `figures/*`, and in any case `config.yaml`, with which `bench compare --config` does these runs again.
+    The figures are drawn at the width and in the theme of `paper`; None: a column's width, for screens.
 
     Raises:
         UserError: unknown baseline, `by`, column or format; records that are not comparable.
     """
-    _check_formats(formats)
+    check_formats(formats)
     check_one(records, out)
-    with collector_paused():
-        return _write(records, [out], out, baseline=baseline, by=by, columns=columns, formats=formats, command=command)
+    report = Report(records=records, outs=[out], baseline=baseline, by=by, columns=columns)
+    return report.write(out, formats=formats, command=command, paper=paper)
 
 
-def write_many(
-    outs: Sequence[Path],
-    *,
-    into: Path,
-    baseline: str | None = None,
-    by: By = "task",
-    columns: Sequence[str] | None = None,
-    formats: Sequence[str] = DEFAULT_FORMATS,
-    quiet: bool = False,
-) -> list[Path]:
-    """Reads several folders, shows them side by side and writes one report.
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises UserError for a format that there is not."""
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--format {name}: there is {', '.join(FORMATS)}")
 
-    Raises:
-        UserError: as for `write`, and by name what is not comparable between the folders.
-    """
-    _check_formats(formats)
-    names = _names(outs)
-    folders = {name: read_records(out) for name, out in zip(names, outs, strict=True)}
-    for out, records in zip(outs, folders.values(), strict=True):
-        check_one(records, out)
-    records = side_by_side(folders)
-    into.mkdir(parents=True, exist_ok=True)
-    if not quiet:
-        _show(records, outs, baseline=baseline, by=by, columns=columns)
-    with collector_paused():
-        return _write(records, outs, into, baseline=baseline, by=by, columns=columns, formats=formats, command=None)
+
+def _check_columns(columns: Sequence[str] | None, keys: Iterable[str]) -> None:
+    costs = [key for key in keys if key != "score"]
+    for key in columns or ():
+        if key not in costs:
+            near = difflib.get_close_matches(key, costs, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UserError(f"--columns {key}: no such figure{hint} docs/definitions.md lists all")
 
 
 def _names(outs: Sequence[Path]) -> list[str]:
@@ -139,85 +221,6 @@ def _names(outs: Sequence[Path]) -> list[str]:
     if len(set(names)) < len(names):
         raise UserError(f"{', '.join(names)}: name each folder once")
     return names
-
-
-def _panels(
-    records: Sequence[Record],
-    outs: Sequence[Path],
-    *,
-    baseline: str | None,
-    by: By,
-    columns: Sequence[str] | None,
-) -> tuple[list[Panel], pd.DataFrame]:
-    from reports.columns.indices import PPT, PSCP, ppt_of, pscp_of
-    from reports.frame.frame import frame
-    from reports.frame.panels import declared, panels
-
-    if by not in BYS:
-        raise UserError(f"--by {by}: one of {', '.join(BYS)}")
-    runs = frame(records, read_profiles(outs))
-    _check_columns(columns, {**KNOWN, **declared(runs)})
-    if columns and PSCP.key in columns:
-        runs[PSCP.key] = pscp_of(runs)
-    if columns and PPT.key in columns and "score" in runs:
-        runs[PPT.key] = ppt_of(runs)
-    return panels(runs, by=by, baseline=baseline), runs
-
-
-def _check_columns(columns: Sequence[str] | None, known: Iterable[str]) -> None:
-    known = [key for key in known if key != "score"]
-    for key in columns or ():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UserError(f"--columns {key}: no such figure{hint} docs/definitions.md lists all")
-
-
-def _check_formats(formats: Sequence[str]) -> None:
-    for name in formats:
-        if name not in FORMATS:
-            raise UserError(f"--format {name}: there is {', '.join(FORMATS)}")
-
-
-def _write(
-    records: Sequence[Record],
-    outs: Sequence[Path],
-    into: Path,
-    *,
-    baseline: str | None,
-    by: By,
-    columns: Sequence[str] | None,
-    formats: Sequence[str],
-    command: str | None,
-) -> list[Path]:
-    from reports.tables.published import published_table
-    from reports.tables.sections import sections
-
-    found, runs = _panels(records, outs, baseline=baseline, by=by, columns=columns)
-    parts, beside = sections(found, columns), published_table(found)
-    paths = _write_tables(parts, beside, into, formats)
-    if "json" in formats:
-        from reports.formats.data import nested
-
-        data: dict[str, Any] = {"schema_number": 1, "settings": nested(found)}
-        paths.append(_text(into / "report.json", json.dumps(data, allow_nan=False) + "\n"))
-    files = _csv_files(found, runs) if {"csv", "html"} & set(formats) else {}
-    if "csv" in formats:
-        paths += [_text(into / name, text) for name, text in files.items()]
-    paths.append(_config(records, outs, into))
-    figures: list[Drawn] = []
-    if {"svg", "pdf", "png"} & set(formats):
-        from reports.figures.draw import draw_all
-
-        figures = draw_all(records, found, runs, into / "figures", formats)
-    if "html" in formats:
-        from reports.formats.page import page
-
-        shown = [figure for figure in figures if figure.path.suffix == ".svg"]
-        files[CONFIG] = (into / CONFIG).read_text("utf-8")
-        text = page(found, parts, records, outs=outs, published=beside, files=files, figures=shown, command=command)
-        paths.append(_text(into / "report.html", text))
-    return [*paths, *(figure.path for figure in figures)]
 
 
 def _config(records: Sequence[Record], outs: Sequence[Path], into: Path) -> Path:
@@ -231,12 +234,12 @@ def _config(records: Sequence[Record], outs: Sequence[Path], into: Path) -> Path
     return write_studies(path, known)
 
 
-def _csv_files(found: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
+def _csv_files(panels: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
     """The numbers of the tables, and one row a run."""
     from reports.formats.data import summary
 
     return {
-        "table.csv": summary(found).to_csv(index=False),
+        "table.csv": summary(panels).to_csv(index=False),
         "runs.csv": runs.drop(columns=["seed", "absent", "declared"], errors="ignore").to_csv(index=False),
     }
 

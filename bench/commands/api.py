@@ -44,13 +44,11 @@ class Comparison:
     def table(self) -> str:
         """The main table of each setting, in Markdown: mean score and costs of each method."""
         from reports.formats.text import markdown
-        from reports.frame.folders import read_profiles
-        from reports.frame.frame import frame
-        from reports.frame.panels import panels
+        from reports.report import Report
         from reports.tables.tables import main
 
-        runs = frame(self.records, read_profiles([self.out]))
-        return "\n".join(markdown(main(panel, None)) for panel in panels(runs, by="task", baseline=self.baseline))
+        report = Report(records=self.records, outs=[self.out], baseline=self.baseline)
+        return "\n".join(markdown(main(panel)) for panel in report.panels)
 
 
 def compare(

@@ -22,6 +22,7 @@ def compact(
     from bench.parts.compaction import compact as make
     from bench.parts.compaction import record_of
     from bench.records.store import read_record
+    from reports.columns.numerals import fixed, with_interval
 
     out, digest = record_of(run)
     quiet()
@@ -34,20 +35,19 @@ def compact(
             f"  warning: every part was dropped, only the head is left; on so few dev rows that may be chance: "
             f"compare the test scores below, or give a smaller --epsilon than {epsilon:g}"
         )
-    rows = (
-        ("parameters", before.parameters, after.parameters, "{:,}"),
-        ("stored bytes", before.stored_bytes, after.stored_bytes, "{:,}"),
-        (f"FLOPs of 1 x {tokens}", before.forward_flops, after.forward_flops, "{:,}"),
-        ("dev score", before.dev_score, after.dev_score, "{:.4f}"),
-        ("test score", before.test_score, after.test_score, "{:.4f}"),
-    )
-    for name, old, new, form in rows:
-        cells = ["-" if value is None else form.format(value) for value in (old, new)]
-        print(f"  {name:<18} {cells[0]:>16} -> {cells[1]}")
     time = found.after_time
-    print(f"  {f'ms of 1 x {tokens}':<18} {found.before_time.p50_ms:>16.2f} -> {time.p50_ms:.2f}")
+    rows = (
+        ("parameters", before.parameters, after.parameters, 0),
+        ("stored bytes", before.stored_bytes, after.stored_bytes, 0),
+        (f"FLOPs of 1 x {tokens}", before.forward_flops, after.forward_flops, 0),
+        ("dev score", before.dev_score, after.dev_score, 4),
+        ("test score", before.test_score, after.test_score, 4),
+        (f"ms of 1 x {tokens}", found.before_time.p50_ms, time.p50_ms, 2),
+    )
+    for name, old, new, places in rows:
+        print(f"  {name:<18} {fixed(old, places):>16} -> {fixed(new, places)}")
     wide = " (wide: measure again on a quieter machine)" if time.wide else ""
-    print(f"  time after / before {time.ratio:.3f} [{time.low:.3f}, {time.high:.3f}]{wide}")
+    print(f"  time after / before {with_interval(time.ratio, time.low, time.high)}{wide}")
     if before.dev_score is not None and after.dev_score is not None and after.dev_score < before.dev_score - epsilon:
         print(f"  the dev score fell by more than {epsilon:g}: folding took it there; try a lower --tolerance")
     if found.unmerged:

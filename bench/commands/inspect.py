@@ -73,8 +73,12 @@ def _table(rows: Sequence[Inspection], title: str) -> Table:
 
 
 def _whole(count: int | None) -> str:
-    return "-" if count is None else f"{count:,}"
+    from reports.columns.numerals import fixed
+
+    return fixed(count, 0)
 
 
 def _giga(flops: int | None) -> str:
-    return "-" if flops is None else f"{flops / 1e9:.3f}"
+    from reports.columns.numerals import fixed
+
+    return fixed(None if flops is None else flops / 1e9)

@@ -100,8 +100,10 @@ def _show(profile: Profile) -> None:
 
 
 def _cells(timing: Timing | None) -> tuple[str, str]:
+    from reports.columns.numerals import ABSENT, fixed, with_interval
+
     if timing is None:
-        return "-", "-"
+        return ABSENT, ABSENT
     flag = " !" if timing.wide else ""
-    ratio = f"{timing.ratio:.3f} [{timing.low:.3f}, {timing.high:.3f}]{flag}"
-    return ratio, f"{timing.p50_ms:.1f} / {timing.p95_ms:.1f}"
+    ratio = with_interval(timing.ratio, timing.low, timing.high) + flag
+    return ratio, f"{fixed(timing.p50_ms, 1)} / {fixed(timing.p95_ms, 1)}"

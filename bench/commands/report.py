@@ -24,6 +24,10 @@ def report(
     into: Annotated[
         Path | None, typer.Option(help="Where several folders' common report goes; else ./comparison.")
     ] = None,
+    figure_width: Annotated[
+        str, typer.Option(help="Width of figures: column (3.3 in), page (6.9 in), or a number of inches.")
+    ] = "column",
+    figure_theme: Annotated[str, typer.Option(help="light, for screens, or print: black on white, no grid.")] = "light",
 ) -> None:
     """Writes tables, figures and the page of comparisons anew."""
     if columns == ["help"]:
@@ -33,7 +37,10 @@ def report(
         return
     wanted = [name for text in columns or [] for name in text.split(",")]
     kinds = [name for text in formats or [] for name in text.split(",")]
-    write_report(outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into)
+    write_report(
+        outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into,
+        figure_width=figure_width, figure_theme=figure_theme,
+    )  # fmt: skip
 
 
 def write_report(
@@ -44,28 +51,30 @@ def write_report(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
     into: Path | None = None,
+    figure_width: str = "column",
+    figure_theme: str = "light",
 ) -> None:
     """Shows the main table and writes all else.
 
     Raises:
-        UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
+        UserError: no records, unknown columns, folders that are not comparable,
+            `into` with one folder, or an unknown width or theme of figures.
     """
-    from bench.records.store import read_records
     from reports.frame.frame import BYS
-    from reports.report import DEFAULT_FORMATS, show, write, write_many
+    from reports.report import DEFAULT_FORMATS, check_formats, read_report
 
     if by not in BYS:
         raise UserError(f"--by {by}: there is {', '.join(BYS)}")
-    settings = {"baseline": baseline, "by": by, "columns": columns}
+    from reports.figures.style import paper_of
+
+    paper = paper_of(figure_width, figure_theme)
     kinds = formats or DEFAULT_FORMATS
+    check_formats(kinds)
     if len(outs) == 1 and into is not None:
         raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
-    if len(outs) > 1:
-        paths = write_many(outs, into=into or Path("comparison"), formats=kinds, **settings)  # type: ignore[arg-type]
-    else:
-        records = read_records(outs[0])
-        show(records, out=outs[0], **settings)  # type: ignore[arg-type]
-        paths = write(records, outs[0], formats=kinds, **settings)  # type: ignore[arg-type]
+    made = read_report(outs, baseline=baseline, by=by, columns=columns)
+    made.show()
+    paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds, paper=paper)
     folders = sorted({path.parent for path in paths})
     print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")

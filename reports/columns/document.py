@@ -18,6 +18,8 @@ COLUMNS: tuple[Column, ...] = tuple(BY_KEY.values())
 
 def document() -> str:
     """`docs/definitions.md`, whole."""
+    from reports.columns.indices import KNOWN  # reads BY_KEY
+
     lines = [
         "# Definitions of every figure",
         "",
@@ -26,7 +28,7 @@ def document() -> str:
         "but its own. `better` says which way a figure counts for a method.",
     ]
     for group, title in GROUPS.items():
-        members = [column for column in COLUMNS if column.group == group]
+        members = [column for column in KNOWN.values() if column.group == group]
         if not members:
             continue
         lines += ["", f"## {title}"]

@@ -1,8 +1,14 @@
-"""Composite indices: columns for reference that rank nothing, beside the figures of `reports.columns.document`."""
+"""Columns that are computed from other columns, and with the measured ones every column that a table can show.
+
+A derived column is one entry of `DERIVED`: its `Column` and the function that computes it. Those here are composite
+indices, for reference; they rank nothing.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.columns.document import BY_KEY, Column
@@ -48,41 +54,43 @@ PPT = Column(
 )
 
 
-KNOWN: dict[str, Column] = BY_KEY | {PSCP.key: PSCP, PPT.key: PPT}
-"""Every figure that a table may show."""
-
-
 def ppt_of(runs: pd.DataFrame) -> pd.Series[float]:
     """PPT of each run of a frame; missing where one of its terms is."""
     import numpy as np
 
-    penalty = np.exp(-np.log10(runs["trained_parameters"].astype(float) / PPT_TRAINED_PARAMETERS + 1))
-    found: pd.Series[float] = (runs["score"].astype(float) * penalty).rename(PPT.key)
-    return found
+    score, trained = _terms(runs, "score", "trained_parameters")
+    ppt: pd.Series[float] = score * np.exp(-np.log10(trained / PPT_TRAINED_PARAMETERS + 1))
+    return ppt
 
 
 def pscp_of(runs: pd.DataFrame) -> pd.Series[float]:
-    """PSCP of each run of a frame; missing where one of its terms is."""
+    """PSCP of each run of a frame; missing where one of its terms is.
+
+    The FLOPs that count are those above the cheapest run of the same setting, task and seed.
+    """
     import pandas as pd
 
-    terms = ("score", "trained_parameters", "infer_flops_per_example", "train_live_bytes")
-    if any(term not in runs for term in terms):
-        nothing: pd.Series[float] = pd.Series(float("nan"), index=runs.index, name=PSCP.key)
-        return nothing
-    flops = runs["infer_flops_per_example"]
+    score, trained, flops, peak = _terms(
+        runs, "score", "trained_parameters", "infer_flops_per_example", "train_live_bytes"
+    )
     least = flops.where(flops > 0).groupby([runs[key] for key in ("setting", "task", "seed")]).transform("min")
-    whole = runs[list(terms)].assign(least=least).dropna()
+    extra = (flops - least).clip(lower=0)
     values = [
-        pscp(
-            score,
-            trained_parameters=trained,
-            extra_inference_flops=max(own - base, 0.0),
-            peak_training_bytes=peak,
-        )
-        for score, trained, own, peak, base in whole.itertuples(index=False, name=None)
+        pscp(score, trained_parameters=trained, extra_inference_flops=extra, peak_training_bytes=peak)
+        if math.isfinite(score + trained + extra + peak)
+        else None
+        for score, trained, extra, peak in zip(score, trained, extra, peak, strict=True)
     ]
-    found: pd.Series[float] = pd.Series(values, index=whole.index, dtype=float, name=PSCP.key)
-    return found.reindex(runs.index)
+    indices: pd.Series[float] = pd.Series(values, index=runs.index, dtype=float)
+    return indices
+
+
+def _terms(runs: pd.DataFrame, *keys: str) -> list[pd.Series[float]]:
+    """Columns of a frame as floats, all missing where the frame lacks one."""
+    import pandas as pd
+
+    lacking: pd.Series[float] = pd.Series(math.nan, index=runs.index)
+    return [runs[key].astype(float) if key in runs else lacking for key in keys]
 
 
 def pscp(
@@ -120,3 +128,29 @@ def pscp(
     references = (PSCP_TRAINED_PARAMETERS, PSCP_EXTRA_INFERENCE_FLOPS, PSCP_PEAK_TRAINING_BYTES)
     penalties = [(1 + cost / reference) ** -beta for cost, reference in zip(measured, references, strict=True)]
     return float(score * math.prod(penalties))
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A column that is computed from others.
+
+    Attributes:
+        column: what is said of it.
+        of: takes the frame of runs and gives a figure for each, missing where one of its terms is missing.
+    """
+
+    column: Column
+    of: Callable[[pd.DataFrame], pd.Series[float]]
+
+
+DERIVED: dict[str, Derived] = {
+    derived.column.key: derived
+    for derived in (
+        Derived(PSCP, pscp_of),
+        Derived(PPT, ppt_of),
+    )
+}
+"""The derived columns by key. They are computed where they are asked for."""
+
+KNOWN: dict[str, Column] = BY_KEY | {key: derived.column for key, derived in DERIVED.items()}
+"""Every column that a table can show, by key: `--columns`, tables, figures, page and definitions read this."""

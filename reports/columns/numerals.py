@@ -58,6 +58,37 @@ def written(column: Column, value: float, scale: Scale = Scale()) -> str:
     return significant(value / scale.factor)
 
 
+def fixed(value: float | None, places: int = 3) -> str:
+    """A number with so many decimal places, or the mark of what was not measured.
+
+    >>> fixed(22565376, 0), fixed(0.98765), fixed(None)
+    ('22,565,376', '0.988', '-')
+    """
+    return ABSENT if value is None else f"{value:,.{places}f}"
+
+
+def with_interval(value: float, low: float, high: float, places: int = 3) -> str:
+    """A number with its interval behind it.
+
+    >>> with_interval(0.8123, 0.8, 0.825)
+    '0.812 [0.800, 0.825]'
+    """
+    return f"{fixed(value, places)} [{fixed(low, places)}, {fixed(high, places)}]"
+
+
+def general(value: float) -> str:
+    """A number of which no column says what it is: three places, fewer if it is large, powers of ten if it is small.
+
+    >>> [general(value) for value in (3, 0.25, 1234.5, 0.00021, 0.0)]
+    ['3', '0.250', '1,234', '2.1e-04', '0.000']
+    """
+    if isinstance(value, int) or not math.isfinite(value):
+        return str(value)
+    if abs(value) >= 1000:
+        return fixed(value, 0)
+    return f"{value:.1e}" if 0 < abs(value) < 0.01 else fixed(value)
+
+
 def significant(value: float, digits: int = 3) -> str:
     """So many significant digits, never in powers of ten unless below a millionth."""
     if value == 0 or not math.isfinite(value):

@@ -1,16 +1,29 @@
-"""Numbers without dress: frames for CSV, and a nested form for JSON."""
+"""The numbers of a report as data: CSV, and a nested form for JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from reports.frame.estimates import Estimate
 from reports.frame.panels import OVERALL, Panel
+from reports.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def csv_of(table: Table) -> str:
+    """A table's values as CSV: six significant digits, empty where there is none."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow([head.text for head in table.header])
+    for row in table.rows:
+        writer.writerow([f"{cell.value:.6g}" if isinstance(cell.value, float) else cell.value for cell in row])
+    return lines.getvalue()
 
 
 def summary(panels: list[Panel]) -> pd.DataFrame:

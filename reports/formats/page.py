@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from bench.records.store import Record
 from reports.columns.document import GROUPS, Column
 from reports.columns.indices import KNOWN
+from reports.columns.numerals import heading, scale_of
 from reports.frame.estimates import Estimate
 from reports.frame.panels import OVERALL, Panel
-from reports.tables.sections import Section
-from reports.tables.table import Table
+from reports.tables.table import figure_cell, shortened
 
 if TYPE_CHECKING:
     from reports.figures.draw import Drawn
+    from reports.report import Report
 
 LIMIT_BYTES = 6_000_000
 ROWS_SHOWN = 400
@@ -30,37 +31,34 @@ PLAIN_CSV_BYTES = 200_000
 
 
 def page(
-    panels: list[Panel],
-    sections: Sequence[Section],
-    records: Sequence[Record],
+    report: Report,
     *,
-    outs: Sequence[Path],
     files: Mapping[str, str],
-    published: Table | None = None,
     figures: Sequence[Drawn] = (),
     command: str | None = None,
 ) -> str:
     """The whole page as HTML, at most 6 MB: what has no room is left out and named.
 
     Args:
-        panels: of the comparison, in the order they are shown.
-        sections: what is said of each panel.
-        records: its runs, for where they were made.
+        report: whose sections are shown; `gates/` in its folders is shown too.
         files: CSV files and the comparison's file by name, offered as downloads.
-        outs: its folders; `gates/` in them is shown.
-        published: measured beside published scores.
         figures: SVG files to embed, each with what it says and the panel that it is shown with.
         command: that redoes it; None: put together from the records.
     """
-    from reports.formats.gates_section import gate_figures, gate_tables
+    from reports.formats.gates_section import gate_figures
     from reports.frame.environment import commands, environments
+    from reports.gates.table import stored_tables
 
+    panels, records, outs = report.panels, report.records, report.outs
     known = _definitions(panels)
     used = [known[key] for key in known if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {
         "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
-        "sections": [replace(part, tables=tuple(map(_shortened, part.tables))) for part in sections],
-        "published": published,
+        "sections": [
+            replace(part, tables=tuple(shortened(table, ROWS_SHOWN, "table.csv") for table in part.tables))
+            for part in report.sections
+        ],
+        "published": report.published,
         "definitions": [(GROUPS[group], [column for column in used if column.group == group]) for group in GROUPS],
         "environments": environments(records),
         "commands": [command] if command else commands(records),
@@ -68,7 +66,11 @@ def page(
         "downloads": [_download(name, text) for name, text in files.items()],
         "figures": [_figure(*figure) for figure in figures],
         "gate_figures": [gate for out in outs for gate in gate_figures(out)],
-        "gate_tables": [_shortened(table) for out in outs for table in gate_tables(out)],
+        "gate_tables": [
+            shortened(table, ROWS_SHOWN, f"gates/{table.key}.csv")
+            for out in outs
+            for table in stored_tables(out / "gates")
+        ],
         "left_out": [],
     }
     text = _render(context)
@@ -109,13 +111,6 @@ def _render(context: dict[str, Any]) -> str:
     )
 
 
-def _shortened(table: Table) -> Table:
-    if len(table.rows) <= ROWS_SHOWN:
-        return table
-    note = f"The first {ROWS_SHOWN} of {len(table.rows)} rows; table.csv has all."
-    return replace(table, rows=table.rows[:ROWS_SHOWN], notes=(note, *table.notes))
-
-
 def _download(name: str, text: str) -> dict[str, str]:
     """A text file as a link that holds it."""
     raw = text.encode()
@@ -132,7 +127,10 @@ def _figure(path: Path, says: str, setting: int | None = None) -> dict[str, Any]
 
 
 def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
-    """What the interactive plot needs, rounded to 6 digits: figures, methods, points by panel and place."""
+    """What the interactive plot needs, rounded to 6 digits: figures, methods, axes and points by panel and place.
+
+    The front is not among it: the script finds that of the methods that the reader leaves on, as `front_members` does.
+    """
     from reports.figures.style import looks
     from reports.frame.frame import unique_labels
 
@@ -169,30 +167,42 @@ def _definitions(panels: Sequence[Panel]) -> dict[str, Column]:
 
 
 def _axis(column: Column) -> dict[str, Any]:
-    return {"label": column.label, "unit": column.unit, "better": column.better, "says": column.says}
+    return {"label": column.label, "better": column.better}
 
 
 def _place(panel: Panel, place: str) -> dict[str, Any]:
     metric = panel.headlines.get(place, "")
     name = f"mean of {len(panel.columns)} tasks" if place == OVERALL else place
+    name = f"{name} ({metric})" if metric else name
+    points = {method: _estimates(panel, method, place) for method in panel.methods}
+    axes = {"score": {"label": f"score: {name}", "factor": 1.0}}
+    for key in panel.figures:
+        values = [point[key].mean for point in points.values() if key in point]
+        if values:
+            scale = scale_of(panel.definitions[key], values)
+            axes[key] = {"label": heading(panel.definitions[key], scale), "factor": scale.factor}
     return {
-        "name": f"{name} ({metric})" if metric else name,
+        "name": name,
+        "axes": axes,
         "points": {
-            method: {"score": _numbers(panel.scores.get((method, place)))}
-            | {
-                key: _numbers(estimate)
-                for key, estimate in panel.costs.get((method, place), {}).items()
-                if not panel.definitions[key].estimated
-            }
-            for method in panel.methods
+            method: {key: _point(panel.definitions[key], estimate) for key, estimate in point.items()}
+            for method, point in points.items()
         },
     }
 
 
-def _numbers(estimate: Estimate | None) -> list[float | int | None] | None:
-    """Mean, both ends of its interval, number of runs."""
-    if estimate is None:
-        return None
+def _estimates(panel: Panel, method: str, place: str) -> dict[str, Estimate]:
+    """Score and measured figures of a method; estimated ones are not plotted, for they must not rank methods."""
+    score = panel.scores.get((method, place))
+    costs = panel.costs.get((method, place), {})
+    point = {} if score is None else {"score": score}
+    return point | {key: estimate for key, estimate in costs.items() if not panel.definitions[key].estimated}
+
+
+def _point(column: Column, estimate: Estimate) -> list[float | int | str | None]:
+    """Mean, both ends of its interval, number of runs, and all that but the runs as text."""
     low, high = estimate.interval or (None, None)
     rounded = [None if value is None else float(f"{value:.6g}") for value in (estimate.mean, low, high)]
-    return [*rounded, estimate.runs]
+    scale = scale_of(column, [estimate.mean])
+    text = f"{figure_cell(column, [estimate], scale, interval=True).text} {scale.unit}".rstrip()
+    return [*rounded, estimate.runs, text]

@@ -12,27 +12,35 @@ WIDTH = 120
 
 
 def markdown(table: Table) -> str:
-    """A table in GitHub's markdown; numbers to the right, the best of a column in bold."""
-    lines = [
-        f"### {plain_markdown(table.title)}",
-        "",
-        _row([plain_markdown(head.text) for head in table.header]),
-    ]
-    lines.append(_row(["---:" if head.numeric else "---" for head in table.header]))
+    """A table in GitHub's markdown with its title and notes; numbers to the right, the best of a column in bold."""
+    lines = [f"### {plain_markdown(table.title)}", ""]
+    lines.append(markdown_row([plain_markdown(head.text) for head in table.header]))
+    lines.append(markdown_row(["---:" if head.numeric else "---" for head in table.header]))
     for row in table.rows:
+        texts = [plain_markdown(cell.text) for cell in row]
         lines.append(
-            _row([f"**{plain_markdown(cell.text)}**" if cell.strong else plain_markdown(cell.text) for cell in row])
+            markdown_row([f"**{text}**" if cell.strong else text for cell, text in zip(row, texts, strict=True)])
         )
     return "\n".join([*lines, "", *(f"- {plain_markdown(note)}" for note in table.notes), ""])
 
 
-def _row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a table in markdown, of texts that are markdown already."""
     return f"| {' | '.join(cells)} |"
 
 
 def plain_markdown(text: str) -> str:
     """Text that markdown takes as it stands, on one line."""
     return re.sub(r"([\\|<>*`\[\]_~#&])", r"\\\1", " ".join(text.split()))
+
+
+def slug(text: str) -> str:
+    """A text as a piece of a file name or label.
+
+    >>> slug("minilm-l6, K=100")
+    'minilm-l6-k-100'
+    """
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-") or "x"
 
 
 _LATEX = {
@@ -57,7 +65,7 @@ def latex(table: Table) -> str:
         r"\begin{table}",
         r"\centering\small",
         rf"\caption{{{_tex(table.title)}}}",
-        rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', f'{table.key}-{table.title}'.lower()).strip('-')}}}",
+        rf"\label{{tab:{slug(f'{table.key}-{table.title}')}}}",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{@{{}}{layout}@{{}}}}",
         r"\toprule",

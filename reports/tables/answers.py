@@ -7,7 +7,7 @@ from reports.frame.frame import PROFILED
 from reports.frame.fronts import front_keys, front_members
 from reports.frame.panels import Panel
 from reports.tables.notes import joined
-from reports.tables.summary import Leader, column_words, leader, no_leader
+from reports.tables.summary import Leader, column_words, no_leader
 from reports.tables.table import Cell, Head, Table, figure_cell
 
 QUESTIONS = {
@@ -45,9 +45,14 @@ _HEADS = (
 )
 
 
-def answers(panel: Panel) -> Table:
-    """For each cost the cheapest method that the seeds cannot tell from the best, and the front."""
-    found, rows = leader(panel), []
+def answers(panel: Panel, best: Leader | None) -> Table:
+    """For each cost the cheapest method that the seeds cannot tell from the best, and the front.
+
+    Args:
+        panel: whose methods are named.
+        best: the panel's `leader`.
+    """
+    rows = []
     suspect = "profile_suspect" in panel.ok and bool(panel.ok["profile_suspect"].notna().any())
     for key, (question, _) in QUESTIONS.items():
         if key not in panel.figures and key == "stored_bytes":
@@ -59,21 +64,21 @@ def answers(panel: Panel) -> Table:
             continue
         members = front_members(panel, key, panel.places[0]) if key in front_keys(panel) else []
         if members:
-            rows.append((Cell(question), *_cheapest(panel, key, found), Cell(", ".join(members))))
+            rows.append((Cell(question), *_cheapest(panel, key, best), Cell(", ".join(members))))
         else:
             why = "no method has a score of every task" if key in panel.figures else "not measured"
             rows.append((Cell(question), Cell(why), Cell("-"), Cell("-"), Cell("-")))
     title = f"What buys most, {panel.title}" + ("" if panel.sums_up else f", {column_words(panel)}")
-    return Table("answers", title, _HEADS, tuple(rows), _notes(found))
+    return Table("answers", title, _HEADS, tuple(rows), _notes(best))
 
 
-def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell, Cell]:
+def _cheapest(panel: Panel, key: str, best: Leader | None) -> tuple[Cell, Cell, Cell]:
     """Method, cost and gap to the best score."""
-    if found is None:
+    if best is None:
         return Cell(no_leader(panel)), Cell("-"), Cell("-")
     costs = {
         method: panel.costs[method, panel.places[0]][key]
-        for method in found.advisable
+        for method in best.advisable
         if key in panel.costs.get((method, panel.places[0]), {})
     }
     if not costs:
@@ -82,25 +87,25 @@ def _cheapest(panel: Panel, key: str, found: Leader | None) -> tuple[Cell, Cell,
     scale = scale_of(panel.definitions[key], [costs[cheapest].mean])
     cost = figure_cell(panel.definitions[key], [costs[cheapest]], scale, interval=True).text
     cost = f"{cost} {scale.unit}".strip() + QUESTIONS[key][1]
-    if cheapest == found.method:
+    if cheapest == best.method:
         return Cell(cheapest), Cell(cost), Cell("it is the best")
-    gap, (low, high) = found.gaps[cheapest]
+    gap, (low, high) = best.gaps[cheapest]
     return Cell(cheapest), Cell(cost), Cell(f"{signed(gap)} [{signed(low)}, {signed(high)}]")
 
 
-def _tied(found: Leader) -> str:
-    return f" (exactly tied with {joined(found.tied)})" if found.tied else ""
+def _tied(best: Leader) -> str:
+    return f" (exactly tied with {joined(best.tied)})" if best.tied else ""
 
 
-def _of_shared(found: Leader) -> str:
-    return f" over the {found.shared} runs that all have" if found.shared else ""
+def _of_shared(best: Leader) -> str:
+    return f" over the {best.shared} runs that all have" if best.shared else ""
 
 
-def _notes(found: Leader | None) -> tuple[str, ...]:
-    if found is None:
+def _notes(best: Leader | None) -> tuple[str, ...]:
+    if best is None:
         return ()
     return (
-        f"The best: {found.method}, by its mean score{_of_shared(found)}{_tied(found)}. A method that may equal it "
+        f"The best: {best.method}, by its mean score{_of_shared(best)}{_tied(best)}. A method that may equal it "
         "has a difference that noise over seeds can explain, and is not below it in every run; where the interval "
         "reaches far below 0 the seeds cannot exclude a large loss either.",
     )

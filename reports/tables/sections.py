@@ -1,4 +1,4 @@
-"""What is said of each setting, made once for all formats: sentences, answers, tables."""
+"""What is said of each panel, made once for all formats: sentences, answers, tables."""
 
 from __future__ import annotations
 
@@ -7,23 +7,38 @@ from dataclasses import dataclass
 
 from reports.frame.panels import Panel
 from reports.tables.answers import answers
-from reports.tables.summary import sentences
+from reports.tables.summary import leader, sentences
 from reports.tables.table import Table
 from reports.tables.tables import tables
 
 
 @dataclass(frozen=True)
 class Section:
-    """One setting's summary in words, what buys most, and its tables."""
+    """One panel's summary in words, what buys most, and its tables.
+
+    Attributes:
+        title: of the panel.
+        sentences: the summary.
+        answers: the cheapest method that may equal the best one, for each cost.
+        tables: with rows; the first is the main table.
+    """
 
     title: str
     sentences: tuple[str, ...]
     answers: Table
     tables: tuple[Table, ...]
 
+    @property
+    def main(self) -> Table:
+        """Scores and costs in one compact table, as the terminal shows it."""
+        return self.tables[0]
+
 
 def sections(panels: Sequence[Panel], columns: Sequence[str] | None = None) -> list[Section]:
     """A section for each panel, the main tables with the columns asked for."""
-    return [
-        Section(panel.title, tuple(sentences(panel)), answers(panel), tuple(tables(panel, columns))) for panel in panels
-    ]
+    return [_section(panel, columns) for panel in panels]
+
+
+def _section(panel: Panel, columns: Sequence[str] | None) -> Section:
+    best = leader(panel)
+    return Section(panel.title, tuple(sentences(panel, best)), answers(panel, best), tuple(tables(panel, columns)))

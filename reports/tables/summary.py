@@ -127,12 +127,12 @@ def _common_means(panel: Panel, methods: Sequence[str]) -> tuple[dict[str, float
     return {m: value for m, value in means.items() if value is not None}, int(common.sum())
 
 
-def sentences(panel: Panel) -> list[str]:
-    """The panel in words, caveats included."""
+def sentences(panel: Panel, best: Leader | None) -> list[str]:
+    """The panel in words, caveats included; `best` is its `leader`."""
     return [
         _runs(panel),
         *_setting(panel),
-        *_score_words(panel),
+        *_score_words(panel, best),
         *_missing(panel),
         *absence_sentences(panel),
         *energy_notes(panel),
@@ -166,7 +166,7 @@ def _runs(panel: Panel) -> str:
     )
 
 
-def _score_words(panel: Panel) -> list[str]:
+def _score_words(panel: Panel, best: Leader | None) -> list[str]:
     place = panel.places[0]
     scored = {m: panel.scores[m, place] for m in panel.methods if (m, place) in panel.scores}
     if not scored:
@@ -174,22 +174,21 @@ def _score_words(panel: Panel) -> list[str]:
     if panel.seeds < 2:
         anecdotes = "One seed: there is no spread, no interval and no test; differences here are anecdotes."
         return [anecdotes, *_no_better_than_constant(panel)]
-    found = leader(panel)
-    if found is None:
+    if best is None:
         return [f"{no_leader(panel).capitalize()}.", *_no_better_than_constant(panel)]
-    words = [_leader_words(panel, found)]
+    words = [_leader_words(panel, best)]
     words += _no_better_than_constant(panel)
-    if found.close:
+    if best.close:
         words.append(
-            f"Not more than noise can do at these seeds: its lead over {joined(found.close)}. "
+            f"Not more than noise can do at these seeds: its lead over {joined(best.close)}. "
             "That is no proof of equality."
         )
-    if below := [method for method in found.close if method in found.always_below]:
+    if below := [method for method in best.close if method in best.always_below]:
         words.append(f"Of these, {joined(below)} scored lower in every single run, so no answer below names them.")
-    clear = [m for m in scored if m in found.differing]
+    clear = [m for m in scored if m in best.differing]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all pairs of methods together).")
-    elif found.close:
+    elif best.close:
         words.append(f"So {panel.seeds} seeds tell no method from the best one: more of them are needed.")
     sizes = [gap.detectable for gap in panel.contrasts[place].values() if gap.detectable is not None]
     if sizes:
@@ -199,29 +198,29 @@ def _score_words(panel: Panel) -> list[str]:
             f"A true difference to {panel.baseline} of {span} is what this "
             " test would find four times in five with so many seeds; smaller ones mostly stay hidden."
         )
-    if found.untested:
-        words.append(f"Too few common runs for an interval, so no comparison with it: {joined(found.untested)}.")
+    if best.untested:
+        words.append(f"Too few common runs for an interval, so no comparison with it: {joined(best.untested)}.")
     return words
 
 
-def _leader_words(panel: Panel, found: Leader) -> str:
+def _leader_words(panel: Panel, best: Leader) -> str:
     """Which method is best, by which mean."""
-    whole = panel.scores[found.method, panel.places[0]]
+    whole = panel.scores[best.method, panel.places[0]]
     ends = f" [{whole.interval.low:.3f}, {whole.interval.high:.3f}]" if whole.interval else ""
     what = f"over {len(panel.columns)} tasks" if panel.sums_up else column_words(panel)
-    names = f"{joined([found.method, *found.tied])}, exactly tied at" if found.tied else f"{found.method},"
-    if found.shared:
+    names = f"{joined([best.method, *best.tied])}, exactly tied at" if best.tied else f"{best.method},"
+    if best.shared:
         text = (
-            f"Some runs are absent, so scores are compared over the {found.shared} runs that all have. Highest mean "
-            f"score of these {what}: {names} {found.mean:.3f} (over all its runs {whole.mean:.3f}{ends})."
+            f"Some runs are absent, so scores are compared over the {best.shared} runs that all have. Highest mean "
+            f"score of these {what}: {names} {best.mean:.3f} (over all its runs {whole.mean:.3f}{ends})."
         )
-    elif found.unlike:
-        text = f"Best {what}, though no run is common to all: {found.method}, {whole.mean:.3f}{ends}."
+    elif best.unlike:
+        text = f"Best {what}, though no run is common to all: {best.method}, {whole.mean:.3f}{ends}."
     else:
-        text = f"Highest mean score {what}: {names} {found.mean:.3f}{'' if found.tied else ends}."
-    if found.unlike:
-        verb = "has a higher mean" if len(found.unlike) == 1 else "have higher means"
-        text += f" {joined(found.unlike)} {verb} only over other runs than it."
+        text = f"Highest mean score {what}: {names} {best.mean:.3f}{'' if best.tied else ends}."
+    if best.unlike:
+        verb = "has a higher mean" if len(best.unlike) == 1 else "have higher means"
+        text += f" {joined(best.unlike)} {verb} only over other runs than it."
     return text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reports.columns.document import Column
 from reports.columns.indices import KNOWN
@@ -30,7 +30,7 @@ class Cell:
     """
 
     text: str
-    value: float | str | None = None
+    value: int | float | str | None = None
     strong: bool = False
     short: str = ""
 
@@ -57,6 +57,20 @@ class Table:
 
 
 NOTHING = Cell(ABSENT)
+
+
+def shortened(table: Table, most: int, whole: str) -> Table:
+    """The table, or its first rows and a note that says where all of them are.
+
+    Args:
+        table: of any length.
+        most: rows that are shown.
+        whole: the file that has all.
+    """
+    if len(table.rows) <= most:
+        return table
+    note = f"The first {most} of {len(table.rows)} rows; {whole} has all."
+    return replace(table, rows=table.rows[:most], notes=(note, *table.notes))
 
 
 def head_of(column: Column, text: str | None = None) -> Head:

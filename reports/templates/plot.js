@@ -19,19 +19,9 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
   const mark = (method, filled, parent) =>
     make("path", { d: SHAPES[data.methods[method].marker] || SHAPES.o, stroke: colour(method), "stroke-width": 1.6, fill: filled ? colour(method) : "var(--ground)" }, parent);
 
-  const short = (number, unit = "") => {
-    const size = Math.abs(number);
-    const [factor, prefix] = unit !== "s" && unit !== "J" && size >= 1e3
-      ? [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([f]) => size >= f) : [1, ""];
-    const scaled = number / factor;
-    const text = scaled === 0 ? "0" : Math.abs(scaled) < 1e-4 ? scaled.toExponential(1) : String(Number(scaled.toPrecision(3)));
-    return `${text}${prefix || unit ? " " : ""}${prefix}${unit === "bytes" ? "B" : unit}`.trim();
-  };
-  const axisName = (key) => {
-    const { label, unit } = data.figures[key];
-    if (key === "score") return `score: ${place().name}`;
-    return !unit || label.split(" ").includes(unit) || unit === "1/s" ? label : `${label} (${unit})`;
-  };
+  // Every text but a tick's comes formatted from the report; ticks depend on the size of the window.
+  const tickText = (number) => String(Number(number.toPrecision(3)));
+  const axisName = (key) => place().axes[key].label;
   const options = (select, pairs) => {
     const before = select.value;
     select.replaceChildren(...pairs.map(([key, text]) => new Option(text, key)));
@@ -65,7 +55,8 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
     byId("plot-log").checked = values.length > 1 && Math.max(...values) > 20 * Math.min(...values);
   };
 
-  // A point is beaten by one that is nowhere worse and somewhere better.
+  // A point is beaten by one that is nowhere worse and somewhere better. Found here and not in the report, because it is
+  // the front of the methods that are shown, which the reader chooses.
   const front = (points, x, y) => {
     const signs = [x, y].map((key) => ({ higher: 1, lower: -1 }[data.figures[key].better] || 0));
     if (!signs[0] || !signs[1] || x === y) return null;
@@ -98,9 +89,8 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
     return { at, ticks: ticks(low, high, log).map((tick) => (log ? 10 ** tick : tick)) };
   };
 
-  const interval = (numbers, unit) => (numbers[1] === null || numbers[1] === numbers[2] ? "" : ` [${short(numbers[1], unit)}, ${short(numbers[2], unit)}]`);
   const told = (point, x, y) => {
-    const line = (key, numbers) => `${data.figures[key].label}: ${short(numbers[0], data.figures[key].unit)}${interval(numbers, data.figures[key].unit)}`;
+    const line = (key, numbers) => `${data.figures[key].label}: ${numbers[4]}`;
     const runs = `${point.y[3]} run${point.y[3] === 1 ? "" : "s"}`;
     return [point.method, line(y, point.y), line(x, point.x), runs, data.methods[point.method].fields].filter(Boolean).join("\n");
   };
@@ -118,12 +108,12 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
     for (const tick of across.ticks) {
       const at = across.at(tick);
       make("line", { class: "grid", x1: at, x2: at, y1: 12, y2: height - 46 }, svg);
-      make("text", { x: at, y: height - 30, "text-anchor": "middle" }, svg, short(tick));
+      make("text", { x: at, y: height - 30, "text-anchor": "middle" }, svg, tickText(tick / place().axes[x].factor));
     }
     for (const tick of up.ticks) {
       const at = up.at(tick);
       make("line", { class: "grid", x1: 62, x2: width - 14, y1: at, y2: at }, svg);
-      make("text", { x: 56, y: at + 4, "text-anchor": "end" }, svg, short(tick));
+      make("text", { x: 56, y: at + 4, "text-anchor": "end" }, svg, tickText(tick / place().axes[y].factor));
     }
     make("path", { class: "axis", fill: "none", d: `M62 12V${height - 46}H${width - 14}` }, svg);
     make("text", { x: (62 + width) / 2, y: height - 8, "text-anchor": "middle" }, svg, axisName(x));
@@ -169,8 +159,7 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
       }
       return made;
     };
-    const line = (numbers, key) => short(numbers[0], data.figures[key].unit) + interval(numbers, data.figures[key].unit);
-    byId("plot-table").replaceChildren(row(["method", axisName(x), axisName(y)], "th"), ...points.map((point) => row([point.method, line(point.x, x), line(point.y, y)], "td")));
+    byId("plot-table").replaceChildren(row(["method", axisName(x), axisName(y)], "th"), ...points.map((point) => row([point.method, point.x[4], point.y[4]], "td")));
   };
 
   for (const method of Object.keys(data.methods)) {

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import pytest
 
@@ -15,14 +19,15 @@ from bench.errors import UserError
 from bench.records.spec import Protocol
 from bench.records.store import ProfileRow, Record, read_record, write_record
 from benchmarks.records import METHODS, profile, records
-from reports.columns.indices import PPT, PSCP, ppt_of, pscp_of
+from reports.columns.indices import DERIVED, KNOWN, PPT, PSCP, Derived, ppt_of, pscp_of
 from reports.frame.environment import commands
 from reports.frame.folders import check_one, read_profiles, side_by_side
 from reports.frame.frame import frame
 from reports.frame.panels import Panel, panels
-from reports.report import FORMATS, write, write_many
+from reports.report import FORMATS, Report, read_report, write
 from reports.tables.published import published_table
 from reports.tables.table import Table
+from tests.conftest import bench
 
 
 def panel(**settings: object) -> Panel:
@@ -57,6 +62,49 @@ def test_all_formats_are_written(tmp_path: Path) -> None:
     assert r"\toprule" in (tmp_path / "report.tex").read_text()
 
 
+def test_each_piece_is_made_once_for_terminal_files_and_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tmp_path, records(methods=["full", "lora"], seeds=2))
+    calls: Counter[str] = Counter()
+
+    def count(module: str, name: str) -> None:
+        original = getattr(importlib.import_module(module), name)
+
+        def counted(*args: Any, **settings: Any) -> Any:
+            calls[name] += 1
+            return original(*args, **settings)
+
+        monkeypatch.setattr(f"{module}.{name}", counted)
+
+    pieces = {
+        "reports.report": ["read_records", "read_profiles"],
+        "reports.frame.frame": ["frame"],
+        "reports.frame.panels": ["panels"],
+        "reports.tables.sections": ["leader", "sentences", "answers", "tables"],
+        "reports.tables.tables": ["main", "accuracy", "differences"],
+        "reports.tables.published": ["published_table"],
+    }
+    for module, names in pieces.items():
+        for name in names:
+            count(module, name)
+    text_formats = ",".join(FORMATS[:5])
+    assert bench("report", str(tmp_path), "--format", text_formats, monkeypatch=monkeypatch) == 0
+    assert calls == dict.fromkeys((name for names in pieces.values() for name in names), 1)
+    assert "2 methods, 2 tasks" in capsys.readouterr().out
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_derived_column_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    column = replace(PPT, key="double", label="twice the score")
+    monkeypatch.setitem(DERIVED, "double", Derived(column, lambda runs: 2 * runs["score"]))
+    monkeypatch.setitem(KNOWN, "double", column)
+    one = Report(records=records(methods=["full"], tasks=["trec"], seeds=1), columns=["double"])
+    (section,) = one.sections
+    assert float(cell(section.main, "full", "twice the score")) == pytest.approx(2 * one.runs["score"][0], abs=0.01)
+    assert "ppt" not in one.runs, "only what was chosen is computed"
+
+
 def test_nothing_but_failures_still_makes_a_report(tmp_path: Path) -> None:
     lost = [("lora", "trec", seed) for seed in range(2)]
     found = records(methods=["lora"], tasks=["trec"], seeds=2, lost=lost)
@@ -86,7 +134,7 @@ def folder(path: Path, found: list[Record]) -> Path:
 def test_folders_side_by_side(tmp_path: Path) -> None:
     one = folder(tmp_path / "one", records(methods=["full"], seeds=2))
     two = folder(tmp_path / "two", records(methods=["lora"], seeds=2))
-    paths = write_many([one, two], into=tmp_path / "both", formats=["csv"], quiet=True)
+    paths = read_report([one, two]).write(tmp_path / "both", formats=["csv"])
     assert {path.parent for path in paths} == {tmp_path / "both"}
     assert {row["method"] for row in csv.DictReader(paths[0].read_text().splitlines())} == {"full", "lora"}
     same = side_by_side({"one": records(methods=["full"]), "two": records(methods=["full"])})

@@ -89,6 +89,11 @@ def test_the_data_is_json_and_holds_no_estimate(plain: str) -> None:
     point = data["panels"][0]["places"][0]["points"]["lora"]
     assert point["score"][1] < point["score"][0] < point["score"][2]
     assert point["score"][3] == 5
+    assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", point["score"][4])
+    assert (data["panels"][0]["places"][0]["axes"]["stored_bytes"]["label"], point["stored_bytes"][4]) == (
+        "stored (MB)",
+        "305 kB",
+    )
     assert "r=8" in data["methods"]["lora"]["fields"]
 
 
@@ -124,6 +129,7 @@ def test_gates_appear_where_there_are_gates(tmp_path: Path, plain: str) -> None:
     (tmp_path / "gates" / "shares.csv").write_text(f"term,share\ntask,0.25\n{EVIL.replace(',', '')},nan\n")
     text = text_of(records(seeds=1), tmp_path)
     assert 'id="gates-title"' in text
+    assert '<td class="n" data-v="0.25">0.250</td>' in text
     assert "Mean gate &lt;b&gt;by layer&lt;/b&gt;." in text
     assert [tag for tag, _ in Elements(text).tags].count("script") == 2
 

@@ -6,6 +6,7 @@ Where no chromium is installed it is skipped, unless TUNEBENCH_BROWSER_TESTS=1 s
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench.records.store import write_record
 from benchmarks.records import records
+from reports.frame.fronts import front_members
+from reports.frame.panels import OVERALL
+from reports.report import read_report
 from tests.reports.formats.test_page import poisoned, text_of
 
 if TYPE_CHECKING:
@@ -43,7 +48,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page")
-    text_of([*records(lost=[("lora", "trec", 1)]), *records(ks=[500])], out)
+    found = [*records(lost=[("lora", "trec", 1)]), *records(ks=[500])]
+    for record in found:
+        write_record(out, record)
+    text_of(found, out)
     return out
 
 
@@ -114,14 +122,14 @@ def test_choice_of_axes_and_the_hover_text(browser: Browser, folder: Path) -> No
     page.select_option("#plot-x", "train_live_bytes")
     page.select_option("#plot-y", "infer_flops_per_example")
     label = page.locator("#plot svg").get_attribute("aria-label") or ""
-    assert label.startswith("inference FLOPs against training memory")
+    assert re.fullmatch(r"inference FLOPs.* \(.\) against training memory.* \(.B\)", label)
     assert "majority" in page.locator("#plot-says").inner_text()  # has no such figures: named
     page.select_option("#plot-y", "score")
     mark = page.locator('#plot g.mark[data-method="lora"]')
     mark.focus()
     tip = page.locator("#tip").inner_text()
     assert tip.startswith("lora\nscore: 0.")
-    assert "[" in tip
+    assert re.search(r"score: 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]\ntraining memory.*: [\d.]+.* .B\n", tip)
     assert "r=8" in tip
     assert tip.replace("\n", ", ") == mark.get_attribute("aria-label")
     page.keyboard.press("Escape")
@@ -131,6 +139,18 @@ def test_choice_of_axes_and_the_hover_text(browser: Browser, folder: Path) -> No
     assert not any(
         "estimated" in value for value in page.locator("#plot-x option").evaluate_all("o => o.map(x => x.value)")
     )
+    found.quiet()
+
+
+def test_the_front_is_the_one_of_the_report(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    report = read_report([folder])
+    members = front_members(report.panels[0], "stored_bytes", OVERALL)
+    assert found.page.locator("#plot-x").input_value() == "stored_bytes"
+    assert f"On the front, cheapest first: {', '.join(members)}." in found.page.locator("#plot-says").inner_text()
+    found.page.uncheck(f'#plot-methods input[value="{members[-1]}"]')
+    assert "On the front" in found.page.locator("#plot-says").inner_text()
+    assert members[-1] not in found.page.locator("#plot-says").inner_text()
     found.quiet()
 
 

@@ -31,7 +31,7 @@ def test_the_cheapest_is_among_those_that_may_equal_the_best() -> None:
     able = found.advisable
     costs = {method: one.costs[method, OVERALL]["stored_bytes"].mean for method in able}
     cheapest = min(costs, key=lambda method: costs[method])
-    row = answers(one).rows[0]
+    row = answers(one, leader(one)).rows[0]
     assert [cell.text for cell in row[:2]] == ["bytes stored", cheapest]
     assert row[2].text == "1.22 MB"
     if cheapest != found.method:
@@ -85,11 +85,11 @@ def test_the_best_is_chosen_by_the_runs_that_all_have() -> None:
     found = leader(one)
     assert found is not None
     assert (found.method, found.shared, found.differing) == ("lora", 2, frozenset({"head"}))
-    text = " ".join(_score_words(one))
+    text = " ".join(_score_words(one, leader(one)))
     assert "over the 2 runs that all have. Highest mean score of these on task0: lora, 0.905" in text
     assert "head has a higher mean only over other runs than it" in text
     assert "More than noise: its lead over head" in text
-    assert "by its mean score over the 2 runs that all have" in answers(one).notes[0]
+    assert "by its mean score over the 2 runs that all have" in answers(one, leader(one)).notes[0]
 
 
 def test_where_no_run_is_common_to_all_none_that_is_beaten_leads() -> None:
@@ -104,7 +104,9 @@ def test_where_no_run_is_common_to_all_none_that_is_beaten_leads() -> None:
     found = leader(one)
     assert found is not None
     assert (found.method, found.shared) == ("c", None), "b has beaten a, and its own mean is lower than c's"
-    assert "Best on task0, though no run is common to all: c" not in " ".join(_score_words(one)), "c's mean is highest"
+    assert "Best on task0, though no run is common to all: c" not in " ".join(_score_words(one, leader(one))), (
+        "c's mean is highest"
+    )
     without = leader(panel_of({name: arrays[name] for name in "ab"}, rows=500))
     assert without is not None
     assert (without.method, without.unlike, without.differing) == ("b", ("a",), frozenset({"a"}))
@@ -115,7 +117,7 @@ def test_a_suspect_profile_recommends_nothing() -> None:
     for suspect in (None, "the pass over itself came out as 1.2"):
         found = profile().model_copy(update={"suspect": suspect})
         (one,) = panels(frame(records(), {"minilm-l6": found}))
-        for row in answers(one).rows:
+        for row in answers(one, leader(one)).rows:
             if row[0].text in times:
                 said = [cell.text for cell in row[1:]]
                 assert (said == [SUSPECT, "-", "-", "-"]) is (suspect is not None)
@@ -127,7 +129,8 @@ def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
 
 def test_one_figure_where_both_ends_agree() -> None:
     scores = np.array([[0.80], [0.84]])
-    words = _score_words(panel_of({"a": scores, "b": scores[::-1]}, rows=100))
+    one = panel_of({"a": scores, "b": scores[::-1]}, rows=100)
+    words = _score_words(one, leader(one))
     (text,) = [text for text in words if text.startswith("A true difference to")]
     assert " to 0." not in text.removeprefix("A true difference to ")
     assert "by method" not in text
@@ -153,13 +156,13 @@ def test_a_method_that_loses_every_run_is_not_advised() -> None:
     assert found is not None
     assert (found.method, set(found.close)) == ("best", {"near", "lower"})
     assert found.advisable == ("best", "near")
-    assert any("Of these, lower scored lower in every single run" in text for text in _score_words(one))
+    assert any("Of these, lower scored lower in every single run" in text for text in _score_words(one, leader(one)))
 
 
 def test_exact_ties_at_the_top_are_all_named() -> None:
     scores = np.array([[0.8], [0.9]])
     one = panel_of({"a": scores, "b": scores[::-1], "c": scores - 0.2}, rows=100)
-    assert _score_words(one)[0] == "Highest mean score on task0: a and b, exactly tied at 0.850."
+    assert _score_words(one, leader(one))[0] == "Highest mean score on task0: a and b, exactly tied at 0.850."
 
 
 def test_a_best_score_no_better_than_a_constant_answer_is_said() -> None:
@@ -167,12 +170,12 @@ def test_a_best_score_no_better_than_a_constant_answer_is_said() -> None:
     one = panel_of({"fixed": np.full((2, 1), 0.52), "a": scores, "b": scores - 0.01}, rows=100, still="fixed")
     assert any(
         text == "On task0 no trained method scored higher than fixed, which trains nothing (0.505 against 0.520)."
-        for text in _score_words(one)
+        for text in _score_words(one, leader(one))
     )
     better = panel_of({"fixed": np.full((2, 1), 0.40), "a": scores}, rows=100, still="fixed")
-    assert not any("trains nothing" in text for text in _score_words(better))
+    assert not any("trains nothing" in text for text in _score_words(better, leader(better)))
     one = panel_of({"a": scores - 0.48, "b": scores - 0.53}, headline="spearman")
-    assert any("every method's spearman is within 0.1 of 0" in text for text in _score_words(one))
+    assert any("every method's spearman is within 0.1 of 0" in text for text in _score_words(one, leader(one)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -197,7 +200,7 @@ def test_table_summary_and_answers_say_the_same(methods: int, seeds: int, tasks:
     told = {row[1].text for row in starred}
     assert told == set(found.differing)
     assert not told & set(found.advisable)
-    said = next((text for text in _score_words(one) if text.startswith("More than noise")), "")
+    said = next((text for text in _score_words(one, leader(one)) if text.startswith("More than noise")), "")
     assert all((method in said) is (method in told) for method in named if method != found.method)
     for place in one.places:
         for method in named:
@@ -213,10 +216,10 @@ def test_a_small_cost_has_a_unit_of_its_own() -> None:
     assert (found.method, list(found.close)) == ("full", ["head"]), "two seeds tell nothing apart"
     one.costs["full", "trec"]["stored_bytes"] = Estimate(2.5e3, 2)
     one.costs["head", "trec"]["stored_bytes"] = Estimate(5.53e3, 2)
-    cost = answers(one).rows[0][2].text
+    cost = answers(one, leader(one)).rows[0][2].text
     assert cost == "2.50 kB"
 
 
 def test_what_was_not_measured_is_said() -> None:
-    rows = {row[0].text: row[1].text for row in answers(panel()).rows}
+    rows = {row[0].text: row[1].text for row in answers(panel(), leader(panel())).rows}
     assert rows["joules of training"] == "not measured"

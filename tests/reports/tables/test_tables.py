@@ -19,7 +19,7 @@ from reports.formats.text import latex, markdown
 from reports.frame.estimates import by_column, estimate_of
 from reports.frame.frame import frame
 from reports.frame.panels import OVERALL, Panel, panels
-from reports.report import show
+from reports.report import Report
 from reports.tables.answers import answers
 from reports.tables.summary import leader, sentences
 from reports.tables.table import Table
@@ -63,8 +63,11 @@ def test_records_without_costs_still_make_tables() -> None:
     (one,) = panels(frame(records(plain=True)))
     assert "train_flops" not in one.figures
     assert [table.key for table in costs(one)] == ["parameters", "time"]
-    assert any("Not measured at all: effective parameters, flops, memory and energy" in text for text in sentences(one))
-    assert "not measured" in markdown(answers(one))
+    assert any(
+        "Not measured at all: effective parameters, flops, memory and energy" in text
+        for text in sentences(one, leader(one))
+    )
+    assert "not measured" in markdown(answers(one, leader(one)))
 
 
 def test_at_one_seed_nothing_is_claimed() -> None:
@@ -75,8 +78,8 @@ def test_at_one_seed_nothing_is_claimed() -> None:
     assert not differences(one).rows
     assert one.ranks == {}
     assert leader(one) is None
-    assert any("anecdote" in sentence for sentence in sentences(one))
-    assert "no claim at one seed" in markdown(answers(one))
+    assert any("anecdote" in sentence for sentence in sentences(one, leader(one)))
+    assert "no claim at one seed" in markdown(answers(one, leader(one)))
     assert "[" not in "".join(cell.text for row in accuracy(one).rows for cell in row)
 
 
@@ -94,7 +97,7 @@ def test_failed_runs_are_shown_and_leave_the_mean() -> None:
     assert "(n=2, 1 failed)" in cell(main(one), "lora", "trec")
     assert any("lora on trec seed 1: failed: RuntimeError" in note for note in main(one).notes)
     assert one.scores["lora", "trec"].runs == 2
-    assert "of which 1 failed" in sentences(one)[0]
+    assert "of which 1 failed" in sentences(one, leader(one))[0]
     everything = [("lora", task, seed) for task in ("trec", "tweet_valence") for seed in range(3)]
     gone = panel(lost=everything)
     assert cell(main(gone), "lora", "trec") == "3 failed"
@@ -140,7 +143,7 @@ def test_estimates_are_marked_and_rank_nothing() -> None:
     assert any("No energy was measured" in note for note in energy.notes)
     assert any("no RAPL counter" in note for note in energy.notes)
     assert any("cpu estimated" in note for note in energy.notes)
-    joule = next(row for row in answers(panel()).rows if "joule" in row[0].text)
+    joule = next(row for row in answers(panel(), leader(panel())).rows if "joule" in row[0].text)
     assert joule[1].text == "not measured"
 
 
@@ -173,7 +176,9 @@ def test_the_leader_and_who_may_be_as_good() -> None:
     assert found is not None
     assert found.method == max(one.scores, key=lambda pair: one.scores[pair].mean if pair[1] == OVERALL else -1)[0]
     assert "majority" not in found.close
-    assert any(sentence.startswith("More than noise") and "majority" in sentence for sentence in sentences(one))
+    assert any(
+        sentence.startswith("More than noise") and "majority" in sentence for sentence in sentences(one, leader(one))
+    )
 
 
 def test_numbers_are_written_once_with_their_unit() -> None:
@@ -192,13 +197,13 @@ def test_markup_in_names_stays_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"m\[bold\]\|\<b\>$x\_1%" in markdown(main(one))
     assert r"m[bold]$|$$<$b$>$\$x\_1\%" in latex(main(one))
     assert r"a\&b" in latex(main(one))
-    show(found)
+    Report(records=found).show()
     assert "m[bold]|<b>$x_1%" in capsys.readouterr().out
 
 
 def test_the_terminal_fits_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reports.formats.text.WIDTH", 80)
-    show(records())
+    Report(records=records()).show()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     row = next(line for line in lines if line.startswith("unipelt-apl"))
