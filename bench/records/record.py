@@ -125,10 +125,9 @@ class Costs(Stored):
     meters that are not installed here are kept.
 
     Examples:
-        >>> Costs(figures={"train_flopz": 1})
-        Traceback (most recent call last):
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for Costs
-          Value error, no meter declares train_flopz [...]
+        >>> costs = Costs(figures={"train_flops": 5}, absent={"cuda_allocated_bytes": "the device is cpu, not cuda"})
+        >>> costs.figures.get("train_flops"), costs.figures.get("cuda_allocated_bytes"), costs.counted
+        (5, None, True)
     """
 
     figures: dict[str, Number] = Field(default_factory=dict)
