@@ -1,13 +1,14 @@
 """How a method is run and measured.
 
-From a shell this is the command `bench`; from Python, four verbs:
+From a shell this is the command `bench`; from Python, five verbs:
 
 - `bench.compare(["lora", "full"], tasks="trec", out="out")` trains, scores and measures, and writes the report;
 - `bench.load_records("out")` gives its runs as a data frame;
 - `bench.load_compact("out/compact/DIGEST")` gives a model to deploy;
-- `bench.check("my.py:Mine")` says which promises a method breaks.
+- `bench.check("my.py:Mine")` says which promises a method breaks;
+- `bench.check_meter("my.py:Mine")` says which promises a meter breaks.
 
-Authors of methods and tasks import what they build on from here as well, and from nowhere else.
+Authors of methods, tasks and meters import what they build on from here as well, and from nowhere else.
 """
 
 from __future__ import annotations
@@ -15,27 +16,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.commands.api import Comparison, check, compare, load_records
+    from bench.commands.api import Comparison, check, check_meter, compare, load_records
+    from bench.contract.executors import check_executor
     from bench.errors import UserError
+    from bench.grid.executors.executor import Attempt, Executor
+    from bench.meters.column import Column
+    from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
     from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Comparison", "File", "Folder", "Gate", "HubData", "Method", "Part", "Row", "Rows", "Task", "UserError"]
-__all__ += ["Wheel", "check", "compare", "load_compact", "load_records"]
+__all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Meter"]
+__all__ += ["Method", "Note", "Part", "Row", "Rows", "Task", "UserError", "Wheel", "check", "check_executor"]
+__all__ += ["check_meter", "compare", "load_compact", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
     "load_records": "bench.commands.api:load_records",
     "load_compact": "bench.parts.deployment:load",
     "check": "bench.commands.api:check",
+    "check_meter": "bench.commands.api:check_meter",
+    "check_executor": "bench.contract.executors:check_executor",
     "Comparison": "bench.commands.api:Comparison",
     "UserError": "bench.errors:UserError",
     "Method": "methods.kit.base:Method",
     "Part": "methods.kit.parts:Part",
+    "Meter": "bench.meters.meter:Meter",
+    "Column": "bench.meters.column:Column",
+    "Absent": "bench.meters.meter:Absent",
+    "Note": "bench.meters.meter:Note",
     "Gate": "methods.kit.gates:Gate",
+    "Executor": "bench.grid.executors.executor:Executor",
+    "Attempt": "bench.grid.executors.executor:Attempt",
     "Task": "bench.tasks:Task",
     "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +21,24 @@ class Progress(NamedTuple):
     done: int
     total: int
     score: float | None
+
+    def as_line(self) -> str:
+        """This as a line of JSON, for a process that only another's output reaches."""
+        return json.dumps(self._asdict())
+
+    @classmethod
+    def of_line(cls, line: str) -> Progress | None:
+        """What `as_line` wrote; None of any other line.
+
+        Examples:
+            >>> Progress.of_line(Progress("train", 3, 10, None).as_line())
+            Progress(phase='train', done=3, total=10, score=None)
+            >>> Progress.of_line("a warning of some library")
+        """
+        try:
+            return cls(**json.loads(line))
+        except (ValueError, TypeError):
+            return None
 
 
 Report = Callable[[Progress], None]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import torch
 
-from bench.costs.sheet import UNMEASURED, CostSheet, largest
+from bench.costs.sheet import UNMEASURED, CostSheet, largest, prepared_meters
 from bench.environment import describe
 from bench.errors import AlteredError
 from bench.meters.clock import Clock, synchronizer
-from bench.meters.energy import warm_up
 from bench.meters.parameters import count_parameters
 from bench.meters.phases import Phases
 from bench.parts.measure import all_sites, gate_frame, in_row_order, measure, watching
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from bench.registry.meters import ResolvedMeter
     from methods.kit.base import Classifier
 
 
@@ -55,6 +55,7 @@ def execute(
     *,
     measures: Measures | None = None,
     clock: Clock | None = None,
+    meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
     report: Report = lambda progress: None,
@@ -69,7 +70,8 @@ def execute(
         spec: what is asked.
         measures: what is measured besides scores and time.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
-        first: whether FLOPs and memory are measured, and not left to another seed of its method, task and K.
+        meters: measure its costs; None: those that come along, and those of `measures`.
+        first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
         report: is told how far the run is.
         keep: is given the scored run, whose costs are still to be measured.
@@ -82,10 +84,9 @@ def execute(
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     measures = measures or Measures()
     setting = prepare(spec)
-    if measures.energy:
-        warm_up()  # the first tracker of a process takes seconds to start: before every clock
+    ready = prepared_meters(measures, device=str(setting.device), meters=meters)  # takes seconds: before every clock
     clock = clock or Clock(synchronize=synchronizer(setting.device))
-    phases = Phases(clock, device=setting.device, energy=measures.energy, country=measures.country, pue=measures.pue)
+    phases = Phases(clock, ready.able)
     warm_up_training(setting)
     training = run_training(setting, phases=phases, report=report)
     setting.method.eject(setting.classifier.backbone)
@@ -100,10 +101,11 @@ def execute(
     gates = gate_frame(setting, sites) if sites else None
     sheet = None
     if measures.costs:
-        sheet = CostSheet(setting, training.shapes, counted=first, resident=measures.resident)
+        sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
+        sheet.observe(phases, train_examples=training.examples)
         if measures.effective:
             sheet.note_absent("effective", UNMEASURED)
-        result = result.model_copy(update={"costs": sheet.costs(phases, train_examples=training.examples)})
+        result = result.model_copy(update={"costs": sheet.costs()})
     record = Record(
         digest=spec.digest,
         status="ok",
@@ -128,7 +130,7 @@ def execute(
         result = _with_effective(result, setting, measures, gates, sheet)
     if sheet is not None:
         sheet.measure_training()
-        result = result.model_copy(update={"costs": sheet.costs(phases, train_examples=training.examples)})
+        result = result.model_copy(update={"costs": sheet.costs(ended=True)})
     refuse_altered(trained, fingerprint(setting.classifier))
     done = {"result": result, "complete": True, "wall_time_s": time.perf_counter() - began}
     return replace(scored, record=record.model_copy(update=done))

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 import typer
 
+from bench.costs.sheet import prepared_meters
 from bench.meters.allocator import Allocator, in_force, use
 from bench.meters.clock import Clock, synchronizer
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.phases import Phases
-from bench.records.spec import ModelSpec, Protocol, RunSpec
+from bench.records.spec import Measures, ModelSpec, Protocol, RunSpec
 from bench.registry.methods import resolve_method
 from bench.registry.tasks import resolve_task
 from bench.run import run_training
@@ -62,7 +63,8 @@ def bare(setting: Setting) -> None:
 
 def unmetered(setting: Setting) -> Phases:
     """The phases of a run without its energy, which another thread samples and which is no part of the loop."""
-    return Phases(Clock(synchronize=synchronizer(setting.device)), device=setting.device, energy=False)
+    meters = prepared_meters(Measures(energy=False), device=str(setting.device))
+    return Phases(Clock(synchronize=synchronizer(setting.device)), meters.able)
 
 
 def harness(setting: Setting) -> Callable[[], None]:

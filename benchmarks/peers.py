@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from bench.costs.memory import padded_batch
 from bench.grid.worker import quiet
 from bench.meters.allocator import in_force, use
+from bench.meters.instruments.live_tensors import LiveTensors
 from bench.meters.interleave import Ratio, interleave, ratios
-from bench.meters.memory import LiveTensors
 from bench.records.spec import ProfileShape, Protocol
 from bench.registry.methods import method_of, resolve_method
 from bench.sources.models import fetch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.figures.draw import Drawn
+    from reports.figures.style import Paper
     from reports.frame.panels import Panel
     from reports.tables.sections import Section
     from reports.tables.table import Table
@@ -56,14 +57,15 @@ class Report:
     def __post_init__(self) -> None:
         if self.by not in BYS:
             raise UserError(f"--by {self.by}: one of {', '.join(BYS)}")
-        _check_columns(self.columns)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row a run, with the derived columns that were chosen."""
         from reports.frame.frame import frame
+        from reports.frame.panels import declared
 
         runs = frame(self.records, read_profiles(self.outs))
+        _check_columns(self.columns, KNOWN | declared(runs))
         for key, derived in DERIVED.items():
             if key in (self.columns or ()):
                 runs[key] = derived.of(runs)
@@ -98,13 +100,21 @@ class Report:
         for section in self.sections:
             terminal([section.main], section.sentences)
 
-    def write(self, into: Path, *, formats: Sequence[str] = DEFAULT_FORMATS, command: str | None = None) -> list[Path]:
+    def write(
+        self,
+        into: Path,
+        *,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+        command: str | None = None,
+        paper: Paper | None = None,
+    ) -> list[Path]:
         """Writes the report into a folder.
 
         Args:
             into: the folder; made if need be.
             formats: of `FORMATS`.
             command: what the page gives as the command to redo it; None: put together from the records.
+            paper: width and theme of the figures; None: a column's width, for screens.
 
         Returns:
             The paths written: `report.md`, `report.tex`, `table.csv` and `runs.csv`, `report.json`, `report.html`,
@@ -116,9 +126,9 @@ class Report:
         check_formats(formats)
         into.mkdir(parents=True, exist_ok=True)
         with collector_paused():
-            return self._write(into, formats, command)
+            return self._write(into, formats, command, paper)
 
-    def _write(self, into: Path, formats: Sequence[str], command: str | None) -> list[Path]:
+    def _write(self, into: Path, formats: Sequence[str], command: str | None, paper: Paper | None) -> list[Path]:
         paths = _write_tables(self.sections, self.published, into, formats)
         if "json" in formats:
             from reports.formats.data import nested
@@ -132,8 +142,10 @@ class Report:
         figures: list[Drawn] = []
         if {"svg", "pdf", "png"} & set(formats):
             from reports.figures.draw import draw_all
+            from reports.figures.style import Paper
 
-            figures = draw_all(self.records, self.panels, self.runs, into / "figures", formats)
+            folder = into / "figures"
+            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
         if "html" in formats:
             from reports.formats.page import page
 
@@ -146,19 +158,28 @@ class Report:
 def read_report(
     outs: Sequence[Path],
     *,
+    records: Sequence[Record] | None = None,
     baseline: str | None = None,
     by: By = "task",
     columns: Sequence[str] | None = None,
 ) -> Report:
     """The report of one folder's records, or of several folders side by side.
 
+    Args:
+        outs: folders of comparisons.
+        records: of the one folder, where they have been read; None reads them.
+        baseline: a method's label; None: the one that stores most.
+        by: what the tables' columns are.
+        columns: figures to show beside the scores; None: the usual few.
+
     Raises:
         UserError: a folder without records; unknown `by` or column; what is not comparable, by name.
     """
     names = _names(outs)
-    folders = {name: read_records(out) for name, out in zip(names, outs, strict=True)}
-    for out, records in zip(outs, folders.values(), strict=True):
-        check_one(records, out)
+    folders = {names[0]: list(records)} if records and len(outs) == 1 else {}
+    folders = folders or {name: read_records(out) for name, out in zip(names, outs, strict=True)}
+    for out, read in zip(outs, folders.values(), strict=True):
+        check_one(read, out)
     return Report(records=side_by_side(folders), outs=outs, baseline=baseline, by=by, columns=columns)
 
 
@@ -171,8 +192,11 @@ def write(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] = DEFAULT_FORMATS,
     command: str | None = None,
+    paper: Paper | None = None,
 ) -> list[Path]:
     """Writes the report of records into their folder; see `Report` and `Report.write`.
+
+    The figures are drawn at the width and in the theme of `paper`; None: a column's width, for screens.
 
     Raises:
         UserError: unknown baseline, `by`, column or format; records that are not comparable.
@@ -180,7 +204,7 @@ def write(
     check_formats(formats)
     check_one(records, out)
     report = Report(records=records, outs=[out], baseline=baseline, by=by, columns=columns)
-    return report.write(out, formats=formats, command=command)
+    return report.write(out, formats=formats, command=command, paper=paper)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -190,8 +214,8 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UserError(f"--format {name}: there is {', '.join(FORMATS)}")
 
 
-def _check_columns(columns: Sequence[str] | None) -> None:
-    costs = [key for key in KNOWN if key != "score"]
+def _check_columns(columns: Sequence[str] | None, keys: Iterable[str]) -> None:
+    costs = [key for key in keys if key != "score"]
     for key in columns or ():
         if key not in costs:
             near = difflib.get_close_matches(key, costs, n=3)
@@ -225,7 +249,7 @@ def _csv_files(panels: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
 
     return {
         "table.csv": summary(panels).to_csv(index=False),
-        "runs.csv": runs.drop(columns=["seed", "absent"], errors="ignore").to_csv(index=False),
+        "runs.csv": runs.drop(columns=["seed", "absent", "declared"], errors="ignore").to_csv(index=False),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from bench.grid.executors.executor import Executor
+
 if TYPE_CHECKING:
-    from bench.grid.executor import LocalExecutor
-    from bench.records.spec import RunSpec
+    from bench.records.record import Record
+    from bench.records.spec import Measures, RunSpec
 
 MakeSpec = Callable[..., "RunSpec"]
 
@@ -56,11 +59,23 @@ def make_spec() -> MakeSpec:
 
 
 @pytest.fixture(scope="session")
-def executor() -> LocalExecutor:
+def executor() -> Iterator[Executor]:
     """One fork server for all tests: its imports take seconds."""
-    from bench.grid.executor import LocalExecutor
+    from bench.grid.executors.local import LocalExecutor
 
-    return LocalExecutor()
+    with LocalExecutor() as made:
+        yield made
+
+
+def run_one(executor: Executor, spec: RunSpec, out: Path, measures: Measures | None = None) -> Record:
+    """Has a run done that the folder lacks; gives the record of this attempt."""
+    from bench.grid.plan import Plan
+    from bench.grid.schedule import run_grid
+    from bench.records.spec import Measures
+    from bench.records.store import RecordFolder
+
+    (record,) = run_grid(Plan([spec], {}, measures or Measures()), RecordFolder(out), executor)
+    return record
 
 
 def bench(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -75,8 +90,13 @@ def bench(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return 0
 
 
-class NoExecutor:
+class NoExecutor(Executor):
     """Starts no server: what is wrong must be found before the first run."""
 
-    def run(self, *arguments: Any, **_: Any) -> None:
+    name = "none"
+
+    def submit(self, *arguments: Any) -> Any:
         raise AssertionError("a run began")
+
+    def stop(self) -> None:
+        """There is nothing to stop."""

@@ -56,10 +56,12 @@ def test_its_commands_run(
 
 
 def test_what_new_writes_is_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = write_files("docs/extend.md", tmp_path)["norm_tuning.py"]
-    (tmp_path / "norm_tuning.py").unlink()
-    assert bench("new", "method", "norm-tuning", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
-    assert (tmp_path / "norm_tuning.py").read_text("utf-8") == shown
+    shown = write_files("docs/extend.md", tmp_path)
+    for what, name in (("method", "norm-tuning"), ("meter", "page-faults")):
+        file = tmp_path / f"{name.replace('-', '_')}.py"
+        file.unlink()
+        assert bench("new", what, name, "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
+        assert file.read_text("utf-8") == shown[file.name]
 
 
 def test_the_method_of_the_readme_keeps_the_contract(tmp_path: Path) -> None:

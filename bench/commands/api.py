@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`."""
+"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`, `bench.check_meter`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.contract.architectures import Finding
+    from bench.meters.meter import Meter
     from bench.records.store import Record
     from methods.kit.base import Method
 
-NOT_TIDY = ["absent", "seed"]
+NOT_TIDY = ["absent", "declared", "seed"]
 """Columns of the reports' frame that hold mappings, or say again what others say."""
 
 
@@ -59,8 +60,10 @@ def compare(
     seeds: int | None = None,
     data_seed: int | None = None,
     model_seed: int | None = None,
+    meters: str | Sequence[str] | None = None,
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
+    on: str | None = None,
     config: str | Path | None = None,
     out: str | Path = "out",
     baseline: str | None = None,
@@ -80,8 +83,10 @@ def compare(
         seeds: how many, counted from 0.
         data_seed: one seed of the rows for all runs.
         model_seed: one seed of the training for all runs.
+        meters: meters beside those that come along, such as `"my.py:Mine"`.
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
+        on: what does the runs: an executor's name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this machine.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
         out: folder of the records and the report.
         baseline: label of the method that the others are compared with; None: the one that stores most.
@@ -110,21 +115,20 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
+    named |= {"meters": meters, "on": on}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
     from bench.commands.compare import carry_out
-    from bench.grid.executor import LocalExecutor
-    from bench.records.store import claimed, read_records
+    from bench.records.store import claimed
     from reports.report import write
 
-    folder = Path(out)
-    with claimed(folder):
+    with claimed(Path(out)) as folder:
         with _script_hidden(), redirect_stdout(sys.stderr):
-            carry_out(requests, folder, LocalExecutor(), baseline=baseline)
-        records = read_records(folder)
-        paths = write(records, folder, baseline=baseline)
-    return Comparison(folder, tuple(records), tuple(paths), baseline)
+            carry_out(requests, folder, baseline=baseline)
+        records = folder.records()
+        paths = write(records, folder.out, baseline=baseline)
+    return Comparison(folder.out, tuple(records), tuple(paths), baseline)
 
 
 @contextmanager
@@ -213,3 +217,25 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
     chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
     subject = resolve_method(method).method if isinstance(method, str) else method
     return list(run(subject, chosen))
+
+
+def check_meter(meter: str | type[Meter]) -> list[str]:
+    """Checks what every meter promises: what it declares, and what it returns in a tiny run of a second.
+
+    Args:
+        meter: such as `"my.py:Mine"`, or the class itself.
+
+    Returns:
+        A line for each promise that it breaks, with what failed; empty: it keeps them all.
+
+    Raises:
+        UserError: there is no such file or name.
+
+    Examples:
+        >>> import bench
+        >>> bench.check_meter("flops")
+        []
+    """
+    from bench.contract.meters import broken_promises
+
+    return broken_promises(meter)

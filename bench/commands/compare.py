@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,9 @@ from bench.errors import UserError, escaped
 from bench.records.study import CONFIG, Study
 
 if TYPE_CHECKING:
-    from bench.grid.executor import LocalExecutor
+    from bench.grid.executors.executor import Executor
     from bench.grid.plan import Plan, Request
+    from bench.records.store import RecordFolder
 
 FAILED = 1
 INTERRUPTED = 130
@@ -32,6 +34,7 @@ def compare(
     data_seed: Annotated[str | None, option(USUAL, "data_seed")] = None,
     model_seed: Annotated[str | None, option(USUAL, "model_seed")] = None,
     preset: Annotated[str | None, option(USUAL, "preset")] = None,
+    on: Annotated[str | None, option(USUAL, "on")] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -52,22 +55,20 @@ def compare(
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
-    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, **settings}
-    given = {field: value for field, value in typed.items() if value is not None}
+    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "on": on, **settings}
+    given = {field: value for field, value in typed.items() if value not in (None, [])}
     _compare(requests_of(given, config=config), out, baseline)
 
 
 def _compare(requests: Sequence[Request], out: Path, baseline: str | None) -> None:
     from bench.commands.report import write_report
-    from bench.grid.executor import LocalExecutor
     from bench.records.store import claimed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
     try:
-        with claimed(out):
-            executor = LocalExecutor()  # its server imports torch while this process checks and fetches
-            failed, runs = carry_out(requests, out, executor, baseline=baseline)
-            write_report([out], baseline=baseline)
+        with claimed(out) as folder:
+            failed, runs = carry_out(requests, folder, baseline=baseline)
+            write_report([out], baseline=baseline, records=folder.records())
     except KeyboardInterrupt as interrupt:
         print("bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from interrupt
@@ -76,15 +77,12 @@ def _compare(requests: Sequence[Request], out: Path, baseline: str | None) -> No
         raise typer.Exit(FAILED)
 
 
-def carry_out(
-    requests: Sequence[Request], out: Path, executor: LocalExecutor, *, baseline: str | None = None
-) -> tuple[int, int]:
+def carry_out(requests: Sequence[Request], folder: RecordFolder, *, baseline: str | None = None) -> tuple[int, int]:
     """Does all runs and profiles that are asked for and not there yet, and notes in the folder what was asked.
 
     Args:
         requests: one after another.
-        out: the folder, which the caller has claimed.
-        executor: does the runs.
+        folder: where the records go; the caller has claimed it.
         baseline: a method's label, which some run has to be of.
 
     Returns:
@@ -93,39 +91,47 @@ def carry_out(
     Raises:
         UserError: the first thing that is wrong with any of the requests, before the first run.
     """
-    from bench.grid.plan import plan, profile_job, run_grid
+    from bench.grid.plan import plan, profile_job
     from bench.grid.request import study_of
+    from bench.grid.schedule import refuse_unsuited, run_grid, run_profile
     from bench.records.study import add_study
+    from bench.registry.executors import make_executor
 
-    plans = [plan(request) for request in requests]
-    _check_baseline(baseline, plans, out)
-    for request in requests:
-        add_study(out / CONFIG, study_of(request))
-    failed = 0
-    for todo in plans:
-        for remark in todo.remarks:
-            print(f"bench: {escaped(remark)}", file=sys.stderr)
-        for record in run_grid(todo, out, executor):  # each record is on disk and has been shown
-            failed += record.status == "failed"
-        if (job := profile_job(todo, out)) is not None:
-            print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
-            try:
-                executor.profile(job, out)
-            except UserError as error:  # the runs are worth their report without it
-                print(f"bench: {escaped(str(error))}", file=sys.stderr)
+    with ExitStack() as open_executors:
+        executors: dict[str, Executor] = {}
+        for request in requests:
+            if request.on not in executors:  # first of all: one may import torch while this process checks and fetches
+                executors[request.on] = open_executors.enter_context(make_executor(request.on))
+        plans = [plan(request) for request in requests]
+        _check_baseline(baseline, plans, folder)
+        for request, todo in zip(requests, plans, strict=True):
+            refuse_unsuited(todo, executors[request.on])
+        for request in requests:
+            add_study(folder.out / CONFIG, study_of(request))
+        failed = 0
+        for request, todo in zip(requests, plans, strict=True):
+            executor = executors[request.on]
+            for remark in todo.remarks:
+                print(f"bench: {escaped(remark)}", file=sys.stderr)
+            for record in run_grid(todo, folder, executor):  # each record is on disk and has been shown
+                failed += record.status == "failed"
+            if (job := profile_job(todo, folder)) is not None:
+                print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
+                try:
+                    run_profile(job, folder, executor)
+                except UserError as error:  # the runs are worth their report without it
+                    print(f"bench: {escaped(str(error))}", file=sys.stderr)
     return failed, sum(len(todo.runs) for todo in plans)
 
 
-def _check_baseline(baseline: str | None, plans: Sequence[Plan], out: Path) -> None:
+def _check_baseline(baseline: str | None, plans: Sequence[Plan], folder: RecordFolder) -> None:
     """Refuses a baseline before anything is trained that no run of the report can be of."""
     from bench.errors import near
-    from bench.records.store import read_records, runs_folder
 
     if baseline is None:
         return
     known = {run.method.label for todo in plans for run in todo.runs}
-    if any(runs_folder(out).glob("*.json")):
-        known |= {record.asked.method.label for record in read_records(out)}
+    known |= {record.asked.method.label for record in folder.records()}
     if baseline.partition(" (")[0] not in known:  # a report may add in brackets what variants of a label differ in
         listed = ", ".join(sorted(known))
         raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, known)}; there is {listed}")

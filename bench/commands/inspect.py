@@ -28,7 +28,10 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
     **settings: Any,
 ) -> None:
-    """Counts parameters, bytes and FLOPs of methods on a model, without weights."""
+    """Counts parameters, bytes and FLOPs of methods on a model, without weights.
+
+    The forward pass is counted twice, by torch's FlopCounterMode and by fvcore, with the difference.
+    """
     import json
     import sys
 
@@ -48,6 +51,8 @@ def inspect(
 
     uncounted = sorted({name for row in rows for name in row.unsupported_operators})
     remarks = [f"{row.method}: {remark}" for row in rows for remark in (row.reason, row.note) if remark]
+    if any(row.difference for row in rows):
+        remarks.append("The two counts of the forward pass (torch's FlopCounterMode, fvcore) see different work.")
     if uncounted:
         remarks.append(f"Not in the FLOPs (2 a multiply-add): {', '.join(uncounted)}.")
     terminal([_table(rows, f"{model}, batch {batch} x {tokens} tokens")], remarks)
@@ -56,11 +61,13 @@ def inspect(
 def _table(rows: Sequence[Inspection], title: str) -> Table:
     from reports.tables.table import Cell, Head, Table
 
-    names = ("trained", "stored", "head", "backbone", "stored bytes", "forward GFLOPs", "train step GFLOPs")
+    counted = ("trained", "stored", "head", "backbone", "stored bytes")
+    names = (*counted, "forward GFLOPs", "by fvcore", "difference", "train step GFLOPs")
     lines = []
     for row in rows:
         counts = (row.trained_parameters, row.stored_parameters, row.head_parameters, row.backbone_parameters)
-        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.train_step_flops))]
+        cells = [*map(_whole, (*counts, row.stored_bytes)), *map(_giga, (row.forward_flops, row.forward_flops_fvcore))]
+        cells += [_whole(row.difference), _giga(row.train_step_flops)]
         lines.append((Cell(row.method), *map(Cell, cells)))
     return Table("inspect", title, (Head("method", numeric=False), *map(Head, names)), tuple(lines))
 

@@ -1,4 +1,4 @@
-"""`bench new`: writes a working start of a method or a task, with its test."""
+"""`bench new`: writes a working start of a method, a task or a meter, with its test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.errors import UserError
 Name = Annotated[str, typer.Argument(help="What it is called on the command line, such as norm-tuning.")]
 Where = Annotated[Path, typer.Option(help="Where the files go.")]
 
-new = typer.Typer(help="Writes a working start of a method or a task, with its test.", no_args_is_help=True)
+new = typer.Typer(help="Writes a working start of a method, a task or a meter, with its test.", no_args_is_help=True)
 
 METHOD = '''\
 from dataclasses import dataclass
@@ -74,6 +74,55 @@ def test_its_rows_are_read():
     assert {{row.label for row in rows.test}} <= {{row.label for row in rows.train}}
 """
 
+METER = '''\
+import resource
+
+from bench import Column, Meter
+
+
+class {cls}(Meter):
+    """Counts the page faults of the training steps. Replace this by what you measure."""
+
+    name = "{name}"
+    columns = (
+        Column(
+            key="train_{key}",
+            label="page faults in training",
+            group="other",
+            phase="train",
+            says="Page faults of the training steps that needed no disk.",
+            formula="ru_minflt after each stretch of training less ru_minflt before it",
+            meter="getrusage of the process",
+            error="faults of other threads of the process count too; absent on Windows",
+        ),
+    )
+
+    def __init__(self):
+        self.faults = 0
+
+    def start(self, phase):
+        self.before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    def stop(self, phase):
+        if phase == "train":
+            self.faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self.before
+
+    def observed(self, seen):
+        return {{"train_{key}": self.faults}} if seen.phase == "train" else {{}}
+'''
+
+METER_TEST = """\
+from pathlib import Path
+
+import bench
+
+HERE = Path(__file__).parent
+
+
+def test_it_keeps_the_contract():
+    assert bench.check_meter(f"{{HERE}}/{module}.py:{cls}") == []
+"""
+
 ROWS = (("what a good film", "positive"), ("what a bad film", "negative"))
 
 
@@ -110,12 +159,27 @@ def new_task(name: Name, folder: Where = Path()) -> None:
     print(f"bench compare head --task {folder / f'{module}.py:{constant}'} --model tiny --k 2 --dev 2")
 
 
+@new.command("meter")
+def new_meter(name: Name, folder: Where = Path()) -> None:
+    """Writes NAME.py, a meter with one figure, and the test of its contract."""
+    module, cls = _identifiers(name)
+    _write(
+        folder,
+        {
+            f"{module}.py": METER.format(cls=cls, name=name, key=module),
+            f"test_{module}.py": METER_TEST.format(cls=cls, module=module),
+        },
+    )
+    print(f"bench compare lora full --preset smoke --meter {folder / f'{module}.py:{cls}'}")
+
+
 def _identifiers(name: str) -> tuple[str, str]:
     """The names of module and class for `name`.
 
     Raises:
         UserError: it cannot be a name on the command line, or is taken.
     """
+    from bench.meters import shipped
     from bench.registry.methods import refused_name
     from bench.registry.plugins import entry_points
     from tasks import TASKS
@@ -123,8 +187,14 @@ def _identifiers(name: str) -> tuple[str, str]:
     reason = refused_name(name)
     if reason is not None:
         raise UserError(f"{name!r} {reason}")
-    if name in TASKS or name in entry_points("tunebench.methods") or name in entry_points("tunebench.tasks"):
-        raise UserError(f"{name!r} is taken (bench list methods, bench list tasks); give it another name")
+    groups = ("tunebench.methods", "tunebench.tasks", "tunebench.meters")
+    taken = {
+        *TASKS,
+        *(meter.name for meter in shipped()),
+        *(entry for group in groups for entry in entry_points(group)),
+    }
+    if name in taken:
+        raise UserError(f"{name!r} is taken (bench list methods, tasks, meters); give it another name")
     module = re.sub(r"\W", "_", name).lower()
     cls = "".join(piece[:1].upper() + piece[1:] for piece in re.split(r"\W|_", name))
     if not module.isidentifier() or keyword.iskeyword(module):

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from bench.presets import DEFAULT, PRESETS
 from bench.records.spec import option_of
-from bench.records.study import CONFIG, Study, is_flag, values_of, word
+from bench.records.study import CONFIG, Study, is_flag, takes_several, values_of, word
+from bench.registry.executors import DEFAULT as DEFAULT_EXECUTOR
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -29,6 +30,7 @@ USUAL = Study(
     model=BASE.model,
     k=tuple("all" if size is None else size for size in BASE.ks),
     seeds=BASE.seeds,
+    on=DEFAULT_EXECUTOR,
 )
 """The same for what is compared."""
 
@@ -62,7 +64,7 @@ def _default(defaults: BaseModel, field: str) -> str:
     value = getattr(defaults, field)
     if value is None and isinstance(defaults, Study):
         return ""
-    return " ".join(map(word, value)) if isinstance(value, tuple) else word(value)
+    return " ".join(map(word, value)) or "none" if isinstance(value, tuple) else word(value)
 
 
 def _taken(defaults: BaseModel, field: str) -> str:
@@ -103,7 +105,8 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
 
 def _parameter(defaults: BaseModel, field: str) -> inspect.Parameter:
     """A field as a parameter of a command. Values stay text, so that one function reads them from everywhere."""
-    kind: Any = bool | None if is_flag(type(defaults).model_fields[field]) else str | None
+    declared = type(defaults).model_fields[field]
+    kind: Any = bool | None if is_flag(declared) else list[str] | None if takes_several(declared) else str | None
     annotation = Annotated[kind, option(defaults, field)]
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.records.store import Record
 
 
 def report(
@@ -24,6 +27,10 @@ def report(
     into: Annotated[
         Path | None, typer.Option(help="Where several folders' common report goes; else ./comparison.")
     ] = None,
+    figure_width: Annotated[
+        str, typer.Option(help="Width of figures: column (3.3 in), page (6.9 in), or a number of inches.")
+    ] = "column",
+    figure_theme: Annotated[str, typer.Option(help="light, for screens, or print: black on white, no grid.")] = "light",
 ) -> None:
     """Writes tables, figures and the page of comparisons anew."""
     if columns == ["help"]:
@@ -33,7 +40,10 @@ def report(
         return
     wanted = [name for text in columns or [] for name in text.split(",")]
     kinds = [name for text in formats or [] for name in text.split(",")]
-    write_report(outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into)
+    write_report(
+        outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into,
+        figure_width=figure_width, figure_theme=figure_theme,
+    )  # fmt: skip
 
 
 def write_report(
@@ -44,24 +54,42 @@ def write_report(
     columns: Sequence[str] | None = None,
     formats: Sequence[str] | None = None,
     into: Path | None = None,
+    figure_width: str = "column",
+    figure_theme: str = "light",
+    records: Sequence[Record] | None = None,
 ) -> None:
     """Shows the main table and writes all else.
 
+    Args:
+        outs: folders of comparisons.
+        baseline: the method that the others are compared with.
+        by: what the columns are.
+        columns: figures to show.
+        formats: of the files.
+        into: where several folders' common report goes.
+        figure_width: of each figure: `column`, `page` or inches.
+        figure_theme: `light` or `print`.
+        records: of the one folder, where they have been read; None reads them.
+
     Raises:
-        UserError: no records, unknown columns, folders that are not comparable, or `into` with one folder.
+        UserError: no records, unknown columns, folders that are not comparable,
+            `into` with one folder, or an unknown width or theme of figures.
     """
     from reports.frame.frame import BYS
     from reports.report import DEFAULT_FORMATS, check_formats, read_report
 
     if by not in BYS:
         raise UserError(f"--by {by}: there is {', '.join(BYS)}")
+    from reports.figures.style import paper_of
+
+    paper = paper_of(figure_width, figure_theme)
     kinds = formats or DEFAULT_FORMATS
     check_formats(kinds)
     if len(outs) == 1 and into is not None:
         raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
-    made = read_report(outs, baseline=baseline, by=by, columns=columns)
+    made = read_report(outs, records=records, baseline=baseline, by=by, columns=columns)
     made.show()
-    paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds)
+    paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds, paper=paper)
     folders = sorted({path.parent for path in paths})
     print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
     print(f"folders: {', '.join(map(str, folders))}")
@@ -75,7 +103,7 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks or models.")]) -> None:
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters or executors.")]) -> None:
     """Shows what can be named."""
     from bench.registry.listing import LISTINGS
 

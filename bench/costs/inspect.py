@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bench.errors import UserError, described
-from bench.meters.flops import CountMismatchError, Flops, LossFn, UncountedAttentionError, count_flops
+from bench.meters.instruments.flop_counter import Batch, Flops, LossFn, count_flops
+from bench.meters.instruments.operators import UncountedAttentionError
+from bench.meters.instruments.run_flops import Shape, token_batch
+from bench.meters.instruments.trace import fvcore_flops
 from bench.meters.parameters import count_parameters, safetensors_bytes
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.trace import Batch
 from bench.records.spec import Frozen, HeadKind
 from bench.registry.methods import ResolvedMethod
 from bench.sources.models import SHIPPED, find
@@ -24,14 +25,12 @@ from bench.sources.reach import hub_in_reach
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import shaped_classifier
 from bench.training.prepared import adapt, count_stored, stored_tensors
+from methods.kit.sites import positions
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from methods.kit.base import Classifier, Method
-
-MISCOUNTED = (UncountedAttentionError, CountMismatchError)
-"""What running for real would not mend."""
 
 
 class Inspection(Frozen):
@@ -50,6 +49,8 @@ class Inspection(Frozen):
     """Of the safetensors file that deployment needs, head included."""
     forward_flops: int | None = None
     """Of a forward pass on the batch, as deployed (after eject, unmerged)."""
+    forward_flops_fvcore: int | None = None
+    """The same by fvcore, a second and independent count."""
     train_step_flops: int | None = None
     """Of forward and backward pass on the batch; None where nothing is trained."""
     unsupported_operators: tuple[str, ...] = ()
@@ -57,7 +58,14 @@ class Inspection(Frozen):
     reason: str | None = None
     """Why something is None."""
     note: str | None = None
-    """What the counts leave out that deploying needs."""
+    """What the counts leave out that deploying needs, or why there is no second count."""
+
+    @property
+    def difference(self) -> int | None:
+        """Fvcore's count of the forward pass less the first one; 0 where both saw the same work."""
+        if self.forward_flops is None or self.forward_flops_fvcore is None:
+            return None
+        return self.forward_flops_fvcore - self.forward_flops
 
 
 DRAWN_AGAIN = "what it drew at random and never trains is not stored: the same seed has to draw it again"
@@ -77,14 +85,14 @@ def inspect(
         tokens: padded length.
     """
     config, usual = config_of(model)
-    most = getattr(config, "max_position_embeddings", None)
+    most = positions(config)
     if most is not None and tokens > most:
         raise UserError(f"--tokens {tokens} is more than the {most} positions of {model}")
     rows = []
     for method in methods:
         row = _inspect(method, _Asked(config, head or usual, outputs, (batch, tokens)))
-        note = DRAWN_AGAIN if method.method.draws_again else None
-        rows.append(Inspection(method=method.spec.label, note=note, **row))
+        notes = [*([DRAWN_AGAIN] if method.method.draws_again else []), *row.pop("notes", [])]
+        rows.append(Inspection(method=method.spec.label, note="; ".join(notes) or None, **row))
     return rows
 
 
@@ -104,7 +112,7 @@ def _inspect(resolved: ResolvedMethod, asked: _Asked) -> dict[str, Any]:
     if reason is not None:
         return {"reason": reason}
     found, error = _counted(method, asked, "meta")
-    if error is None or isinstance(error, MISCOUNTED):
+    if error is None or isinstance(error, UncountedAttentionError):  # running for real would not mend the latter
         return found
     most = _half_of_memory()
     size = 4 * found["backbone_parameters"]
@@ -132,6 +140,7 @@ def _counted(method: Method, asked: _Asked, device: Literal["meta", "cpu"]) -> t
             method.eject(classifier.backbone)
         found |= _stored(classifier)
         forward = _flops(classifier.eval(), batch, None)
+        second = fvcore_flops(classifier, batch)
     except Exception as error:  # an author's code may raise anything, and the reason says what and where
         return {**found, "reason": f"it cannot be counted: {described(error)}"}, error
     failed = next((count for count in (step, forward) if isinstance(count, Exception)), None)
@@ -139,6 +148,10 @@ def _counted(method: Method, asked: _Asked, device: Literal["meta", "cpu"]) -> t
         found |= {"train_step_flops": step.train_step_flops, "reason": step.reason}
     if not isinstance(forward, Exception):
         found["forward_flops"] = forward.forward_flops
+        if isinstance(second, str):
+            found["notes"] = [second]
+        else:
+            found["forward_flops_fvcore"] = second
     operators = [count.unsupported_operators for count in (step, forward) if not isinstance(count, Exception)]
     found["unsupported_operators"] = tuple(sorted({name for names in operators for name in names}))
     if failed is not None:

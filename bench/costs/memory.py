@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.meters.memory import LiveBytes, LiveTensors
+from bench.meters.instruments.live_tensors import LiveBytes, LiveTensors
+from bench.meters.instruments.run_flops import Shape, token_batch
+from bench.meters.instruments.stand_ins import untouched
 from bench.meters.resident import ResidentMemory, ResidentPeak
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.stand_ins import untouched
 from bench.training.loop import autocasting, checkpointed, gradient_step, make_optimizer, overwrite, snapshot
-from bench.training.prepared import Setting, prepare
+from bench.training.prepared import Setting
 
 if TYPE_CHECKING:
-    from bench.records.spec import RunSpec
+    from bench.meters.meter import Alone
 
 
 def live_training(setting: Setting, shape: Shape) -> LiveBytes:
@@ -59,19 +59,19 @@ def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
     return meter.figures
 
 
-def resident_peak(run: RunSpec, train_shape: Shape, test_shape: Shape) -> ResidentMemory:
+def resident_peak(run: Alone) -> ResidentMemory:
     """Resident high-water mark of this process over training steps and a forward pass on a run's largest batches.
 
     Call it in a process of its own whose malloc was tuned first.
     """
-    setting = prepare(run)
+    setting = run.prepare()
     with ResidentPeak() as meter:
         if any(p.requires_grad for p in setting.classifier.parameters()):
-            _training_steps(setting, train_shape, steps=3)
+            _training_steps(setting, run.train_shape, steps=3)
         setting.method.eject(setting.classifier.backbone)
         setting.classifier.eval()
         with torch.inference_mode(), autocasting(setting.protocol)():
-            setting.classifier(**padded_batch(test_shape, setting.device))
+            setting.classifier(**padded_batch(run.test_shape, setting.device))
     return meter.figures
 
 

@@ -1,64 +1,136 @@
-"""The costs of one run beside its time: FLOPs, live tensors, bytes to store, energy; in passes of their own.
+"""The costs of one run: calls its meters at each stage and keeps what they return, or why they returned nothing.
 
-Nothing here runs inside a clock. The run has been scored before, and no optimizer step is taken on its classifier.
+Nothing here runs inside a clock. The run has been scored before any pass that measures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from bench.costs.memory import live_inference, live_training
-from bench.meters.flops import CountMismatchError, ShapeCount, UncountedAttentionError, count_flops
-from bench.meters.parameters import safetensors_bytes
-from bench.meters.run_flops import Shape, run_flops, token_batch
-from bench.meters.stand_ins import untouched
-from bench.records.record import COUNTED, Costs
+from bench.errors import described
+from bench.meters.column import Phase
+from bench.meters.instruments.stand_ins import on_meta, untouched
+from bench.meters.meter import (
+    Absent,
+    Conditions,
+    Figures,
+    Meter,
+    Note,
+    Observed,
+    Run,
+    Shape,
+    refuse_undeclared,
+    size_of,
+)
+from bench.records.record import Costs
 from bench.training.prepared import Setting
 
 if TYPE_CHECKING:
     from bench.meters.phases import Phases
-
-# Small enough to run for real in a blink; the polynomial through them is tested on the run's largest batch.
-COUNTED_SHAPES: list[Shape] = [(1, 4), (2, 8), (3, 12)]
-
+    from bench.records.spec import Measures
+    from bench.registry.meters import ResolvedMeter
 
 UNMEASURED = "the run ended before it was measured"
 ELSEWHERE = "measured at another seed of this method, task and K"
+STILL_ALONE = "the child process that measures it has not run"
+UNTRAINED = "nothing is trained"
+
+
+@dataclass(frozen=True)
+class RunMeters:
+    """The meters of one run: those that can measure here, and why the others cannot.
+
+    Attributes:
+        resolved: all of them, with where their code comes from.
+        refused: name -> why this meter cannot measure here.
+    """
+
+    resolved: Sequence[ResolvedMeter] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def able(self) -> list[Meter]:
+        """Those that measure."""
+        return [each.meter for each in self.resolved if each.meter.name not in self.refused]
+
+
+def prepared_meters(measures: Measures, *, device: str, meters: Sequence[ResolvedMeter] | None = None) -> RunMeters:
+    """Makes a run's meters and prepares those that can measure here. Call it before any clock runs.
+
+    Args:
+        measures: what is measured; no costs: no meters.
+        device: of the run.
+        meters: of the run; None: those that come along, and those that `measures` names.
+
+    Raises:
+        UserError: a meter of another file or package that is none, or is gone.
+    """
+    from bench.registry.meters import run_meters
+
+    if not measures.costs:
+        return RunMeters()
+    resolved, conditions = run_meters(measures.meters) if meters is None else meters, Conditions(device, measures)
+    refused = {each.meter.name: why for each in resolved if (why := _prepare(each.meter, conditions)) is not None}
+    return RunMeters(resolved, refused)
+
+
+def _prepare(meter: Meter, conditions: Conditions) -> str | None:
+    """Why a meter cannot measure; None once it is prepared."""
+    try:
+        reason = meter.unsupported(conditions)
+        if reason is None:
+            meter.prepare(conditions)
+    except Exception as error:  # an author's code may raise anything, and the run goes on without this meter
+        return described(error)
+    return reason
 
 
 class CostSheet:
-    """Collects a run's costs, after it was scored: `measure_inference`, `measure_training`, `costs`.
+    """Collects a run's costs after it was scored. It knows no meter by name.
+
+    Call `observe` first, `measure_inference` and `measure_training` once the scores are on disk, and `costs` at any
+    time: what is still to be measured is absent with the reason.
 
     Args:
         setting: the run's; its classifier is trained and ejected, and stays as it is.
         shapes: how many training batches there were of each (rows, padded length).
-        counted: whether FLOPs and memory are measured; else they are absent with the reason.
-        resident: whether the resident peak is measured after the run, by a child process that adds it.
+        meters: of the run.
+        first: whether meters that measure at one seed of a setting do so in this run.
     """
 
-    def __init__(
-        self, setting: Setting, shapes: Mapping[Shape, int], *, counted: bool = True, resident: bool = True
-    ) -> None:
-        self._counted = counted
+    def __init__(self, setting: Setting, shapes: Mapping[Shape, int], *, meters: RunMeters, first: bool = True) -> None:
         self._setting = setting
-        self._shapes = {"train": Counter(shapes), "infer": Counter[Shape]()}
-        for batch in setting.test_batches():
-            rows, length = batch.inputs["input_ids"].shape
-            self._shapes["infer"][rows, length] += 1
-        self._figures: dict[str, Any] = {"stored_bytes": safetensors_bytes(setting.stored_state())}
+        self._meters = meters
+        tested = Counter(_shape(batch.inputs) for batch in setting.test_batches())
+        self._batches: dict[Phase, Mapping[Shape, int]] = {"train": Counter(shapes), "infer": tested}
+        self._figures: dict[str, int | float] = {}
+        self._notes: dict[str, Any] = {}
         self._absent: dict[str, str] = {}
-        if not counted:
-            self._absent |= dict.fromkeys(COUNTED, ELSEWHERE)
-        if not resident:
-            self._absent["resident_peak_bytes"] = "not asked for"
-        elif not counted:
-            self._absent["resident_peak_bytes"] = ELSEWHERE
-        else:  # until the executor's child has
-            self._absent["resident_peak_bytes"] = "the child process that measures it has not run"
+        for each in meters.resolved:
+            self._absent |= self._expected_absences(each.meter, first=first)
+        # The shipped ones come last in `able`. Here they come first, so that no other changes what they measure.
+        self._passes = [meter for meter in reversed(meters.able) if first or meter.every_seed]
+
+    def _expected_absences(self, meter: Meter, *, first: bool) -> dict[str, str]:
+        """What is known beforehand not to be measured in this run, and why."""
+        refused = self._meters.refused.get(meter.name)
+        here = first or meter.every_seed
+        absent = {}
+        for column in meter.columns:
+            if column.home != "costs" or column.follows is not None:
+                continue
+            if refused is not None:
+                absent[column.key] = refused
+            elif column.phase == "train" and here and not self._batches["train"]:
+                absent[column.key] = UNTRAINED
+            elif not here:
+                absent[column.key] = ELSEWHERE
+            elif measures_alone(meter):
+                absent[column.key] = STILL_ALONE
+        return absent
 
     def note_absent(self, name: str, reason: str) -> None:
         """Says why a figure is missing."""
@@ -68,132 +140,107 @@ class CostSheet:
         """Takes back what `note_absent` said."""
         self._absent.pop(name, None)
 
+    def observe(self, phases: Phases, *, train_examples: int) -> None:
+        """Asks the meters for what they saw of the phases. They are given no tensor with values."""
+        stored = {name: on_meta(tensor) for name, tensor in self._setting.stored_state().items()}
+        examples: dict[Phase, int] = {"train": train_examples, "infer": len(self._setting.test)}
+        for phase, batches in self._batches.items():
+            seconds = phases.seconds(phase)
+            if seconds is None:
+                continue
+            seen = Observed(phase, seconds, examples[phase], batches, stored if phase == "infer" else {})
+            for meter in self._meters.able:
+                if meter.name in phases.failed:
+                    self._lose(meter, phases.failed[meter.name], phase)
+                else:
+                    self._take(meter, phase, meter.observed, seen)
+
     def measure_inference(self) -> None:
-        """Counts FLOPs and live bytes of the forward passes, as deployed."""
-        if not self._counted:
-            return
-        shapes = self._shapes["infer"]
-        self._measure(_flops_of("infer"), lambda: self._count("infer", shapes, self._setting))
-        self._measure(("infer_live_bytes",), lambda: self._live_inference(shapes))
+        """Has the meters measure the trained classifier as it is deployed."""
+        for meter in self._passes:
+            self._take(meter, "infer", meter.deployed, Run(self._setting, self._batches))
 
     def measure_training(self) -> None:
-        """Counts FLOPs and live bytes of training steps, on a classifier of its own that is thrown away."""
-        names = (*_flops_of("train"), "train_live_bytes")
-        shapes = self._shapes["train"]
-        if not self._counted:
-            return
-        if not shapes:
-            self._absent |= dict.fromkeys(names, "nothing is trained")
+        """Has the meters measure training, on a classifier of its own that is thrown away."""
+        meters = [meter for meter in self._passes if type(meter).training is not Meter.training]
+        if not meters or not self._batches["train"]:
             return
         with untouched(self._setting.classifier):  # the random state
-            fresh: list[Setting] = []
-            self._measure(names, lambda: fresh.append(self._setting.untrained()))
-            if fresh:
-                self._measure(_flops_of("train"), lambda: self._count("train", shapes, fresh[0]))
-                self._measure(("train_live_bytes",), lambda: self._live_training(shapes, fresh[0]))
+            try:
+                fresh = self._setting.untrained()
+            except Exception as error:  # what a method does to a meter costs the figures, not the run
+                for meter in meters:
+                    self._lose(meter, described(error), "train")
+                return
+            for meter in meters:
+                self._take(meter, "train", meter.training, Run(fresh, self._batches))
 
-    def _measure(self, names: Iterable[str], measure: Callable[[], Mapping[str, Any] | None]) -> None:
-        """Takes what `measure` gives, or the reason why these figures are missing: never both."""
+    def _take(self, meter: Meter, phase: Phase, hook: Callable[[Any], Figures], seen: object) -> None:
+        """Keeps what a hook returns; where it fails, the reason for the figures that it owed."""
         try:
-            self._figures |= measure() or {}
-        except (UncountedAttentionError, CountMismatchError) as error:
-            self._absent |= dict.fromkeys(names, str(error))
-        except Exception as error:  # what a method does to a meter costs the figure, not the run
-            line = (str(error).strip() or "no message").splitlines()[0]
-            self._absent |= dict.fromkeys(names, f"{type(error).__name__}: {line}")
-
-    def _live_training(self, shapes: Mapping[Shape, int], fresh: Setting) -> dict[str, int]:
-        live = live_training(fresh, max(shapes, key=_tokens))
-        return {
-            "train_live_bytes": live.peak_bytes,
-            "train_weights_bytes": live.weights_bytes,
-            "train_gradients_bytes": live.gradients_bytes,
-            "train_optimizer_bytes": live.optimizer_bytes,
-            "train_activations_bytes": live.activations_bytes,
-        }
-
-    def _live_inference(self, shapes: Mapping[Shape, int]) -> dict[str, int]:
-        return {"infer_live_bytes": live_inference(self._setting, max(shapes, key=_tokens)).peak_bytes}
-
-    def costs(self, phases: Phases, *, train_examples: int) -> Costs:
-        """The figures so far, with what the phases' meters saw; what is still to be measured is absent."""
-        for name, examples in (("train", train_examples), ("infer", len(self._setting.test))):
-            self._throughput(name, phases.seconds(name), examples, self._shapes[name])
-            self._energy(name, phases)
-            if name in phases.cuda:
-                cuda, prefix = phases.cuda[name], "" if name == "train" else "infer_"
-                self._note(f"{prefix}cuda_allocated_bytes", cuda.max_allocated_bytes, cuda.reason)
-                self._note(f"{prefix}cuda_reserved_bytes", cuda.max_reserved_bytes, cuda.reason)
-        pending = {name: UNMEASURED for name in COUNTED if name not in self._figures}
-        return Costs(**self._figures, absent=pending | self._absent)
-
-    def _count(self, phase: str, shapes: Mapping[Shape, int], setting: Setting) -> dict[str, Any]:
-        """FLOPs of all batches of a phase."""
-        classifier = setting.classifier
-        device = next(iter(classifier.state_dict().values())).device
-        counted = ShapeCount(classifier, device=device, loss_fn=self._loss if phase == "train" else None)
-        known: dict[Shape, int] = {}
-        found: dict[str, Any] = {}
-        if phase == "infer":  # the largest batch is counted twice over, by fvcore too
-            most = max(shapes, key=_tokens)
-            checked = count_flops(classifier, token_batch(most, device=device), loss_fn=None)
-            known[most] = checked.forward_flops
-            found["unsupported_operators"] = list(checked.unsupported_operators)
-            if not checked.checked and checked.reason:
-                self._absent["flops_check"] = checked.reason
-        total = run_flops(
-            lambda shape: known[shape] if shape in known else counted(shape), shapes, counted_on=COUNTED_SHAPES
-        )
-        return found | {f"{phase}_flops": total.flops, f"{phase}_flops_per_example": total.flops_per_example}
-
-    def _loss(self, logits: Tensor) -> Tensor:
-        """The task's own loss on made-up labels; its FLOPs are none, but the backward pass starts there."""
-        kind = self._setting.kind
-        # Where every token has logits, these are (rows, tokens, outputs); else only the rows count.
-        return kind.loss(logits, kind.made_up(logits.shape[:2], logits.device))
-
-    def _throughput(self, phase: str, seconds: float | None, examples: int, shapes: Mapping[Shape, int]) -> None:
-        if seconds:
-            self._figures[f"{phase}_examples_per_s"] = examples / seconds
-            tokens = sum(number * rows * length for (rows, length), number in shapes.items())
-            if tokens:
-                self._figures[f"{phase}_tokens_per_s"] = tokens / seconds
-
-    def _energy(self, phase: str, phases: Phases) -> None:
-        figures = phases.energy.get(phase)
-        if figures is None:
-            untrained = phases.seconds(phase) is None
-            why = "nothing is trained" if untrained else "energy was not metered"
-            names = ("energy_measured_joules", "energy_estimated_joules", "co2e_kg")
-            self._absent |= {f"{phase}_{name}": why for name in names}
+            figures = hook(seen)
+            refuse_undeclared(meter, figures)
+        except Exception as error:  # what a method does to a meter, or a meter to itself, costs the figures alone
+            self._lose(meter, described(error), phase)
             return
-        reason = figures.reason
-        lost = figures.measured_joules is None and figures.estimated_joules is None  # else the reason is the CO2e's
-        self._note(f"{phase}_energy_measured_joules", figures.measured_joules, (lost and reason) or "no counter here")
-        self._note(f"{phase}_energy_estimated_joules", figures.estimated_joules, reason if lost else None)
-        self._note(f"{phase}_co2e_kg", figures.co2e_kg, reason)
-        self._figures.setdefault("energy_detail", {})[phase] = {
-            name: {"joules": part.energy_joules, "source": part.source, "how": part.detail}
-            for name in ("cpu", "gpu", "memory")
-            if (part := getattr(figures, name)).energy_joules is not None
-        } | {"scope": figures.scope, "tdp_w": figures.tdp_w, "tdp_origin": figures.tdp_origin, "pue": figures.pue}
+        for key, value in figures.items():
+            if isinstance(value, Note):
+                self._note(key, value.value)
+            elif isinstance(value, Absent):
+                self._absent[key] = value.reason
+            else:
+                self._figures[key] = value
+                self._absent.pop(key, None)
 
-    def _note(self, name: str, figure: float | None, reason: str | None) -> None:
-        if figure is not None:
-            self._figures[name] = figure
-        elif reason:
-            self._absent[name] = reason
+    def _note(self, key: str, value: Any) -> None:
+        """Keeps a note; a note of one phase is put beside that of the other."""
+        before = self._notes.get(key)
+        self._notes[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
+
+    def _lose(self, meter: Meter, reason: str, phase: Phase) -> None:
+        for column in meter.columns:
+            owed = column.home == "costs" and column.phase in (phase, None) and column.follows is None
+            if owed and column.key not in self._figures:
+                self._absent[column.key] = reason
+
+    def costs(self, *, ended: bool = False) -> Costs:
+        """The figures so far.
+
+        Args:
+            ended: whether all that is measured in this process has been: a figure that is still missing then is one
+                that its meter owes.
+        """
+        absent = dict(self._absent)
+        for each in self._meters.resolved:
+            for column in each.meter.columns:
+                if self._is_owed(column.key, column.home, column.follows, absent):
+                    owes = f"meter {each.meter.name} returned neither a number nor a reason"
+                    absent[column.key] = owes if ended else UNMEASURED
+        return Costs(
+            figures=self._figures,
+            absent=absent,
+            notes=self._notes,
+            columns=[column for each in self._meters.resolved if each.source for column in each.meter.columns],
+            meters={each.name: each.source for each in self._meters.resolved if each.source},
+        )
+
+    def _is_owed(self, key: str, home: str, follows: str | None, absent: Mapping[str, str]) -> bool:
+        if home != "costs" or key in self._figures or key in absent:
+            return False
+        # A figure that follows from another is missing with it; that of a field of the result says so itself.
+        return follows is None or follows in self._figures
 
 
-def _flops_of(phase: str) -> tuple[str, str]:
-    return f"{phase}_flops", f"{phase}_flops_per_example"
+def measures_alone(meter: Meter) -> bool:
+    """Whether a meter needs a process of its own."""
+    return type(meter).alone is not Meter.alone
+
+
+def _shape(inputs: Mapping[str, Any]) -> Shape:
+    rows, length = inputs["input_ids"].shape
+    return rows, length
 
 
 def largest(shapes: Iterable[Shape]) -> Shape | None:
     """The largest batch's shape; None without batches."""
-    return max(shapes, key=_tokens, default=None)
-
-
-def _tokens(shape: Shape) -> tuple[int, int]:
-    """What makes a batch large: its tokens, then their quadratic part."""
-    return shape[0] * shape[1], shape[1]
+    return max(shapes, key=size_of, default=None)

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Protocol
 from bench.progress import Progress
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from bench.records.spec import RunSpec
     from bench.records.store import Record
 
 
 class Display(Protocol):
-    """What a grid tells about itself."""
+    """What is shown of a grid's runs, of which several may be under way."""
 
     def start(self, spec: RunSpec, number: int) -> None:
-        """A run begins, the `number`th of those to do, from 1."""
+        """Shows that a run begins, the `number`th of those to do, from 1."""
 
-    def update(self, progress: Progress) -> None:
-        """The run goes on."""
+    def update(self, spec: RunSpec, progress: Progress) -> None:
+        """Shows how far a run is; may be called from any thread."""
 
     def end(self, record: Record) -> None:
-        """The run is over."""
+        """Shows what came of a run."""
 
 
 class Lines:
@@ -32,20 +34,21 @@ class Lines:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._number = 0
+        self._numbers: dict[str, int] = {}
 
     def start(self, spec: RunSpec, number: int) -> None:
-        self._number = number
+        self._numbers[spec.digest] = number
 
-    def update(self, progress: Progress) -> None:
+    def update(self, spec: RunSpec, progress: Progress) -> None:
         """Says nothing until the run is over."""
 
     def end(self, record: Record) -> None:
-        print(f"[{self._number}/{self._total}] {summary(record)}", file=sys.stderr, flush=True)
+        number = self._numbers.pop(record.digest)
+        print(f"[{number}/{self._total}] {summary(record)}", file=sys.stderr, flush=True)
 
 
 class Bars:
-    """A bar for the grid and one for the run, over the lines of what is done."""
+    """A bar for the grid and one for each run under way, below the lines of what is done."""
 
     def __init__(self, total: int) -> None:
         from rich.console import Console
@@ -60,15 +63,17 @@ class Bars:
             transient=True,
         )
         self._grid = self.bars.add_task("grid", total=total)
-        self._run = self.bars.add_task("run", total=None)
+        self._runs: dict[str, TaskID] = {}
 
     def start(self, spec: RunSpec, number: int) -> None:
-        self.bars.reset(self._run, total=None, description=spec.title)
+        self._runs[spec.digest] = self.bars.add_task(spec.title, total=None)
 
-    def update(self, progress: Progress) -> None:
-        self.bars.update(self._run, completed=progress.done, total=progress.total)
+    def update(self, spec: RunSpec, progress: Progress) -> None:
+        if (bar := self._runs.get(spec.digest)) is not None:  # it may come late
+            self.bars.update(bar, completed=progress.done, total=progress.total)
 
     def end(self, record: Record) -> None:
+        self.bars.remove_task(self._runs.pop(record.digest))
         self.bars.console.print(summary(record), markup=False, highlight=False)
         self.bars.advance(self._grid)
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.environment import command_line
 from bench.errors import UserError
-from bench.grid.display import display
 from bench.meters.allocator import expected
-from bench.records.spec import Frozen, Job, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
-from bench.records.store import Record, finished, read_profiles, read_record, read_records, runs_folder, write_record
+from bench.records.spec import Frozen, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
+from bench.records.store import RecordFolder, read_profiles
+from bench.registry.executors import DEFAULT
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from bench.grid.executor import LocalExecutor
     from bench.registry.methods import ResolvedMethod
     from bench.registry.tasks import ResolvedTask
 
@@ -40,6 +35,7 @@ class Request(Frozen):
         protocol: the rest.
         measures: what is measured besides scores and time.
         method_defaults: method name -> hyper-parameters that hold unless a specification sets them.
+        on: the executor that does the runs, which no run's key and no result depends on.
     """
 
     methods: tuple[str, ...]
@@ -51,6 +47,7 @@ class Request(Frozen):
     protocol: Protocol
     measures: Measures = Measures()
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    on: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ def plan(request: Request) -> Plan:
     Raises:
         UserError: the first thing that is wrong.
     """
+    from bench.registry.meters import meter_sources
     from bench.registry.methods import resolve_method
     from bench.registry.tasks import resolve_task
     from bench.sources.models import fetch, find
@@ -86,6 +84,7 @@ def plan(request: Request) -> Plan:
     _refuse_clashes([task.spec.label for task in tasks], "tasks")
     check_protocol(request.protocol)
     check_country(request.measures.country)
+    meter_sources(request.measures.meters)  # refuses what is no meter
     backbone = fetch(request.model)
     config = backbone.config()
     check_length(request.protocol, config, request.model)
@@ -165,9 +164,9 @@ def check_country(country: str | None) -> None:
 
 def check_length(protocol: Protocol, config: PretrainedConfig, model: str) -> None:
     """Refuses texts longer than the model has positions."""
-    most = getattr(config, "max_position_embeddings", None)
-    if most is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        most -= config.pad_token_id + 1  # their positions are counted from behind the padding's
+    from methods.kit.sites import positions  # imports torch
+
+    most = positions(config)
     if most is not None and protocol.max_length > most:
         raise UserError(f"max length {protocol.max_length} is more than the {most} positions of {model}")
 
@@ -189,63 +188,7 @@ def check_data(task: ResolvedTask, request: Request) -> list[str]:
     return [] if task.spec.source == "built-in" else remarks(rows, task.task)
 
 
-def run_grid(todo: Plan, out: Path, executor: LocalExecutor) -> Iterator[Record]:
-    """Does the runs that are not done yet, one after another; a failed one stops nothing.
-
-    Args:
-        todo: all runs of the comparison.
-        out: its folder, which the caller has claimed.
-        executor: does one run.
-
-    Yields:
-        The record of each run that was done now.
-
-    Raises:
-        UserError: the folder holds a damaged record.
-    """
-    refuse_other_meanings(todo, out)
-    done = finished(out, todo.measures)
-    runs = [run for run in todo.runs if run.digest not in done]
-    counted = counted_settings(out, again={run.digest for run in runs})
-    with display(len(runs)) as show:
-        for number, spec in enumerate(runs, start=1):
-            show.start(spec, number)
-            if spec.digest in todo.unsupported:
-                record = refuse(spec, todo.unsupported[spec.digest])
-                write_record(out, record)
-            else:
-                job = Job(
-                    run=spec, measures=todo.measures, first=_seedless(spec) not in counted, command=command_line()
-                )
-                record = executor.run(job, out, report=show.update)
-                if _counted(record):
-                    counted.add(_seedless(spec))
-            show.end(record)
-            yield record
-
-
-def counted_settings(out: Path, *, again: set[str]) -> set[str]:
-    """The settings whose FLOPs and memory were measured at some seed in this folder.
-
-    Args:
-        out: the comparison's folder.
-        again: digests of runs that are about to be done again, which replaces what they measured.
-    """
-    records = map(read_record, sorted(runs_folder(out).glob("*.json")))
-    return {_seedless(record.asked) for record in records if record.digest not in again and _counted(record)}
-
-
-def _counted(record: Record) -> bool:
-    costs = None if record.result is None else record.result.costs
-    return costs is not None and costs.counted and record.complete
-
-
-def _seedless(spec: RunSpec) -> str:
-    """One key for the runs that differ by their seeds alone."""
-    return spec.model_copy(update={"data_seed": 0, "model_seed": 0}).digest
-
-
-def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
+def profile_job(todo: Plan, folder: RecordFolder) -> ProfileJob | None:
     """The profile that this folder still lacks, over every method that has a finished run on the model.
 
     None where there is one of these methods in this setting, none is asked for, or no run has finished. Where all of
@@ -254,7 +197,7 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
     if not todo.measures.profile or not todo.runs:
         return None
     first = todo.runs[0]
-    here = read_records(out) if any(runs_folder(out).glob("*.json")) else []
+    here = folder.records()
     done = [record for record in here if record.result is not None and record.asked.model == first.model]
     methods = {record.asked.method.label: record.asked.method for record in done}
     if not methods:
@@ -273,37 +216,24 @@ def profile_job(todo: Plan, out: Path) -> ProfileJob | None:
 
     allocator = todo.measures.allocator
     setting = setting_of(shape, first.protocol, expected(allocator))
-    if any(known.holds(setting, methods) for known in read_profiles(out).values()):
+    if any(known.holds(setting, methods) for known in read_profiles(folder.out).values()):
         return None
     return ProfileJob(methods=tuple(methods.values()), shape=shape, protocol=first.protocol, allocator=allocator)
 
 
-def refuse_other_meanings(todo: Plan, out: Path) -> None:
+def refuse_other_meanings(todo: Plan, folder: RecordFolder) -> None:
     """Refuses a folder in which a task or method of this comparison's labels meant something else.
 
     Raises:
         UserError: such a label, and the remedy.
     """
-    if not any(runs_folder(out).glob("*.json")):
-        return
-    for record in read_records(out):
-        for run in todo.runs:
-            for what, old, new in (("task", record.asked.task, run.task), ("method", record.asked.method, run.method)):
-                if old.label == new.label and (old.name, old.source) != (new.name, new.source):
-                    raise UserError(f"{out} holds runs of another {what} called {new.label!r}; use a new --out")
-            if record.asked.task.label == run.task.label and record.asked.task.revision != run.task.revision:
-                raise UserError(f"{out} holds runs on other rows of task {run.task.label}; use a new --out")
-
-
-def refuse(spec: RunSpec, reason: str) -> Record:
-    """The record of a run that the method cannot do on this model."""
-    from bench.environment import versions
-
-    return Record(
-        digest=spec.digest,
-        status="unsupported",
-        reason=reason,
-        asked=spec,
-        environment={"versions": versions()},
-        started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
+    tasks = {run.task.label: run.task for run in todo.runs}
+    methods = {run.method.label: run.method for run in todo.runs}
+    for record in folder.records():
+        old_task, old_method = record.asked.task, record.asked.method
+        task, method = tasks.get(old_task.label), methods.get(old_method.label)
+        for what, old, new in (("task", old_task, task), ("method", old_method, method)):
+            if new is not None and (old.name, old.source) != (new.name, new.source):
+                raise UserError(f"{folder.out} holds runs of another {what} called {new.label!r}; use a new --out")
+        if task is not None and old_task.revision != task.revision:
+            raise UserError(f"{folder.out} holds runs on other rows of task {task.label}; use a new --out")

@@ -22,6 +22,7 @@ from bench.records.study import (
     several,
     sizes_of,
 )
+from bench.registry.executors import DEFAULT as ON
 
 
 def requests_of(given: Mapping[str, Any], *, config: Path | None = None, place: Place = option_of) -> list[Request]:
@@ -77,6 +78,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         protocol=checked(Protocol, protocol, place=place),
         measures=checked(Measures, _of(Measures, fields), base=base.measures, place=place),
         method_defaults=base.method_defaults if study.method_defaults is None else study.method_defaults,
+        on=study.on or ON,
     )
 
 
@@ -112,6 +114,8 @@ def _seeds(study: Study, usual: int, place: Place) -> tuple[tuple[int, ...], tup
 def study_of(request: Request) -> Fields:
     """The fields that ask for a request again, every one of them stated; the opposite of `request_of`.
 
+    Where the runs were done is left out: it is a matter of the machine at hand, and changes no result.
+
     Raises:
         ValueError: its seeds are neither counted from 0 nor held, so that no field says them.
 
@@ -129,7 +133,7 @@ def study_of(request: Request) -> Fields:
     }
     if request.method_defaults:
         study["method_defaults"] = request.method_defaults
-    return {**study, **settings_of(request.protocol), **request.measures.model_dump()}
+    return {**study, **settings_of(request.protocol), **request.measures.model_dump(mode="json")}
 
 
 def _seed_fields(data: tuple[int, ...], model: tuple[int, ...]) -> Fields:

@@ -1,7 +1,8 @@
-"""The worker: a run in a process of its own. `python -m bench.grid.worker JOB OUT`."""
+"""The worker: it does one job in a process of its own. `python -m bench.grid.worker JOB.json FOLDER [--progress]`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import AlteredError, UserError
+from bench.grid.attempts import ALONE, failed
 from bench.meters import allocator
 from bench.progress import Progress, Report
-from bench.records.spec import Job, ProfileJob, RunSpec
-from bench.records.store import Record, write_record
+from bench.records.spec import AloneJob, AnyJob, Job, ProfileJob, job_of
+from bench.records.store import Record, write_profile, write_record
 from bench.training.loop import DivergedError
 
 if TYPE_CHECKING:
@@ -27,10 +29,34 @@ _IN_WORDS = (UserError, DivergedError, AlteredError)
 """Errors whose own message says all; a traceback would say no more."""
 
 
+def perform(job: AnyJob, folder: Path, *, report: Report = lambda progress: None) -> Record | None:
+    """Does a job and leaves what comes of it in a folder: `runs/` and `profiles/` as in a comparison's folder.
+
+    It sets the malloc of this process, which therefore does nothing else.
+
+    Returns:
+        The record of a run; None of another job.
+    """
+    if isinstance(job, AloneJob):
+        measure_alone(job, folder)
+        return None
+    allocator.use(job.measures.allocator if isinstance(job, Job) else job.allocator)
+    quiet()
+    if isinstance(job, Job):
+        return work(job, folder, report=report)
+    make_profile(job, folder)
+    return None
+
+
 def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
     """Does one run and writes its record, whatever comes of it.
 
     What was scored is written before its costs are measured: a process that dies of that leaves its scores.
+
+    Args:
+        job: the run.
+        out: the folder.
+        report: takes how far the run is.
 
     Returns:
         The record: ok, or failed with the error.
@@ -65,20 +91,20 @@ def _reason(error: Exception) -> str:
     return line if isinstance(error, _IN_WORDS) else f"{type(error).__name__}: {line}"
 
 
-def failed(spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float) -> Record:
-    """The record of a run that came to nothing."""
-    from bench.environment import versions
+def measure_alone(job: AloneJob, folder: Path) -> None:
+    """Has a meter measure a run in this process, and writes its figures, or the reasons why there are none."""
+    from bench.costs.alone import answer_alone
 
-    return Record(
-        digest=spec.digest,
-        status="failed",
-        reason=reason,
-        traceback=traceback,
-        asked=spec,
-        environment={"versions": versions()},
-        started_at=started_at.isoformat(timespec="seconds"),
-        wall_time_s=wall_time_s,
-    )
+    figures, absent = answer_alone(job.meter, job.alone_of, (job.train_shape, job.test_shape))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ALONE).write_text(json.dumps({"figures": figures, "absent": absent}), "utf-8")
+
+
+def make_profile(job: ProfileJob, folder: Path) -> None:
+    """Times methods against each other, and writes the profile."""
+    from bench.costs.profile import profile
+
+    write_profile(folder, profile(job.methods, job.shape, job.protocol))
 
 
 def throttled(send: Callable[[Progress], None]) -> Report:
@@ -95,17 +121,14 @@ def throttled(send: Callable[[Progress], None]) -> Report:
     return report
 
 
-def child(job: str, out: str, pipe: Connection) -> None:
+def child(job: str, folder: str, pipe: Connection) -> None:
     """What a forked child runs.
 
     Args:
-        job: what is asked, as JSON.
-        out: the comparison's folder.
+        job: what is to be done, as JSON.
+        folder: where it leaves what comes of it.
         pipe: where progress goes.
     """
-    asked = Job.model_validate_json(job)
-    allocator.use(asked.measures.allocator)
-    quiet()
 
     def send(progress: Progress) -> None:
         try:
@@ -113,18 +136,7 @@ def child(job: str, out: str, pipe: Connection) -> None:
         except BrokenPipeError:  # the parent is gone, and nobody waits for this run
             os._exit(1)
 
-    work(asked, Path(out), report=throttled(send))
-
-
-def profile_child(job: str, out: str) -> None:
-    """What a forked child runs to profile a model; `job` is a `ProfileJob` as JSON."""
-    asked = ProfileJob.model_validate_json(job)
-    allocator.use(asked.allocator)
-    from bench.costs.profile import profile
-    from bench.records.store import write_profile
-
-    quiet()
-    write_profile(Path(out), profile(asked.methods, asked.shape, asked.protocol))
+    perform(job_of(job), Path(folder), report=throttled(send))
 
 
 def quiet() -> None:
@@ -136,15 +148,28 @@ def quiet() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The same for any process that can read a file: `JOB` holds a `bench.records.spec.Job` as JSON."""
-    if len(arguments) != 2:
-        print("usage: python -m bench.grid.worker JOB.json OUT", file=sys.stderr)
+    """The same for any process that can read a file.
+
+    Args:
+        arguments: the file of a job (`bench.records.spec.AnyJob`) as JSON, the folder, and perhaps `--progress`, which
+            prints progress as lines that `Progress.of_line` reads.
+
+    Returns:
+        The exit code: 0; 1 for a run that failed, whose record says why; 2 for wrong arguments.
+    """
+    with_progress = arguments[2:] == ["--progress"]
+    if len(arguments) != 2 and not with_progress:
+        print("usage: python -m bench.grid.worker JOB.json OUT [--progress]", file=sys.stderr)
         return 2
-    file, out = arguments
-    job = Job.model_validate_json(Path(file).read_text("utf-8"))
-    allocator.use(job.measures.allocator)
-    quiet()
-    record = work(job, Path(out))
+    job = job_of(Path(arguments[0]).read_text("utf-8"))
+
+    def show(progress: Progress) -> None:
+        if with_progress:
+            print(progress.as_line(), flush=True)
+
+    record = perform(job, Path(arguments[1]), report=throttled(show))
+    if record is None:
+        return 0
     print(f"{record.asked.title}: {record.status}{f' ({record.reason})' if record.reason else ''}")
     return 0 if record.status == "ok" else 1
 

@@ -7,10 +7,110 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.meters.column import Column
+from bench.meters.meter import Absent, Figures, Finding, Meter, Observed
 
 if TYPE_CHECKING:
     import torch
+
+
+class Time(Meter):
+    """Says what follows from the clock's seconds. The clock itself is the run's, for it starts and stops all meters."""
+
+    name: ClassVar[str] = "time"
+    place: ClassVar[int] = 20
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="train_time_s",
+            label="train s",
+            unit="s",
+            group="time",
+            phase="train",
+            home="result",
+            says="Observed seconds of a run's training steps; loading, tokenising and evaluation stop the clock.",
+            formula="wall clock around the steps, the device synchronised at both ends",
+            meter="time.perf_counter",
+            error="runs follow one another on a machine that drifts by 10%: no fair ratio between methods; malloc keeps "
+            "freed blocks unless --allocator system, and runs under different allocators do not compare",
+        ),
+        Column(
+            key="infer_time_s",
+            label="test s",
+            unit="s",
+            group="time",
+            phase="infer",
+            home="result",
+            says="Observed seconds of the forward passes over the test rows.",
+            formula="wall clock around them, the device synchronised at both ends",
+            meter="time.perf_counter",
+            error="as for train s",
+        ),
+        Column(
+            key="train_examples_per_s",
+            label="training examples/s",
+            unit="1/s",
+            group="time",
+            phase="train",
+            follows="train_time_s",
+            better="higher",
+            says="Training throughput.",
+            formula="examples trained on (with repetition) / train_time_s",
+            meter="time.perf_counter",
+            error="as for train s",
+        ),
+        Column(
+            key="infer_examples_per_s",
+            label="test examples/s",
+            unit="1/s",
+            group="time",
+            phase="infer",
+            follows="infer_time_s",
+            better="higher",
+            says="Inference throughput.",
+            formula="test rows / infer_time_s",
+            meter="time.perf_counter",
+            error="as for train s",
+        ),
+        Column(
+            key="train_tokens_per_s",
+            label="training tokens/s",
+            unit="1/s",
+            group="time",
+            phase="train",
+            follows="train_time_s",
+            better="higher",
+            says="Training throughput in padded tokens.",
+            formula="rows x padded length, summed over the run's batches / train_time_s",
+            meter="time.perf_counter",
+            error="padding counts as work, since it is computed; else as for train s",
+        ),
+        Column(
+            key="infer_tokens_per_s",
+            label="test tokens/s",
+            unit="1/s",
+            group="time",
+            phase="infer",
+            follows="infer_time_s",
+            better="higher",
+            says="Inference throughput in padded tokens.",
+            formula="rows x padded length, summed over the test batches / infer_time_s",
+            meter="time.perf_counter",
+            error="as for training tokens/s",
+        ),
+    )
+
+    def observed(self, seen: Observed) -> Figures:
+        nothing = Absent("no time passed")
+        examples: float | Absent = seen.examples / seen.seconds if seen.seconds else nothing
+        tokens: float | Absent = seen.tokens / seen.seconds if seen.seconds else nothing
+        if seen.phase == "train":
+            return {"train_examples_per_s": examples, "train_tokens_per_s": tokens}
+        return {"infer_examples_per_s": examples, "infer_tokens_per_s": tokens}
+
+    def doctor(self) -> Iterator[Finding]:
+        yield Finding("time", "measured", "time.perf_counter, the device synchronised at both ends")
 
 
 @dataclass(frozen=True)
@@ -30,15 +130,6 @@ class PhaseTime:
     paused_s: float = 0.0
     entries: int = 1
     interrupted: bool = False
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Work per second of observed time; None with a reason where there was no time."""
-
-    examples_per_s: float | None
-    tokens_per_s: float | None
-    reason: str | None = None
 
 
 class Clock:
@@ -166,20 +257,3 @@ def synchronizer(device: torch.device | str) -> Callable[[], None] | None:
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else None
-
-
-def throughput(*, observed_s: float | None, examples: int | None, tokens: int | None) -> Throughput:
-    """Examples and tokens per second.
-
-    Args:
-        observed_s: the phase's seconds; None if it never ran.
-        examples: how many were processed, repeats included; None if unknown.
-        tokens: likewise; real ones, without padding.
-    """
-    if observed_s is None or observed_s <= 0:
-        return Throughput(None, None, "the phase never ran" if observed_s is None else "no time passed")
-    return Throughput(
-        examples_per_s=None if examples is None else examples / observed_s,
-        tokens_per_s=None if tokens is None else tokens / observed_s,
-        reason=None if examples is not None and tokens is not None else "the count of work is unknown",
-    )

@@ -10,14 +10,187 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
-from bench.meters.tracker import Overheard, Reading, SourceOf, overhear, read_tracker
+from bench.meters.column import Column, Phase
+from bench.meters.instruments.tracker import Overheard, Reading, SourceOf, overhear, read_tracker
+from bench.meters.meter import Absent, Conditions, Figures, Finding, Meter, Note, Observed
 
 JOULES_PER_KWH = 3.6e6
 COMPONENTS = ("cpu", "gpu", "memory")
 
 TrackerFactory = Callable[..., Any]
+
+_METER = "codecarbon's offline tracker, machine scope, per component with its source"
+_ESTIMATE = (
+    "CPU: time x TDP x (0.1 + 0.9 load^3), load of the whole machine from 0 to 1; memory: time x 5 W a slot (1.5 W on "
+    "ARM), the slots guessed from the machine's size; PUE 1"
+)
+_REMEDIES = {
+    "cpu": "allow reading /sys/class/powercap/intel-rapl (RAPL), on a machine that has it",
+    "gpu": "an NVIDIA GPU with an energy counter and pynvml",
+    "memory": "a CPU whose RAPL covers DRAM",
+}
+
+
+class Energy(Meter):
+    """Meters the energy of both phases, without their pauses.
+
+    Args:
+        tracker: makes a tracker; a test passes its own.
+    """
+
+    name: ClassVar[str] = "energy"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="train_energy_measured_joules",
+            label="training energy, measured",
+            unit="J",
+            group="energy",
+            phase="train",
+            says="Energy of the train phase read from the hardware's counters (RAPL, NVML).",
+            formula="sum over the components that have a counter",
+            meter=_METER,
+            error="whole machine; absent where there is no counter",
+        ),
+        Column(
+            key="train_energy_estimated_joules",
+            label="training energy, estimated",
+            unit="J",
+            group="energy",
+            phase="train",
+            estimated=True,
+            says="Energy of the train phase of the components without a counter, as codecarbon estimates it.",
+            formula=_ESTIMATE,
+            meter=_METER,
+            error=(
+                "a model of the machine, not a measurement: whatever else runs on it raises the CPU's share, and memory "
+                "is wall time times a constant; it must not rank methods and is never added to measured joules"
+            ),
+        ),
+        Column(
+            key="train_co2e_kg",
+            label="training CO2e",
+            unit="kg",
+            group="energy",
+            phase="train",
+            estimated=True,
+            says="Emissions of the train phase.",
+            formula="energy x PUE x the yearly mean carbon intensity of the country's grid",
+            meter=_METER,
+            error=(
+                "always an estimate; absent unless --country was given; the PUE is 1 unless --pue was given, and stands "
+                "in the record; joules never contain it"
+            ),
+        ),
+        Column(
+            key="infer_energy_measured_joules",
+            label="test energy, measured",
+            unit="J",
+            group="energy",
+            phase="infer",
+            says="Energy of the infer phase read from the hardware's counters.",
+            formula="sum over the components that have a counter",
+            meter=_METER,
+            error="whole machine; absent where there is no counter",
+        ),
+        Column(
+            key="infer_energy_estimated_joules",
+            label="test energy, estimated",
+            unit="J",
+            group="energy",
+            phase="infer",
+            estimated=True,
+            says="Energy of the infer phase of the components without a counter, as codecarbon estimates it.",
+            formula=_ESTIMATE,
+            meter=_METER,
+            error="as for training",
+        ),
+        Column(
+            key="infer_co2e_kg",
+            label="test CO2e",
+            unit="kg",
+            group="energy",
+            phase="infer",
+            estimated=True,
+            says="Emissions of the infer phase.",
+            formula="energy x PUE x the yearly mean carbon intensity of the country's grid",
+            meter=_METER,
+            error="as for training",
+        ),
+    )
+
+    def __init__(self, tracker: TrackerFactory | None = None) -> None:
+        self._tracker = tracker
+        self._country: str | None = None
+        self._pue = 1.0
+        self._meters: dict[Phase, EnergyMeter] = {}
+
+    def unsupported(self, conditions: Conditions) -> str | None:
+        return None if conditions.measures.energy else "energy was not metered"
+
+    def prepare(self, conditions: Conditions) -> None:
+        self._country, self._pue = conditions.measures.country, conditions.measures.pue
+        warm_up(tracker=self._tracker)  # the first tracker of a process takes seconds to start
+
+    def start(self, phase: Phase) -> None:
+        if phase not in self._meters:
+            self._meters[phase] = EnergyMeter(country=self._country, pue=self._pue, tracker=self._tracker)
+        self._meters[phase].start()
+
+    def stop(self, phase: Phase) -> None:
+        self._meters[phase].stop()
+
+    def observed(self, seen: Observed) -> Figures:
+        total = self._meters[seen.phase].total()
+        measured, estimated, co2e = _told(total)
+        if seen.phase == "train":
+            return {
+                "train_energy_measured_joules": measured,
+                "train_energy_estimated_joules": estimated,
+                "train_co2e_kg": co2e,
+                "energy_detail": Note({"train": _detail(total)}),
+            }
+        return {
+            "infer_energy_measured_joules": measured,
+            "infer_energy_estimated_joules": estimated,
+            "infer_co2e_kg": co2e,
+            "energy_detail": Note({"infer": _detail(total)}),
+        }
+
+    def doctor(self) -> Iterator[Finding]:
+        figures = warm_up()
+        for name, remedy in _REMEDIES.items():
+            part: ComponentEnergy = getattr(figures, name)
+            if part.source is None:
+                how = part.reason or figures.reason or "no figure"
+                yield Finding(f"energy: {name}", "absent", how, remedy)
+            elif part.source == "estimated":
+                yield Finding(f"energy: {name}", "estimated", part.detail or "a model", remedy)
+            else:
+                yield Finding(f"energy: {name}", "measured", f"{part.source}: {part.detail}")
+
+
+def _told(total: EnergyFigures) -> tuple[float | Absent, float | Absent, float | Absent]:
+    """Measured joules, estimated joules and CO2e, or why there are none."""
+    measured, estimated, co2e = total.measured_joules, total.estimated_joules, total.co2e_kg
+    # Where one of the two is there, the reason is the CO2e's.
+    lost = total.reason if measured is None and estimated is None else None
+    return (
+        Absent(lost or "no counter here") if measured is None else measured,
+        Absent(lost or "every component has a counter") if estimated is None else estimated,
+        Absent(total.reason or "no energy was read") if co2e is None else co2e,
+    )
+
+
+def _detail(total: EnergyFigures) -> dict[str, Any]:
+    """What the joules rest on: by component its joules and their source, and whose power an estimate is of."""
+    parts = {
+        name: {"joules": part.energy_joules, "source": part.source, "how": part.detail}
+        for name in COMPONENTS
+        if (part := getattr(total, name)).energy_joules is not None
+    }
+    return parts | {"scope": total.scope, "tdp_w": total.tdp_w, "tdp_origin": total.tdp_origin, "pue": total.pue}
 
 
 @dataclass(frozen=True)
@@ -86,7 +259,6 @@ class EnergyMeter:
     Args:
         country: three-letter ISO code of the grid's country; None: no CO2e.
         pue: power usage effectiveness of the data centre; it multiplies the CO2e, never the joules.
-        cpu_power_w: the CPU's thermal design power, if known; else codecarbon looks or guesses.
         options: more options of the tracker.
         tracker: makes a tracker; a test passes its own.
     """
@@ -98,13 +270,11 @@ class EnergyMeter:
         *,
         country: str | None = None,
         pue: float = 1.0,
-        cpu_power_w: float | None = None,
         options: Mapping[str, Any] | None = None,
         tracker: TrackerFactory | None = None,
     ) -> None:
         self._country = None if country is None else country.upper()
         self._pue = pue
-        self._cpu_power_w = cpu_power_w
         self._options = dict(options or {})
         self._factory = tracker or _offline_tracker
         self._tracker: Any = None
@@ -115,25 +285,26 @@ class EnergyMeter:
     def __enter__(self) -> EnergyMeter:
         self.figures = absent_energy("the phase has not ended")
         self._readings = []
-        self._start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
-        self.figures = self._total()
+        self.stop()
+        self.figures = self.total()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leaves the block out: stops the tracker, and starts another one after it."""
-        self._stop()
+        self.stop()
         try:
             yield
         finally:
-            self._start()
+            self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begins a stretch with a tracker of its own."""
         with overhear() as self._overheard:
             try:
                 self._tracker = self._factory(**self._settings())
@@ -142,7 +313,8 @@ class EnergyMeter:
                 self._tracker = None
                 self._overheard.note(error)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Ends a stretch and keeps what its tracker read."""
         tracker, self._tracker = self._tracker, None
         if tracker is None:
             self._readings.append(Reading(reason=self._overheard.reason("the tracker did not start")))
@@ -163,7 +335,7 @@ class EnergyMeter:
             "electricitymaps_api_token": "",  # not None: that makes it look for a deprecated one
             "tracking_mode": "machine",
             "log_level": "warning",
-            "force_cpu_power": self._cpu_power_w,
+            "force_cpu_power": None,
             "force_ram_power": None,
             "force_mode_cpu_load": False,
             "force_carbon_intensity_g_co2e_kwh": None,
@@ -182,7 +354,8 @@ class EnergyMeter:
             settings["force_carbon_intensity_g_co2e_kwh"] = 0.0
         return settings | self._options
 
-    def _total(self) -> EnergyFigures:
+    def total(self) -> EnergyFigures:
+        """The energy of all stretches so far; none of it where one of them failed, for the sum would be too small."""
         failed = [reading.reason for reading in self._readings if reading.reason]
         if failed:
             stretches = f" ({len(failed)} of {len(self._readings)} stretches)" if len(self._readings) > 1 else ""

@@ -1,269 +1,130 @@
-"""FLOPs of a forward pass and of a whole training step: 2 a multiply-add, attention always included.
+"""FLOPs of a run: of all its forward passes over the test rows, and of all its training steps.
 
-The forward pass is counted twice, by fvcore from a trace and by FlopCounterMode from the operators
-that run, and both must agree. Only FlopCounterMode sees the backward pass, and so that a frozen
-weight needs no gradient. Nothing is computed: both run on tensors without values, so that the model
-is left as it was, and one without weights (`meta`) will do.
-
-On the CPU both count fused attention as nothing (reference: docs/definitions.md), so the plain
-composition of matrix products is what is counted (`SDPBackend.MATH`); in the trace attention has a
-handle. The optimizer's update is elementwise and not counted.
+2 FLOPs a multiply-add of matrix products, convolutions and attention. Every batch counts at its padded length. How an
+operator is counted stands in `instruments/flop_counter.py`, how batches of many shapes are in `instruments/run_flops.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from bench.meters.column import Column, Phase
+from bench.meters.meter import Absent, Figures, Finding, Meter, Note, Run, Shape
 
-from bench.meters.operators import ELEMENTWISE, UncountedAttentionError, arithmetic, without_attention
-from bench.meters.run_flops import Shape, token_batch
-from bench.meters.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
-from bench.meters.trace import Batch, traced_forward
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-__all__ = [
-    "CountMismatchError",
-    "Flops",
-    "ShapeCount",
-    "Shaped",
-    "UncountedAttentionError",
-    "batch_rows",
-    "count_flops",
-]
+    from torch import Tensor
 
-LossFn = Callable[[Any], Tensor]
+    from bench.meters.instruments.run_flops import RunFlops
 
-aten = torch.ops.aten
+_METER = (
+    "torch's FlopCounterMode: a polynomial of rows and length through six small batches, tested on the run's largest "
+    "and longest batch, on tensors without values; where it misses one by more than 0.1%, every shape of the run is "
+    "counted by itself; `bench inspect` counts the forward pass by fvcore too"
+)
+_ERROR = (
+    "elementwise operators, reductions, norms and the optimizer's update are not counted; those of the forward "
+    "pass are named in the record"
+)
 
-LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
-"""What tensors without values raise where a model reads values."""
-
-SMALL_TOKENS = 64  # a batch of so many runs sooner than its stand-ins are made
-TOLERANCE = 1e-3  # the two forward counts may differ by this share
+# Small enough to run for real in a blink; the polynomial through them is tested on the run's largest batch.
+COUNTED_SHAPES: tuple[Shape, ...] = ((1, 4), (2, 8), (3, 12))
 
 
-class CountMismatchError(RuntimeError):
-    """fvcore and FlopCounterMode see different forward passes, so neither is to be believed."""
+class Flops(Meter):
+    """Counts FLOPs in passes of their own: nothing that is timed is counted, nothing that is counted is timed."""
 
-
-@dataclass(frozen=True)
-class Flops:
-    """FLOPs of one batch.
-
-    Attributes:
-        forward_flops: of the forward pass, in the mode (train or eval) that the model is in.
-        train_step_flops: of forward and backward pass, in training mode; None without a loss or
-            where nothing is trained.
-        examples: rows of the batch.
-        unsupported_operators: did arithmetic in the forward pass and are not in the count.
-        checked: whether fvcore confirmed the forward pass.
-        reason: why something is None or unchecked.
-    """
-
-    forward_flops: int
-    train_step_flops: int | None
-    examples: int
-    unsupported_operators: tuple[str, ...]
-    checked: bool
-    reason: str | None = None
-
-    @property
-    def forward_flops_per_example(self) -> float:
-        """A row's share of the batch's forward pass."""
-        return self.forward_flops / self.examples
-
-    @property
-    def train_step_flops_per_example(self) -> float | None:
-        """A row's share of the batch's training step."""
-        return None if self.train_step_flops is None else self.train_step_flops / self.examples
-
-    @property
-    def unknown_operators(self) -> tuple[str, ...]:
-        """Those of the unsupported operators that are not known to be elementwise or a reduction."""
-        return tuple(name for name in self.unsupported_operators if name not in ELEMENTWISE)
-
-
-def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Flops:
-    """Counts the FLOPs of `model(**batch)` and of a training step on it.
-
-    Args:
-        model: on any device, `meta` included; neither it nor its gradients change.
-        batch: keyword arguments of the model, on its device.
-        loss_fn: turns the model's output into a scalar; None counts the forward pass alone.
-
-    Values are not read, unless the model itself looks at them while it computes: then it really runs.
-
-    Raises:
-        UncountedAttentionError: attention ran in an operator without a formula.
-        CountMismatchError: fvcore's forward count is another than FlopCounterMode's.
-        RuntimeError: it looks at values and has none (`meta`).
-    """
-    stand_ins = True
-    try:
-        shaped = Shaped(model)
-        forward, seen = shaped.forward(batch)
-    except LOOKS_AT_VALUES:
-        stand_ins = False
-        shaped = Shaped(model, stand_ins=False)
-        forward, seen = shaped.forward(batch)
-    reasons = []
-    traced = traced_forward(model, batch, stand_ins=stand_ins)
-    if isinstance(traced, str):
-        reasons.append(traced)
-        uncounted = seen
-    else:
-        multiplied, uncounted = traced
-        if abs(2 * multiplied - forward) > TOLERANCE * max(forward, 1):
-            raise CountMismatchError(f"forward FLOPs: {2 * multiplied} by fvcore, {forward} by FlopCounterMode")
-    step = None if loss_fn is None else shaped.train_step(batch, loss_fn)
-    if step is None:
-        reasons.append("no loss was given" if loss_fn is None else "nothing is trained")
-    return Flops(
-        forward_flops=forward,
-        train_step_flops=step,
-        examples=batch_rows(batch),
-        unsupported_operators=uncounted,
-        checked=not isinstance(traced, str),
-        reason="; ".join(reasons) or None,
+    name: ClassVar[str] = "flops"
+    every_seed: ClassVar[bool] = False  # batches are padded a little differently at each seed; that is all
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="infer_flops_per_example",
+            label="inference FLOPs",
+            unit="FLOPs",
+            group="flops",
+            phase="infer",
+            says="FLOPs of the forward passes over the test rows, per example, at the lengths that were really run.",
+            formula="2 a multiply-add of matrix products and attention, summed over the padded batches / examples",
+            meter=_METER,
+            error=_ERROR,
+        ),
+        Column(
+            key="train_flops_per_example",
+            label="training FLOPs",
+            unit="FLOPs",
+            group="flops",
+            phase="train",
+            says="FLOPs of forward and backward pass in training, per example, at the lengths that were really run.",
+            formula="as above; frozen weights need no weight gradient and are not charged for one",
+            meter=_METER,
+            error=_ERROR,
+        ),
+        Column(
+            key="train_flops",
+            label="training FLOPs of the run",
+            unit="FLOPs",
+            group="flops",
+            phase="train",
+            says="FLOPs of all training steps of a run.",
+            formula="training FLOPs per batch, summed over the run's batches",
+            meter=_METER,
+            error=_ERROR,
+        ),
+        Column(
+            key="infer_flops",
+            label="inference FLOPs of the run",
+            unit="FLOPs",
+            group="flops",
+            phase="infer",
+            follows="infer_flops_per_example",
+            says="FLOPs of all forward passes over the test rows.",
+            formula="inference FLOPs per batch, summed over the padded test batches",
+            meter=_METER,
+            error=_ERROR,
+        ),
     )
 
+    def deployed(self, run: Run) -> Figures:
+        """The test batches of the ejected classifier, in evaluation mode."""
+        counted = _counted(run, "infer")
+        if isinstance(counted, Absent):
+            return {"infer_flops_per_example": counted}
+        total, operators = counted
+        return {
+            "infer_flops": total.flops,
+            "infer_flops_per_example": total.flops_per_example,
+            "unsupported_operators": Note(list(operators)),
+        }
 
-class Shaped:
-    """Counts batches of many shapes on one model.
+    def training(self, run: Run) -> Figures:
+        """The training batches of a classifier that has its gradients still."""
+        counted = _counted(run, "train")
+        if isinstance(counted, Absent):
+            return {"train_flops": counted, "train_flops_per_example": counted}
+        total, _ = counted
+        return {"train_flops": total.flops, "train_flops_per_example": total.flops_per_example}
 
-    Args:
-        model: the model to count. With stand-ins its tensors are replaced while a count runs, then put back.
-        stand_ins: count on tensors without values, so that no shape is too large. Without them the model
-            really runs, which is quicker for small shapes; random state, modes and gradients are put back.
-    """
-
-    def __init__(self, model: nn.Module, *, stand_ins: bool = True) -> None:
-        self._model = model
-        self._mode = fake_mode() if stand_ins else None
-        self._swap = None if self._mode is None else Swap(model, fake(self._mode))
-
-    def forward(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
-        """FLOPs of the forward pass without a graph, and the arithmetic operators not in the count."""
-        with torch.no_grad(), self._counting() as (counter, seen):
-            self._model(**self._inputs(batch))
-        return counter.get_total_flops(), seen.uncounted()
-
-    def train_step(self, batch: Batch, loss_fn: LossFn) -> int | None:
-        """FLOPs of forward and backward pass in training mode; None where nothing is trained."""
-        with torch.enable_grad(), self._counting() as (counter, seen):
-            self._model.train()
-            loss = loss_fn(self._model(**self._inputs(batch)))
-            if not loss.requires_grad:
-                return None
-            loss.backward()
-        seen.uncounted()
-        return counter.get_total_flops()
-
-    def _inputs(self, batch: Batch) -> Batch:
-        return batch if self._mode is None else map_tensors(batch, fake(self._mode))
-
-    @contextmanager
-    def _counting(self) -> Iterator[tuple[FlopCounterMode, _Seen]]:
-        counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-        seen = _Seen(counter)
-        with ExitStack() as stack:
-            if self._mode is None or self._swap is None:
-                stack.enter_context(untouched(self._model))
-            else:
-                stack.callback(self._swap.clear_gradients)
-                stack.enter_context(self._swap.swapped())
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            stack.enter_context(self._mode or nullcontext())
-            with seen, counter:
-                yield counter, seen
+    def doctor(self) -> Iterator[Finding]:
+        yield Finding("FLOPs", "measured", "torch's FlopCounterMode")
 
 
-class ShapeCount:
-    """Counts a model's FLOPs at a shape, the quicker of two ways that give the same count.
+def _counted(run: Run, phase: Phase) -> tuple[RunFlops, tuple[str, ...]] | Absent:
+    """FLOPs of all batches of a phase and the arithmetic operators that are not in them, or why they are too few."""
+    from bench.meters.instruments.flop_counter import ShapeCount
+    from bench.meters.instruments.operators import UncountedAttentionError
+    from bench.meters.instruments.run_flops import run_flops
 
-    Small batches really run. Large ones run on stand-ins, whose time does not depend on the shape; a model
-    that cannot compute without values (it looks at them) runs for real at every shape.
+    kind = run.setting.kind
 
-    Args:
-        model: the model to count; it is left as it was.
-        device: where its tensors are.
-        loss_fn: turns its output into a scalar, for a training step; None counts the forward pass.
-    """
+    def loss(logits: Tensor) -> Tensor:
+        """The task's loss on made-up labels. It has no FLOPs itself; the backward pass starts there."""
+        # Where every token has logits, these are (rows, tokens, outputs); else only the rows count.
+        return kind.loss(logits, kind.made_up(logits.shape[:2], logits.device))
 
-    def __init__(self, model: nn.Module, *, device: torch.device, loss_fn: LossFn | None) -> None:
-        self._device = device
-        self._loss_fn = loss_fn
-        self._real = Shaped(model, stand_ins=False)
-        self._model = model
-        self._valueless: Shaped | None = None
-        self._needs_values = False
-
-    def __call__(self, shape: Shape) -> int:
-        """FLOPs of one batch of that shape; 0 for the training step of a model without trainable tensors."""
-        if prod(shape) <= SMALL_TOKENS or self._needs_values:
-            return self._count(self._real, shape)
-        try:
-            self._valueless = self._valueless or Shaped(self._model)
-            return self._count(self._valueless, shape)
-        except Exception:  # whatever the reason, the real run below counts or raises for a reason of its own
-            self._needs_values, self._valueless = True, None
-            return self._count(self._real, shape)
-
-    def _count(self, shaped: Shaped, shape: Shape) -> int:
-        batch = token_batch(shape, device=self._device)
-        if self._loss_fn is None:
-            return shaped.forward(batch)[0]
-        return shaped.train_step(batch, self._loss_fn) or 0
-
-
-class _Seen(TorchDispatchMode):
-    """Notes the operators that ran and have no formula."""
-
-    def __init__(self, counter: FlopCounterMode) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._counter = counter
-        self._names: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "overloadpacket", func) not in self._counter.flop_registry:
-            self._names.add(str(func))
-        return func(*args, **(kwargs or {}))
-
-    def uncounted(self) -> tuple[str, ...]:
-        """Those that do arithmetic.
-
-        Raises:
-            UncountedAttentionError: attention is among them.
-        """
-        return without_attention(arithmetic(self._names))
-
-
-def batch_rows(batch: Batch) -> int:
-    """Rows of the batch: the first length of its first tensor."""
-    return next(len(value) for value in batch.values() if isinstance(value, Tensor))
-
-
-def _second_times(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
-    """A product of the second and third operand, added to the first."""
-    return _times(left, right)
-
-
-def _times(left: Any, right: Any, *_: Any, **__: Any) -> int:
-    """A product of shapes (..., n, k) or (k) with (..., k, m) or (k)."""
-    return int(2 * prod(left) * (right[-1] if len(right) > 1 else 1))
-
-
-# Products that FlopCounterMode has no formula for and would count as nothing.
-_FORMULAS = {
-    **dict.fromkeys((aten.addmm_, aten.baddbmm_, aten.addmv, aten.addmv_, aten.addbmm, aten.addbmm_), _second_times),
-    **dict.fromkeys((aten.mv, aten.dot, aten.vdot), _times),
-}
+    count = ShapeCount(run.classifier, device=run.device, loss_fn=loss if phase == "train" else None)
+    try:
+        total = run_flops(count, run.batches[phase], counted_on=COUNTED_SHAPES)
+    except UncountedAttentionError as error:
+        return Absent(str(error))
+    return total, count.uncounted

@@ -5,12 +5,71 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.meters.column import Column
+from bench.meters.meter import Finding, Meter
+
 Seconds = NDArray[np.float64]
 FEW_ROUNDS = 10  # an interval from fewer is too narrow to believe
+
+
+class Ratios(Meter):
+    """Declares the ratios of a model's profile, which `bench.costs.profile` measures for all methods together."""
+
+    name: ClassVar[str] = "profile"
+    place: ClassVar[int] = 10
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="train_step_ratio",
+            label="step time / full",
+            group="time",
+            home="profile",
+            says="Time of a training step over that of full fine-tuning, in rounds in which every method takes its turn.",
+            formula="median over rounds of the ratio within a round, with a bootstrap interval",
+            meter="bench profile: one process, one shape, random order in each round; malloc keeps freed blocks unless "
+            "--allocator system, with which full faults its gradients' pages in anew at each step and reads slower",
+            error="holds for the shape, machine and setting named below the table, and is shown beside runs of that setting "
+            "alone, whose head may have another number of outputs, which is then said; the interval is of one process, and another process may differ by more; an interval wider than 10% of "
+            "the ratio is marked !; a profile in which a step timed against itself is 2% off is marked suspect",
+        ),
+        Column(
+            key="infer_ratio",
+            label="inference time / bare",
+            group="time",
+            home="profile",
+            says="Time of a forward pass as deployed, unmerged, over that of the bare model, at the profile's batch size.",
+            formula="median over rounds of the ratio within a round, with a bootstrap interval",
+            meter="bench profile",
+            error="as for the step time; weights that equal the bare model's share its memory",
+        ),
+        Column(
+            key="infer_merged_ratio",
+            label="merged inference / bare",
+            group="time",
+            home="profile",
+            says="The same after merge() folded what can be folded into the backbone's weights.",
+            formula="median over rounds of the ratio within a round, with a bootstrap interval",
+            meter="bench profile",
+            error="equals the unmerged figure for what cannot be merged",
+        ),
+        Column(
+            key="infer_single_ratio",
+            label="inference time / bare, batch 1",
+            group="time",
+            home="profile",
+            says="The same, unmerged, for a single example.",
+            formula="median over rounds of the ratio within a round, with a bootstrap interval",
+            meter="bench profile",
+            error="at batch 1 the cost is calls, not FLOPs",
+        ),
+    )
+
+    def doctor(self) -> tuple[Finding, ...]:
+        return ()  # as for the time of a run
 
 
 @dataclass(frozen=True)

@@ -1,89 +1,86 @@
-"""All meters of a phase at once: the clock inside, energy and memory around it."""
+"""The phases of a run under all meters at once: the clock inside, the other meters around it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench.meters.clock import Clock
-from bench.meters.energy import EnergyFigures, EnergyMeter
-from bench.meters.resident import ResidentMemory, ResidentPeak
+from bench.errors import described
 
 if TYPE_CHECKING:
-    import torch
-
-    from bench.meters.memory import CudaMemory, CudaPeak, PeakSource
+    from bench.meters.clock import Clock
+    from bench.meters.column import Phase
+    from bench.meters.meter import Meter
 
 
 class Phases:
-    """Meters named phases of a run; a pause stops clock, energy and the peaks of CUDA.
+    """Starts and stops meters around the phases of a run. A pause stops all of them, and the clock.
 
-    The meters' own starts and stops lie outside the clock. Takes a clock's place in the training loop.
+    What the meters do lies outside the clock. An object of this class takes a clock's place in the training loop. A
+    meter whose `start` or `stop` raises is left out from then on, and `failed` says why.
 
     Args:
         clock: times the phases.
-        device: whose memory to watch.
-        energy: whether to meter energy; the tracker's first start in a process takes seconds.
-        country: three-letter ISO code of the grid's country; None: no CO2e.
-        pue: power usage effectiveness of the data centre, for the CO2e.
-        peaks: the allocator whose peaks to read; None: the device's, if it has one.
+        meters: started in this order and stopped in the reverse order, so that the last one is nearest to the clock.
+
+    Examples:
+        >>> from bench.meters.clock import Clock
+        >>> phases = Phases(Clock(now=iter([0.0, 5.0, 7.0, 9.0]).__next__))
+        >>> with phases.phase("train"):
+        ...     with phases.paused():
+        ...         pass  # an evaluation on the dev rows, from 5.0 to 7.0
+        >>> phases.seconds("train")
+        7.0
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        device: torch.device,
-        energy: bool = True,
-        country: str | None = None,
-        pue: float = 1.0,
-        peaks: PeakSource | None = None,
-    ) -> None:
+    def __init__(self, clock: Clock, meters: Sequence[Meter] = ()) -> None:
         self._clock = clock
-        self._device = device
-        self._metered = energy
-        self._country = country
-        self._pue = pue
-        self._peaks = peaks
-        self._running: EnergyMeter | None = None
-        self._cuda: CudaPeak | None = None
-        self.energy: dict[str, EnergyFigures] = {}
-        self.cuda: dict[str, CudaMemory] = {}
-        self.resident: dict[str, ResidentMemory] = {}
+        self._meters = list(meters)
+        self._phase: Phase | None = None
+        self.failed: dict[str, str] = {}
 
-    def seconds(self, name: str) -> float | None:
+    def seconds(self, name: Phase) -> float | None:
         """The observed seconds of a phase; None if it never ran."""
         return self._clock.seconds(name)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: Phase) -> Iterator[None]:
         """Meters the block as phase `name`."""
-        from bench.meters.memory import CudaPeak
-
-        meter = EnergyMeter(country=self._country, pue=self._pue) if self._metered else None
-        cuda, resident = CudaPeak(self._device, source=self._peaks), ResidentPeak()
+        self._phase = name
+        self._start(name)
         try:
-            with ExitStack() as stack:
-                stack.enter_context(resident)
-                self._cuda = stack.enter_context(cuda)
-                if meter is not None:
-                    self._running = stack.enter_context(meter)
-                stack.enter_context(self._clock.phase(name))
+            with self._clock.phase(name):
                 yield
         finally:
-            self._running = self._cuda = None
-            self.cuda[name], self.resident[name] = cuda.figures, resident.figures
-            if meter is not None:
-                self.energy[name] = meter.figures
+            self._stop(name)
+            self._phase = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leaves the block out of time, energy and the peaks of CUDA."""
-        with ExitStack() as stack:
-            stack.enter_context(self._clock.paused())
-            if self._running is not None:
-                stack.enter_context(self._running.paused())
-            if self._cuda is not None:
-                stack.enter_context(self._cuda.paused())
-            yield
+        """Leaves the block out of the phase."""
+        phase = self._phase
+        with self._clock.paused():
+            if phase is None:
+                yield
+                return
+            self._stop(phase)
+            try:
+                yield
+            finally:
+                self._start(phase)
+
+    def _start(self, name: Phase) -> None:
+        for meter in list(self._meters):
+            self._call(meter, meter.start, name)
+
+    def _stop(self, name: Phase) -> None:
+        for meter in reversed(list(self._meters)):
+            self._call(meter, meter.stop, name)
+
+    def _call(self, meter: Meter, hook: Callable[[Phase], None], name: Phase) -> None:
+        try:
+            hook(name)
+        except Exception as error:  # a meter that fails costs its own figures, not the run
+            self.failed[meter.name] = described(error)
+            self._meters.remove(meter)

@@ -1,20 +1,76 @@
-"""Resident memory of this process: its high-water mark within a phase, and a malloc that gives back.
+"""Resident memory of a process: its high-water mark, under a malloc that gives freed blocks back.
 
-Nothing heavy is imported, so that a worker can tune malloc before torch allocates.
+Nothing heavy is imported, so that malloc can be tuned before torch allocates.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.meters.allocator import M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, glibc, set_malloc
+from bench.meters.column import Column
+from bench.meters.meter import Absent, Alone, Conditions, Figures, Finding, Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 THRESHOLD_BYTES = 64 * 1024
+
+
+class Resident(Meter):
+    """Measures the resident peak of a run's largest batches, in a process of its own.
+
+    A tuned malloc gives freed blocks back at once, which makes the peak repeatable and the steps slow: so it cannot be
+    measured in the run that is timed.
+    """
+
+    name: ClassVar[str] = "resident"
+    every_seed: ClassVar[bool] = False
+    place: ClassVar[int] = 20
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column(
+            key="resident_peak_bytes",
+            label="resident memory",
+            unit="bytes",
+            group="memory",
+            says="Resident high-water mark of a process of its own that trains and infers on the run's largest batches.",
+            formula="VmHWM, reset after loading, over three training steps and a forward pass",
+            meter="the kernel, in a child whose malloc hands freed blocks back at once; the first seed that finishes",
+            error="includes the interpreter and libraries (about 0.5 GB, the same for all); Linux and glibc alone",
+        ),
+    )
+
+    def unsupported(self, conditions: Conditions) -> str | None:
+        return None if conditions.measures.resident else "not asked for"
+
+    def alone(self, run: Alone) -> Figures:
+        tuned = tune_malloc()  # first of all: blocks handed out before stay as they are
+        if not tuned.tuned:
+            return {"resident_peak_bytes": Absent(tuned.reason or "malloc cannot be tuned here")}
+        from bench.costs.memory import resident_peak
+
+        figures = resident_peak(run)
+        peak = figures.peak_bytes
+        return {"resident_peak_bytes": Absent(figures.reason or "unknown") if peak is None else peak}
+
+    def doctor(self) -> Iterator[Finding]:
+        with ResidentPeak() as meter:
+            pass
+        if meter.figures.peak_bytes is None:
+            remedy = "run on Linux with /proc writable"
+            yield Finding("resident memory", "absent", meter.figures.reason or "unknown", remedy)
+        else:
+            yield Finding("resident memory", "measured", "VmHWM, reset through /proc/self/clear_refs")
+        glibc = sys.platform.startswith("linux")
+        how = "glibc: bench tunes it in a child that measures resident memory"
+        yield Finding("malloc", "ok", how if glibc else "not glibc: its peak overstates")
 
 
 @dataclass(frozen=True)

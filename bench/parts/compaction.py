@@ -14,10 +14,10 @@ from torch import Tensor
 from bench.costs.memory import padded_batch
 from bench.errors import UserError
 from bench.meters.clock import synchronizer
-from bench.meters.flops import count_flops
+from bench.meters.instruments.flop_counter import count_flops
+from bench.meters.instruments.run_flops import token_batch
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.meters.parameters import safetensors_bytes
-from bench.meters.run_flops import token_batch
 from bench.parts.deployment import Plan, apply, make_plan, save
 from bench.parts.trained import trained_setting
 from bench.records.store import Record, weights_path

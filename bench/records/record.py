@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationInfo, model_validator
 
+from bench.meters import columns, shipped
+from bench.meters.column import Column
+from bench.meters.meter import measured_keys
 from bench.records.spec import MethodSpec, RunSpec
 from bench.tasks import kinds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the record's form; whoever changes the form adds an entry to `UPGRADES`."""
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _with_open_figures(record: dict[str, Any]) -> dict[str, Any]:
+    """From 1 to 2: a cost was a field of its own, and what it rests on stood beside it."""
+    result = record.get("result") or {}
+    if not isinstance(result.get("costs"), dict):
+        return record
+    costs = dict(result["costs"])
+    absent = costs.pop("absent", {})
+    figures = {name: value for name, value in costs.items() if _is_number(value)}
+    notes = {name: value for name, value in costs.items() if name not in figures and value is not None}
+    return record | {"result": {**result, "costs": {"figures": figures, "absent": absent, "notes": notes}}}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _with_open_figures}
 """Schema number -> what makes a record of it one of the next number."""
 
 Status = Literal["ok", "failed", "unsupported"]
@@ -92,49 +113,60 @@ COUNTED = (
     "train_live_bytes",
     "infer_live_bytes",
 )
-"""What is measured at one seed of each method, task and K: it differs by seed only as batches are padded."""
+"""In records made before meters said it themselves: what was measured at one seed of each method, task and K."""
+
+Number = StrictInt | StrictFloat
 
 
 class Costs(Stored):
-    """What a run cost, beside its time. Each figure is defined in docs/definitions.md; absent: not measured."""
+    """What a run cost, beside its time. A figure that was not measured is absent, never 0.
 
-    stored_bytes: int | None = None
-    train_flops: int | None = None
-    train_flops_per_example: float | None = None
-    infer_flops: int | None = None
-    infer_flops_per_example: float | None = None
-    unsupported_operators: list[str] = Field(default_factory=list)
-    """Did arithmetic in the forward pass and are not in the FLOPs."""
-    train_live_bytes: int | None = None
-    train_weights_bytes: int | None = None
-    train_gradients_bytes: int | None = None
-    train_optimizer_bytes: int | None = None
-    train_activations_bytes: int | None = None
-    infer_live_bytes: int | None = None
-    resident_peak_bytes: int | None = None
-    cuda_allocated_bytes: int | None = None
-    cuda_reserved_bytes: int | None = None
-    infer_cuda_allocated_bytes: int | None = None
-    infer_cuda_reserved_bytes: int | None = None
-    train_examples_per_s: float | None = None
-    train_tokens_per_s: float | None = None
-    infer_examples_per_s: float | None = None
-    infer_tokens_per_s: float | None = None
-    train_energy_measured_joules: float | None = None
-    train_energy_estimated_joules: float | None = None
-    train_co2e_kg: float | None = None
-    infer_energy_measured_joules: float | None = None
-    infer_energy_estimated_joules: float | None = None
-    infer_co2e_kg: float | None = None
-    energy_detail: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Phase -> component -> joules and source (rapl, nvml, estimated); scope and origin of the CPU's power."""
+    Figures are checked against the columns that meters declare where one is made, and not where one is read: those of
+    meters that are not installed here are kept.
+
+    Examples:
+        >>> costs = Costs(figures={"train_flops": 5}, absent={"cuda_allocated_bytes": "the device is cpu, not cuda"})
+        >>> costs.figures.get("train_flops"), costs.figures.get("cuda_allocated_bytes"), costs.counted
+        (5, None, True)
+    """
+
+    figures: dict[str, Number] = Field(default_factory=dict)
+    """Key of a column -> the figure, in the column's unit."""
     absent: dict[str, str] = Field(default_factory=dict)
-    """Figure -> why it was not measured."""
+    """Key of a column, or `effective` -> why it was not measured."""
+    notes: dict[str, Any] = Field(default_factory=dict)
+    """What figures rest on: `energy_detail`, phase -> component -> joules and source, and where the power of the CPU is
+    from; `unsupported_operators`, which did arithmetic in the forward pass and are not in the FLOPs."""
+    meters: dict[str, str] = Field(default_factory=dict)
+    """Name -> source of the meters that measured beside the shipped ones: `package==version`, or the file's sha256."""
+    columns: list[Column] = Field(default_factory=list)
+    """The columns that these declare, so that a report made elsewhere knows what the figures mean."""
+
+    @model_validator(mode="after")
+    def _declared(self, info: ValidationInfo) -> Costs:
+        if info.context is _READING:
+            return self
+        declared = {*columns(), *(column.key for column in self.columns)}
+        for key, figure in self.figures.items():
+            if key not in declared:
+                raise ValueError(f"no meter declares {key}")
+            if not math.isfinite(figure):
+                raise ValueError(f"{key} is {figure}, which is no figure")
+        unknown = sorted(set(self.absent) - declared - {"effective"})
+        if unknown:
+            raise ValueError(f"no meter declares {', '.join(unknown)}")
+        return self
 
     @property
     def counted(self) -> bool:
-        """Whether FLOPs or memory were measured in this run, and not left to another seed."""
-        return any(getattr(self, name) is not None for name in COUNTED)
+        """Whether what is measured at one seed of a setting was measured in this run, and not left to another seed."""
+        once = {key for meter in shipped() if not meter.every_seed for key in measured_keys(meter)}
+        return bool(self.figures.keys() & (once - {"resident_peak_bytes"}))
+
+    def with_answer(self, figures: Mapping[str, int | float], absent: Mapping[str, str]) -> Costs:
+        """The same with figures that were measured later, or with the reasons why they could not be."""
+        left = {key: why for key, why in self.absent.items() if key not in figures}
+        return self.model_copy(update={"figures": {**self.figures, **figures}, "absent": {**left, **absent}})
 
 
 UNTESTED = "chosen and tested on the same rows, by an earlier version"

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from bench.meters.allocator import Allocator
 from methods import ADDED_FIELDS
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HeadKind = Literal["mean", "cls", "last", "native"]
 PositiveInt = Annotated[int, Gt(0)]
@@ -22,6 +27,16 @@ class Frozen(BaseModel):
     """A value object: immutable; an unknown field is an error, and so is a number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values.
+
+        pydantic also copies what a `cached_property` computed from the old values; here that is dropped.
+        """
+        copied = super().model_copy(update=update, deep=deep)
+        for name in vars(copied).keys() - type(self).model_fields.keys():
+            del vars(copied)[name]
+        return copied
 
 
 class Protocol(Frozen):
@@ -73,6 +88,11 @@ class Protocol(Frozen):
             raise ValueError("set one of epochs and steps, and the other to none")
         return self
 
+    @cached_property
+    def key_text(self) -> str:
+        """The fields that differ from their defaults, as text: this piece of a run's key."""
+        return _canonical(self.model_dump(mode="json", exclude_defaults=True))
+
     def dev_rows(self, k: int | None) -> int:
         """How many rows choose the checkpoint when `k` (None: all) are trained on."""
         if self.dev == "k":
@@ -82,6 +102,7 @@ class Protocol(Frozen):
 
 _SHORTER = {
     "tasks": "task",
+    "meters": "meter",
     "batch_size": "batch",
     "eval_batch_size": "eval-batch",
     "warmup_share": "warmup",
@@ -105,6 +126,8 @@ class Measures(Frozen):
 
     costs: bool = True
     """Measure FLOPs, memory and stored bytes, at the first seed of each method, task and K that finishes."""
+    meters: tuple[str, ...] = ()
+    """A meter beside those that come along: file.py:Class, or a name (bench list meters). Several may be given."""
     energy: bool = True
     """Measure the energy of training and inference where there is a counter, and estimate it elsewhere."""
     effective: bool = True
@@ -129,6 +152,12 @@ class Measures(Frozen):
     """keep: malloc keeps the blocks that a step frees, which changes no score; system: as the system has it."""
     weights: Literal["none", "small", "all"] = "small"
     """Whose weights are kept beside the record; small: of methods that store less than half of the backbone."""
+
+    @model_validator(mode="after")
+    def _meters_measure_costs(self) -> Measures:
+        if self.meters and not self.costs:
+            raise ValueError("meters measure costs; leave out the one or the other")
+        return self
 
     def keeps(self, stored: int, backbone: int) -> bool:
         """Whether a run that stores so many parameters keeps them."""
@@ -188,11 +217,23 @@ class MethodSpec(Frozen):
         added = self._added
         return {name: value for name, value in self.fields.items() if name not in added or value != added[name]}
 
+    @cached_property
+    def key_text(self) -> str:
+        """This piece of a run's key, as text: everything but the label."""
+        key = self.model_dump(mode="json", exclude={"label"})
+        key["fields"] = {name: key["fields"][name] for name in self.key_fields}
+        return _canonical(key)
+
     @property
     def spelled(self) -> str:
         """The method with every hyper-parameter, as the command line takes it and reads exactly these values back."""
         settings = ",".join(f"{field}={_exact(value)}" for field, value in self.fields.items())
         return f"{self.name}[{settings}]" if settings else self.name
+
+
+def _canonical(value: Any) -> str:
+    """A value as the one JSON text that keys are made of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _exact(value: Any) -> str:
@@ -218,6 +259,11 @@ class TaskSpec(Frozen):
     revision: str
     """Pins the rows: a wheel's sha256, a hub revision, a digest of the folder."""
 
+    @cached_property
+    def key_text(self) -> str:
+        """This piece of a run's key, as text: everything but the label."""
+        return _canonical(self.model_dump(mode="json", exclude={"label"}))
+
 
 class ModelSpec(Frozen):
     """A backbone, with the revision of its weights."""
@@ -226,6 +272,11 @@ class ModelSpec(Frozen):
     """A shipped name, a random shape, a folder, or a hub id."""
     revision: str
     """Pins the weights: sha256 of the file, hub commit, or the seed of random ones."""
+
+    @cached_property
+    def key_text(self) -> str:
+        """This piece of a run's key, as text."""
+        return _canonical(self.model_dump(mode="json"))
 
 
 class RunSpec(Frozen):
@@ -251,7 +302,7 @@ class RunSpec(Frozen):
             seed += f"/{self.model_seed}"
         return f"{self.method.label} on {self.task.label}, K={size}, {seed}"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The run's key: 16 hex digits over all that decides the outcome.
 
@@ -260,12 +311,30 @@ class RunSpec(Frozen):
         the key, so that a changed default is another run; one that came later is left out where it changes
         nothing (`methods.ADDED_FIELDS`).
         """
-        asked = self.model_dump(mode="json", exclude_defaults=True)
-        asked["method"]["fields"] = {name: asked["method"]["fields"][name] for name in self.method.key_fields}
-        for labelled in ("method", "task"):
-            del asked[labelled]["label"]
-        text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._digest(self.data_seed, self.model_seed)
+
+    @property
+    def seedless_digest(self) -> str:
+        """One key for all runs that differ by their seeds alone: the digest of the one whose seeds are 0."""
+        return self._digest(0, 0)
+
+    def _digest(self, data_seed: int, model_seed: int) -> str:
+        """The digest of this run with other seeds.
+
+        It is taken over the run as JSON with sorted keys. A plan of many runs shares few methods, tasks and protocols,
+        each of which makes its text once.
+        """
+        pieces = {
+            "data_seed": str(data_seed),
+            "k": "null" if self.k is None else str(self.k),
+            "method": self.method.key_text,
+            "model": self.model.key_text,
+            "model_seed": str(model_seed),
+            "protocol": self.protocol.key_text,
+            "task": self.task.key_text,
+        }
+        text = ",".join(f'"{name}":{piece}' for name, piece in pieces.items())
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
 
 
 class ProfileShape(Frozen):
@@ -288,7 +357,7 @@ class ProfileShape(Frozen):
 
 
 class ProfileJob(Frozen):
-    """A profile as a worker is given it."""
+    """A profile, as a worker is given it."""
 
     methods: tuple[MethodSpec, ...]
     shape: ProfileShape
@@ -297,8 +366,20 @@ class ProfileJob(Frozen):
     """Whether malloc keeps freed blocks, or is as the system has it."""
 
 
+class AloneJob(Frozen):
+    """What one meter measures of a run in a process of its own, after the run, as a worker is given it."""
+
+    meter: str
+    """What it is called by, as in `Measures.meters`."""
+    alone_of: RunSpec
+    train_shape: tuple[int, int]
+    """(rows, padded length) of the largest training batch."""
+    test_shape: tuple[int, int]
+    """(rows, padded length) of the largest test batch."""
+
+
 class Job(Frozen):
-    """What a worker is given."""
+    """A run, as a worker is given it."""
 
     run: RunSpec
     measures: Measures = Measures()
@@ -306,3 +387,13 @@ class Job(Frozen):
     """Whether it measures costs that hardly differ by seed: no other seed of its method, task and K has."""
     command: str | None = None
     """What the user typed, for the record."""
+
+
+AnyJob = Job | AloneJob | ProfileJob
+"""What an executor has done."""
+
+
+def job_of(text: str) -> AnyJob:
+    """The job that stands in a JSON text, as `model_dump_json` of any of them writes it."""
+    job: AnyJob = TypeAdapter(AnyJob).validate_json(text)
+    return job

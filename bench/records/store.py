@@ -1,4 +1,7 @@
-"""Records of runs: one JSON file each under `OUT/runs/`, written whole or not at all."""
+"""Records of runs: one JSON file each under `OUT/runs/`, written whole or not at all.
+
+`RecordFolder` is a comparison's folder as a command works with it: read once, and written by nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import gc
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +47,10 @@ __all__ += ["ProfileSetting", "Status", "Stored", "Timing", "collector_paused", 
 def runs_folder(out: Path) -> Path:
     """Where the records of a comparison lie."""
     return out / "runs"
+
+
+BESIDE = (".npz", ".gates.parquet", ".safetensors")
+"""What the names of a record's other files end in: outputs, gate values, weights."""
 
 
 def record_path(out: Path, digest: str) -> Path:
@@ -118,7 +125,7 @@ def read_record(path: Path) -> Record:
     try:
         while number < SCHEMA:
             data, number = UPGRADES[number](data), number + 1
-        return Record.read(data)
+        return Record.read({**data, "schema_number": number})
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({_first_line(error)}); {remedy}") from error
 
@@ -141,6 +148,69 @@ def read_records(out: Path) -> list[Record]:
         raise UserError(f"{out} holds no records; run bench compare --out {out} first")
     with collector_paused():
         return [read_record(path) for path in paths]
+
+
+class RecordFolder:
+    """A comparison's folder with its records in memory: read once, at the first question, and kept as they are written.
+
+    That holds as long as nothing else writes there, which `claimed` sees to.
+
+    Attributes:
+        out: the folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._records: dict[str, Record] | None = None
+
+    @property
+    def by_digest(self) -> Mapping[str, Record]:
+        """Every record by its digest.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        return self._read()
+
+    def _read(self) -> dict[str, Record]:
+        if self._records is None:
+            with collector_paused():
+                records = map(read_record, sorted(runs_folder(self.out).glob("*.json")))
+                self._records = {record.digest: record for record in records}
+        return self._records
+
+    def records(self) -> list[Record]:
+        """All records, in the order of their digests.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        return [record for _, record in sorted(self._read().items())]
+
+    def write(self, record: Record, *, files: Iterable[Path] = ()) -> None:
+        """Writes a record, in the place of an earlier one of its run, and before it moves in what belongs to it.
+
+        Args:
+            record: of a run.
+            files: named after the run as they are to be named here, and on this file system.
+        """
+        runs_folder(self.out).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            file.replace(runs_folder(self.out) / file.name)
+        write_record(self.out, record)
+        if self._records is not None:
+            self._records[record.digest] = record
+
+    def finished(self, measures: Measures | None = None) -> set[str]:
+        """The digests of the runs that are there with status ok and all that `measures` asks for.
+
+        Raises:
+            UserError: a record is damaged.
+        """
+        from bench.registry.meters import meter_sources
+
+        sources = {} if measures is None else meter_sources(measures.meters)
+        return {digest for digest, record in self._read().items() if _holds(self.out, record, measures, sources)}
 
 
 @contextmanager
@@ -172,22 +242,14 @@ def weights_path(out: Path, digest: str) -> Path:
     return record_path(out, digest).with_suffix(".safetensors")
 
 
-def finished(out: Path, measures: Measures | None = None) -> set[str]:
-    """The digests of the runs that are there with status ok and all that `measures` asks for.
-
-    Raises:
-        UserError: a record is damaged.
-    """
-    records = map(read_record, sorted(runs_folder(out).glob("*.json")))
-    return {record.digest for record in records if _holds(out, record, measures)}
-
-
-def _holds(out: Path, record: Record, measures: Measures | None) -> bool:
+def _holds(out: Path, record: Record, measures: Measures | None, sources: Mapping[str, str]) -> bool:
     """Whether a run measured and kept what is asked for now."""
     result = record.result
     if result is None or measures is None:
         return result is not None
     if measures.costs and (result.costs is None or not record.complete):
+        return False
+    if measures.meters and (result.costs is None or not sources.items() <= result.costs.meters.items()):
         return False
     kept = weights_path(out, record.digest).exists()
     if measures.keeps(result.stored_parameters, result.backbone_parameters) and not kept:
@@ -234,65 +296,30 @@ def clear_temporary(out: Path) -> None:
 
 
 _ASIDE = ".earlier"
-_SUFFIXES = (".npz", ".gates.parquet", ".safetensors", ".json")
-"""Of a record's files. The record itself is the last to go and the last to come back: while it lies aside, all that
-lies aside belongs to it, and a process that is killed in between loses nothing."""
 
 
-def set_aside(out: Path, digest: str) -> Record | None:
-    """Puts a record and its files out of the way of a new attempt at its run.
+def _settle_aside(out: Path) -> None:
+    """Ends what an earlier version left undone when it was killed: it put a record aside as `*.earlier`.
 
-    Returns:
-        The record; None where there is none.
-
-    Raises:
-        UserError: it is damaged.
+    Of each run the new attempt stays if it has a result, and the earlier record otherwise. The record is moved last:
+    while it lies aside, so does all that belongs to it, and a process that is killed in between loses nothing.
     """
-    path = record_path(out, digest)
-    if not path.exists():
-        return None
-    record = read_record(path)
-    for suffix in _SUFFIXES:
-        file = path.with_suffix(suffix)
-        if file.exists():
-            file.replace(_aside(file))
-    return record
-
-
-def put_back(out: Path, digest: str) -> None:
-    """Gives a record that was set aside, and its files, their places again, whatever a new attempt has left there."""
-    for suffix in _SUFFIXES:
-        file = record_path(out, digest).with_suffix(suffix)
-        if _aside(file).exists():
-            _aside(file).replace(file)
-
-
-def drop_aside(out: Path, digest: str) -> None:
-    """Removes a record that was set aside, for the new attempt is kept. Files that it did not make anew stay."""
-    for suffix in reversed(_SUFFIXES):
-        file = record_path(out, digest).with_suffix(suffix)
-        if file.exists():
-            _aside(file).unlink(missing_ok=True)
-        elif _aside(file).exists():
-            _aside(file).replace(file)
-
-
-def _settle(out: Path) -> None:
-    """Ends what a process that was killed left undone: of each run the attempt stays that has a result."""
     left = {file.name.partition(".")[0] for file in runs_folder(out).glob(f"*{_ASIDE}")}
     for digest in sorted(left):
         path = record_path(out, digest)
-        has_result = path.exists() and read_record(path).result is not None
-        (drop_aside if has_result else put_back)(out, digest)
-
-
-def _aside(file: Path) -> Path:
-    return file.with_name(file.name + _ASIDE)
+        new_stays = path.exists() and read_record(path).result is not None
+        for suffix in (*BESIDE, ".json"):
+            file = path.with_suffix(suffix)
+            aside = file.with_name(file.name + _ASIDE)
+            if new_stays and file.exists():
+                aside.unlink(missing_ok=True)
+            elif aside.exists():
+                aside.replace(file)
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
-    """Holds a comparison's folder for the block.
+def claimed(out: Path) -> Iterator[RecordFolder]:
+    """Holds a comparison's folder for the block, and gives it: no other process writes there meanwhile.
 
     Raises:
         UserError: it cannot be written, another run holds it, or a record in it is damaged.
@@ -309,7 +336,7 @@ def claimed(out: Path) -> Iterator[None]:
         raise UserError(f"{out} cannot be written ({error.strerror}); choose another --out") from error
     try:
         clear_temporary(out)
-        _settle(out)
-        yield
+        _settle_aside(out)
+        yield RecordFolder(out)
     finally:
         lock.release()

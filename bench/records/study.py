@@ -56,6 +56,8 @@ class Study(Frozen):
     """One seed of the training for all runs."""
     method_defaults: dict[str, dict[str, Any]] | None = None
     """Name of a method -> hyper-parameters that hold where its specification does not set them."""
+    on: str | None = None
+    """What does the runs: an executor (bench list executors), NAME:ADDRESS, or file.py:Class."""
 
 
 DECLARED: dict[str, type[BaseModel]] = {
@@ -96,6 +98,11 @@ def is_flag(field: FieldInfo) -> bool:
     return field.annotation is bool
 
 
+def takes_several(field: FieldInfo) -> bool:
+    """Whether a field takes several values."""
+    return any(get_origin(choice) is tuple for choice in (field.annotation, *get_args(field.annotation)))
+
+
 def word(value: Any) -> str:
     """A value as the command line takes it."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -132,6 +139,8 @@ def checked(
         choices = list(alternatives(model.model_fields[name].annotation))
         if isinstance(value, bool) and bool not in choices:  # pydantic would take true for 1
             raise UserError(f"{place(name)} {word(value)}: it takes {values_of(model.model_fields[name])}")
+        if takes_several(model.model_fields[name]) and value is not None:
+            value = tuple(each for each in several(value) if each != "none")
         values[name] = None if value == "none" and NoneType in choices else value
     try:
         return model.model_validate(values)
@@ -217,8 +226,8 @@ def words_of(study: Mapping[str, Any]) -> list[str]:
             words += several(value)
         elif name == "k":
             words += [option_of(name), ",".join(map(word, several(value)))]
-        elif name == "tasks":
-            words += [part for task in several(value) for part in (option_of(name), task)]
+        elif name in ("tasks", "meters"):
+            words += [part for each in several(value) for part in (option_of(name), each)]
         elif isinstance(value, bool):
             words.append(option_of(name) if value else f"--no-{option_of(name)[2:]}")
         else:

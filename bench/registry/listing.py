@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from bench.meters import shipped
 from bench.registry import plugins
+from bench.registry.executors import GROUP as EXECUTOR_GROUP
+from bench.registry.executors import built_in as built_in_executors
+from bench.registry.meters import GROUP as METER_GROUP
 from bench.registry.methods import GROUP as METHOD_GROUP
 from bench.registry.tasks import GROUP as TASK_GROUP
 from bench.registry.tasks import HUB
@@ -36,6 +40,13 @@ def tasks() -> Lines:
     yield "file.py:NAME", "a bench.Task in a Python file"
 
 
+def meters() -> Lines:
+    """Name of each meter, and the labels of its figures."""
+    yield from ((meter.name, ", ".join(column.label for column in meter.columns)) for meter in shipped())
+    yield from _plugins(METER_GROUP, (meter.name for meter in shipped()))
+    yield "file.py:Class", "a subclass of bench.Meter in a Python file"
+
+
 def models() -> Lines:
     """Name and description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
@@ -50,5 +61,18 @@ def _plugins(group: str, taken: Iterable[str]) -> Lines:
         yield name, f"from {plugins.origin(entry)}{clash}"
 
 
-LISTINGS: dict[str, Callable[[], Lines]] = {"methods": methods, "tasks": tasks, "models": models}
+def executors() -> Lines:
+    """Name and origin of each executor."""
+    yield from ((name, "built in") for name in built_in_executors())
+    yield from _plugins(EXECUTOR_GROUP, built_in_executors())
+    yield "file.py:Class", "a subclass of bench.Executor in a Python file"
+
+
+LISTINGS: dict[str, Callable[[], Lines]] = {
+    "methods": methods,
+    "tasks": tasks,
+    "models": models,
+    "meters": meters,
+    "executors": executors,
+}
 """What can be listed."""

@@ -28,6 +28,7 @@ class Architecture:
         ffn_in, ffn_out: the two projections of the feed-forward network.
         ffn_norm: the layer norm that reads FFN output + residual (post-norm architectures).
         lacks: a site, or another need of a method (see `missing`) -> why this architecture cannot meet it.
+        starts_behind_padding: whether the first token's position is the one behind `pad_token_id`, and not 0.
     """
 
     layers: str
@@ -40,6 +41,7 @@ class Architecture:
     ffn_out: str
     ffn_norm: str | None
     lacks: Mapping[str, str] = field(default_factory=dict)
+    starts_behind_padding: bool = False
 
 
 _PRE_NORM = "its layers have their norms before the blocks, so none reads the feed-forward block's output"
@@ -61,6 +63,8 @@ _BERT = Architecture(
     ffn_norm="output.LayerNorm",
 )
 
+_ROBERTA = replace(_BERT, starts_behind_padding=True)
+
 _LLAMA = Architecture(
     layers="layers",
     attention="self_attn",
@@ -76,9 +80,9 @@ _LLAMA = Architecture(
 
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
-    "camembert": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
     "electra": _BERT,
     "distilbert": Architecture(
         layers="transformer.layer",
@@ -198,6 +202,23 @@ def missing(config: PretrainedConfig, *needs: str) -> str | None:
         if need in architecture.lacks:
             return f"{config.model_type} has no place for {need}: {architecture.lacks[need]}"
     return None
+
+
+def positions(config: PretrainedConfig) -> int | None:
+    """How many tokens a text can have at most; None where the configuration sets no limit.
+
+    Examples:
+        >>> from transformers import BertConfig, RobertaConfig
+        >>> positions(BertConfig(max_position_embeddings=512))
+        512
+        >>> positions(RobertaConfig(max_position_embeddings=514, pad_token_id=1))
+        512
+    """
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    architecture = ARCHITECTURES.get(config.model_type)
+    if most is not None and architecture is not None and architecture.starts_behind_padding:
+        most -= config.pad_token_id + 1
+    return most
 
 
 def layers(model: PreTrainedModel) -> list[Layer]:

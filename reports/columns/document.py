@@ -1,21 +1,19 @@
-"""Every figure that a table or figure shows, said once: label, unit, formula, meter, known error.
+"""Every figure that a table or figure shows, as the meters declare it: label, unit, formula, meter, known error.
 
-`docs/definitions.md`, the tables' footnotes, the page's hover texts and `bench report --columns` all read
-this list, which `reports.definitions` holds by subject. Print the document with `python -m reports.columns.document`.
+`docs/definitions.md`, the tables' footnotes, the page's hover texts and `bench report --columns` all read the
+declarations in bench/meters. Print the document with `python -m reports.columns.document`.
 """
 
 from __future__ import annotations
 
-from reports.columns.column import GROUPS, Column, Group
-from reports.columns.compute import COMPUTE
-from reports.columns.counts import COUNTS
-from reports.columns.spent import SPENT
+from bench.meters import columns
+from bench.meters.column import GROUPS, Column
 
-__all__ = ["BY_KEY", "COLUMNS", "GROUPS", "Column", "Group", "document"]
+__all__ = ["BY_KEY", "COLUMNS", "GROUPS", "Column", "document"]
 
-COLUMNS: tuple[Column, ...] = (*COUNTS, *COMPUTE, *SPENT)
+BY_KEY: dict[str, Column] = columns()
 
-BY_KEY: dict[str, Column] = {column.key: column for column in COLUMNS}
+COLUMNS: tuple[Column, ...] = tuple(BY_KEY.values())
 
 
 def document() -> str:

@@ -50,7 +50,8 @@ def page(
     from reports.gates.table import stored_tables
 
     panels, records, outs = report.panels, report.records, report.outs
-    used = [key for key in KNOWN if any(key == "score" or key in panel.figures for panel in panels)]
+    known = _definitions(panels)
+    used = [known[key] for key in known if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {
         "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
         "sections": [
@@ -58,7 +59,7 @@ def page(
             for part in report.sections
         ],
         "published": report.published,
-        "definitions": [(GROUPS[group], [KNOWN[k] for k in used if KNOWN[k].group == group]) for group in GROUPS],
+        "definitions": [(GROUPS[group], [column for column in used if column.group == group]) for group in GROUPS],
         "environments": environments(records),
         "commands": [command] if command else commands(records),
         "data": plot_data(panels, records),
@@ -135,12 +136,12 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(method for panel in panels for method in panel.methods))
     style, used = looks(names), ["score", *{key: None for panel in panels for key in panel.figures}]
-    fields: dict[str, str] = {}
+    known, fields = _definitions(panels), dict[str, str]()
     for record, label in zip(records, unique_labels(records), strict=True):
         if label not in fields:
             fields[label] = ", ".join(f"{name}={value}" for name, value in record.asked.method.fields.items())
     return {
-        "figures": {key: _axis(KNOWN[key]) for key in used if key in KNOWN and not KNOWN[key].estimated},
+        "figures": {key: _axis(known[key]) for key in used if key in known and not known[key].estimated},
         "methods": {
             name: {
                 "colour": style[name].colour,
@@ -160,6 +161,11 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def _definitions(panels: Sequence[Panel]) -> dict[str, Column]:
+    """Key -> column of the figures of any panel."""
+    return KNOWN | {key: column for panel in panels for key, column in panel.definitions.items()}
+
+
 def _axis(column: Column) -> dict[str, Any]:
     return {"label": column.label, "better": column.better}
 
@@ -173,13 +179,13 @@ def _place(panel: Panel, place: str) -> dict[str, Any]:
     for key in panel.figures:
         values = [point[key].mean for point in points.values() if key in point]
         if values:
-            scale = scale_of(KNOWN[key], values)
-            axes[key] = {"label": heading(KNOWN[key], scale), "factor": scale.factor}
+            scale = scale_of(panel.definitions[key], values)
+            axes[key] = {"label": heading(panel.definitions[key], scale), "factor": scale.factor}
     return {
         "name": name,
         "axes": axes,
         "points": {
-            method: {key: _point(KNOWN[key], estimate) for key, estimate in point.items()}
+            method: {key: _point(panel.definitions[key], estimate) for key, estimate in point.items()}
             for method, point in points.items()
         },
     }
@@ -190,7 +196,7 @@ def _estimates(panel: Panel, method: str, place: str) -> dict[str, Estimate]:
     score = panel.scores.get((method, place))
     costs = panel.costs.get((method, place), {})
     point = {} if score is None else {"score": score}
-    return point | {key: estimate for key, estimate in costs.items() if not KNOWN[key].estimated}
+    return point | {key: estimate for key, estimate in costs.items() if not panel.definitions[key].estimated}
 
 
 def _point(column: Column, estimate: Estimate) -> list[float | int | str | None]:

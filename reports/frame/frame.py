@@ -104,13 +104,19 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
         "repeated_examples": None if asked.task.source == "built-in" else getattr(result, "repeated_examples", None),
         "test_examples": result.test_examples,
         "absent": {},
-        "energy_source": _energy_source(getattr(getattr(result, "costs", None), "energy_detail", {})),
         "steps": result.steps,
     }
-    for source in (result, getattr(result, "costs", None), getattr(result, "effective", None)):
+    for source in (result, result.effective):
         if source is not None:
             row |= {name: value for name, value in vars(source).items() if name in BY_KEY and _is_figure(value)}
             row["absent"] |= getattr(source, "absent", {})
+    if result.costs is not None:
+        # Figures that neither a meter of ours nor the record declares are kept in the record and shown nowhere.
+        declared = {column.key: column for column in result.costs.columns if column.key not in BY_KEY}
+        row |= {key: value for key, value in result.costs.figures.items() if key in BY_KEY or key in declared}
+        row["absent"] = result.costs.absent | row["absent"]
+        row["declared"] = declared
+    row["energy_source"] = _energy_source({} if result.costs is None else result.costs.notes.get("energy_detail", {}))
     ratios, absent = _ratios(record, fit)
     row["absent"] = absent | row["absent"]
     if ratios and fit.profile is not None:

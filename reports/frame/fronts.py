@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from reports.columns.indices import KNOWN
 from reports.frame.estimates import Estimate
 from reports.frame.panels import Panel
 from reports.stats.fronts import pareto_front
@@ -10,17 +9,20 @@ from reports.stats.fronts import pareto_front
 
 def front_keys(panel: Panel) -> list[str]:
     """The costs that a front may be drawn over: measured, not estimated, less is better."""
-    return [key for key in panel.figures if not KNOWN[key].estimated and KNOWN[key].better == "lower"]
+    return [
+        key for key in panel.figures if panel.definitions[key].may_rank and panel.definitions[key].better == "lower"
+    ]
 
 
 def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate, Estimate]]:
     """By method: score and cost, where both are known.
 
     Raises:
-        ValueError: the figure is an estimate, which must not rank methods.
+        ValueError: the figure must not rank methods, such as an estimate.
     """
-    if KNOWN[key].estimated:
-        raise ValueError(f"{key} is estimated: no front is drawn over it")
+    if not panel.definitions[key].may_rank:
+        why = "is estimated" if panel.definitions[key].estimated else "must not rank methods"
+        raise ValueError(f"{key} {why}: no front is drawn over it")
     found = {}
     for method in panel.methods:
         score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UserError
 from bench.tasks import score_named
+from reports.columns.document import Column
 from reports.columns.indices import KNOWN
 from reports.frame.estimates import Estimate, by_column, estimate_of, moderated_estimates
 from reports.frame.frame import PROFILED, By
@@ -181,8 +182,14 @@ class Panel:
 
     @cached_property
     def figures(self) -> tuple[str, ...]:
-        """Keys of `reports.columns.document`, in its order, that any run has; the score is not among them."""
-        return tuple(key for key in figure_keys(self.ok) if key != "score")
+        """Keys of `definitions`, in its order, that any run has; the score is not among them."""
+        runs = self.ok
+        return tuple(key for key in self.definitions if key in runs and key != "score" and runs[key].notna().any())
+
+    @cached_property
+    def definitions(self) -> dict[str, Column]:
+        """Key -> column of every figure: those of our meters, and those that the records declare themselves."""
+        return KNOWN | declared(self.ok)
 
     @cached_property
     def costs(self) -> dict[tuple[str, str], dict[str, Estimate]]:
@@ -276,6 +283,8 @@ def _order(runs: pd.DataFrame) -> tuple[str, ...]:
     return tuple(map(str, sizes.sort_values(kind="stable", na_position="first").index))
 
 
-def figure_keys(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Keys of `reports.columns.document` that at least one of the runs has a figure of."""
-    return tuple(key for key in KNOWN if key in runs and runs[key].notna().any())
+def declared(runs: pd.DataFrame) -> dict[str, Column]:
+    """Key -> column of the figures that records declare themselves: those of meters that do not come along."""
+    if "declared" not in runs:
+        return {}
+    return {key: column for each in runs["declared"] if isinstance(each, dict) for key, column in each.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import scale_of, signed
 from reports.frame.frame import PROFILED
 from reports.frame.fronts import front_keys, front_members
@@ -85,8 +84,8 @@ def _cheapest(panel: Panel, key: str, best: Leader | None) -> tuple[Cell, Cell, 
     if not costs:
         return Cell("not measured for these"), Cell("-"), Cell("-")
     cheapest = min(costs, key=lambda method: costs[method].mean)
-    scale = scale_of(KNOWN[key], [costs[cheapest].mean])
-    cost = figure_cell(KNOWN[key], [costs[cheapest]], scale, interval=True).text
+    scale = scale_of(panel.definitions[key], [costs[cheapest].mean])
+    cost = figure_cell(panel.definitions[key], [costs[cheapest]], scale, interval=True).text
     cost = f"{cost} {scale.unit}".strip() + QUESTIONS[key][1]
     if cheapest == best.method:
         return Cell(cheapest), Cell(cost), Cell("it is the best")

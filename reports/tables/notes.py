@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from reports.columns.indices import KNOWN
 from reports.frame.frame import PROFILED
 from reports.frame.panels import Panel
 
@@ -54,7 +53,7 @@ def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
             for reason in panel.ok["profile_suspect"].dropna().unique()
         ]
     allocators = {} if "allocator" not in panel.ok else panel.ok["allocator"].value_counts().to_dict()
-    if len(allocators) > 1 and any(KNOWN[key].group in ("time", "energy") for key in keys):
+    if len(allocators) > 1 and any(panel.definitions[key].group in ("time", "energy") for key in keys):
         counts = "; ".join(f"{name}: {count} runs" for name, count in allocators.items())
         notes.append(f"Runs were made under different allocators ({counts}): their seconds and joules do not compare.")
     return notes
@@ -136,10 +135,10 @@ def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
     found: dict[tuple[str, str], dict[str, None]] = {}
     for method, absent in zip(panel.ok["method"], panel.ok["absent"], strict=True):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
-            if key in KNOWN and KNOWN[key].group in groups:
+            if key in panel.definitions and panel.definitions[key].group in groups:
                 found.setdefault((key, reason), {})[method] = None
     return [
-        f"{_absent(key, panel)}: {KNOWN[key].label}: {reason}"
+        f"{_absent(key, panel)}: {panel.definitions[key].label}: {reason}"
         + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
         for (key, reason), who in found.items()
     ]
@@ -154,13 +153,13 @@ def absence_sentences(panel: Panel) -> list[str]:
     reasons: dict[str, dict[str, None]] = {}
     for absent in panel.ok.get("absent", ()):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
-            if key in KNOWN and not key.endswith("energy_measured_joules"):  # `energy_notes` says that
+            if key in panel.definitions and not key.endswith("energy_measured_joules"):  # `energy_notes` says that
                 reasons.setdefault(key, {})[reason] = None
     words = []
     for start, present in (("Not measured", False), ("Measured in some runs only", True)):
         found: dict[str, list[str]] = {}
-        for key in (key for key in KNOWN if key in reasons and (key in panel.figures) is present):
-            found.setdefault(" / ".join(reasons[key]), []).append(KNOWN[key].label)
+        for key in (key for key in panel.definitions if key in reasons and (key in panel.figures) is present):
+            found.setdefault(" / ".join(reasons[key]), []).append(panel.definitions[key].label)
         if found:
             words.append(f"{start}: {'; '.join(f'{joined(names)} ({why})' for why, names in found.items())}.")
     return words
@@ -168,8 +167,9 @@ def absence_sentences(panel: Panel) -> list[str]:
 
 def energy_notes(panel: Panel) -> list[str]:
     """Where the joules come from."""
-    measured = [key for key in panel.figures if KNOWN[key].group == "energy" and not KNOWN[key].estimated]
-    estimated = [key for key in panel.figures if KNOWN[key].estimated]
+    columns = [panel.definitions[key] for key in panel.figures]
+    measured = any(column.group == "energy" and not column.estimated for column in columns)
+    estimated = any(column.estimated for column in columns)
     notes = []
     if not measured and estimated:
         notes.append("No energy was measured here: this machine gave no hardware counter (RAPL, NVML).")

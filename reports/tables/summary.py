@@ -10,7 +10,6 @@ import numpy as np
 
 from bench.tasks import score_named
 from reports.columns.document import GROUPS
-from reports.columns.indices import KNOWN
 from reports.frame.panels import Panel
 from reports.stats.intervals import Interval, mean
 from reports.tables.budget import budget_sentence
@@ -267,7 +266,7 @@ def column_words(panel: Panel) -> str:
 
 def _missing(panel: Panel) -> list[str]:
     """Kinds of figures that no run has, and the time ratios without a profile."""
-    there = {KNOWN[key].group for key in panel.figures}
+    there = {panel.definitions[key].group for key in panel.figures}
     absent = [GROUPS[group].lower() for group in GROUPS if group in EXPECTED and group not in there]
     words = [f"Not measured at all: {joined(absent)}."] if absent else []
     if "train_step_ratio" not in panel.figures:

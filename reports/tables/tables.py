@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from reports.columns.document import Group
-from reports.columns.indices import KNOWN
 from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed
 from reports.frame.panels import OVERALL, Panel
 from reports.tables.budget import budget
@@ -35,17 +33,19 @@ from reports.tables.table import (
 COMPACT = ("trained_parameters", "stored_parameters", "stored_share", "train_step_ratio", "train_time_s")
 """What the main table shows beside the scores unless columns are chosen."""
 
-_COST_TABLES: dict[str, tuple[Group, ...]] = {
+_COST_TABLES: dict[str, tuple[str, ...]] = {
     "parameters": ("parameters", "effective"),
     "compute": ("flops", "memory"),
     "time": ("time",),
     "energy": ("energy",),
+    "other": ("other",),
 }
 _CAPTIONS = {
     "parameters": "Parameters: trained, stored, effective",
     "compute": "FLOPs and memory",
     "time": "Time",
     "energy": "Energy",
+    "other": "Other figures",
 }
 
 
@@ -145,16 +145,16 @@ def costs(panel: Panel) -> list[Table]:
         header = [_METHOD, *([Head(panel.by, "As in the scores' table.", numeric=False)] if several else [])]
         pairs = [(method, place) for method in panel.methods for place in places]
         rows = [[Cell(method, method), *([Cell(place, place)] if several else [])] for method, place in pairs]
-        figures = [name for name in panel.figures if KNOWN[name].group in groups]
+        figures = [name for name in panel.figures if panel.definitions[name].group in groups]
         for name in figures:
             # A count that only the task decides has no meaningful mean over tasks: its range is shown.
-            whole = panel.sums_up and KNOWN[name].group == "parameters"
+            whole = panel.sums_up and panel.definitions[name].group == "parameters"
             _add_figure(panel, name, header, rows, interval=True, pairs=None if whole else pairs, each=whole)
         if figures:
             notes = [
                 _cost_note(panel),
                 *setting_notes(panel, figures),
-                *_footnotes(figures),
+                *_footnotes(panel, figures),
                 *(energy_notes(panel) if key == "energy" else []),
             ]
             notes += absence_notes(panel, groups)
@@ -170,10 +170,10 @@ def _cost_note(panel: Panel) -> str:
     )
 
 
-def _footnotes(keys: Iterable[str]) -> list[str]:
+def _footnotes(panel: Panel, keys: Iterable[str]) -> list[str]:
     """What each figure is, its formula's error included."""
     found = []
-    for column in (KNOWN[key] for key in keys):
+    for column in (panel.definitions[key] for key in keys):
         estimate = " An estimate: it ranks nothing." if column.estimated else ""
         found.append(f"{column.label}: {column.says} Known error: {column.error}.{estimate}")
     return found
@@ -193,7 +193,7 @@ def _add_figure(
 
     Without pairs, a cell covers all of its method's columns: by their mean, or with `each` by their range.
     """
-    column = KNOWN[key]
+    column = panel.definitions[key]
     if pairs is not None:
         found = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
     else:

@@ -14,20 +14,22 @@ import torch
 from safetensors.torch import load_file
 
 from bench import run
-from bench.costs.sheet import ELSEWHERE, UNMEASURED, CostSheet
+from bench.costs.sheet import ELSEWHERE, UNMEASURED, CostSheet, prepared_meters
 from bench.errors import AlteredError
 from bench.grid import worker
-from bench.grid.executor import LocalExecutor
+from bench.grid.executors.executor import Executor
 from bench.meters.clock import Clock
-from bench.meters.memory import LiveTensors
+from bench.meters.cuda import Cuda
+from bench.meters.instruments.live_tensors import LiveTensors
+from bench.meters.meter import Observed
 from bench.meters.phases import Phases
 from bench.records.spec import Job, Measures
-from bench.records.store import finished, read_outputs, read_record, record_path, weights_path
+from bench.records.store import RecordFolder, read_outputs, read_record, record_path, weights_path
 from bench.run import execute, fingerprint, refuse_altered, run_training
 from bench.training.loop import train
 from bench.training.prepared import Setting, prepare
 from bench.training.warmup import _throw_away, share_frozen, warm_up_inference, warm_up_training
-from tests.conftest import MakeSpec
+from tests.conftest import MakeSpec, run_one
 
 BARE = Measures(costs=False, energy=False, effective=False, weights="all")
 COSTS = BARE.model_copy(update={"costs": True})
@@ -113,15 +115,15 @@ def test_costs_change_neither_scores_nor_weights(method: str, make_spec: MakeSpe
     assert all(torch.equal(value, measured.weights[name]) for name, value in bare.weights.items())
     costs = measured.record.result.costs
     assert costs is not None
-    assert not {name for name in costs.absent if getattr(costs, name, None) is not None}, "absent, or there"
-    assert costs.train_flops
-    assert (costs.train_live_bytes is None) == (method in ("peft:frod", "peft:shira[r=2]", "mine"))
+    assert not costs.absent.keys() & costs.figures.keys(), "absent, or there"
+    assert costs.figures["train_flops"]
+    assert ("train_live_bytes" not in costs.figures) == (method in ("peft:frod", "peft:shira[r=2]", "mine"))
 
 
 def test_what_is_trained_for_its_costs_is_thrown_away(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """No optimizer step of a cost pass is taken on a tensor of the scored classifier."""
     setting = prepare(make_spec("lora"))
-    training = run_training(setting, phases=Phases(Clock(), device=setting.device, energy=False))
+    training = run_training(setting, phases=Phases(Clock()))
     theirs = {tensor.data_ptr() for tensor in setting.classifier.state_dict().values()}
     stepped: list[int] = []
     step = torch.optim.AdamW.step
@@ -131,7 +133,7 @@ def test_what_is_trained_for_its_costs_is_thrown_away(make_spec: MakeSpec, monke
         return step(self, closure)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spied)
-    CostSheet(setting, training.shapes).measure_training()
+    CostSheet(setting, training.shapes, meters=prepared_meters(COSTS, device="cpu")).measure_training()
     assert stepped
     assert not theirs & set(stepped)
 
@@ -161,11 +163,11 @@ def test_one_bit_is_another_fingerprint() -> None:
 
 
 def test_a_child_killed_while_it_measures_leaves_its_scores(
-    make_spec: MakeSpec, tmp_path: Path, executor: LocalExecutor
+    make_spec: MakeSpec, tmp_path: Path, executor: Executor
 ) -> None:
     spec = make_spec(f"{written(tmp_path, 'Altering', ALTERING)}[dies=true]")
     measures = COSTS.model_copy(update={"effective": True, "resident": False})
-    record = executor.run(Job(run=spec, measures=measures), tmp_path)
+    record = run_one(executor, spec, tmp_path, measures)
     assert record == read_record(record_path(tmp_path, spec.digest))
     assert (record.status, record.complete) == ("ok", False)
     assert record.reason == "the process was killed by SIGKILL, probably for want of memory"
@@ -178,9 +180,9 @@ def test_a_child_killed_while_it_measures_leaves_its_scores(
     costs = record.result.costs
     assert costs is not None
     assert costs.absent["train_flops"] == costs.absent["effective"] == UNMEASURED
-    assert (costs.stored_bytes or 0) > 0
-    assert finished(tmp_path, measures) == set()
-    assert finished(tmp_path, BARE) == {spec.digest}
+    assert costs.figures["stored_bytes"] > 0
+    assert RecordFolder(tmp_path).finished(measures) == set()
+    assert RecordFolder(tmp_path).finished(BARE) == {spec.digest}
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_a_warm_up_leaves_no_trace(method: str, make_spec: MakeSpec, tmp_path: P
         before(setting)
         drawn = torch.random.get_rng_state()
         warm = fingerprint(setting.classifier)
-        training = run_training(setting, phases=Phases(Clock(), device=setting.device, energy=False))
+        training = run_training(setting, phases=Phases(Clock()))
         after(setting)
         states = (drawn.tolist(), random.getstate(), np.random.get_state()[1].tolist())  # type: ignore[index]
         counts = len(getattr(setting.method, "counts", ()))
@@ -333,10 +335,10 @@ def test_peaks_are_those_of_the_training_steps(
     def peak(**protocol: Any) -> int:
         setting = prepare(make_spec(method, k=16, batch_size=4, eval_batch_size=64, dev=64, epochs=2, **protocol))
         with HostFree(setting.classifier) as source:
-            phases = Phases(Clock(), device=setting.device, energy=False, peaks=source)
-            run_training(setting, phases=phases)
-        found = phases.cuda["train"].max_allocated_bytes
-        assert found is not None
+            meter = Cuda(source)
+            run_training(setting, phases=Phases(Clock(), [meter]))
+        found = meter.observed(Observed("train", 1.0, 16))["cuda_allocated_bytes"]
+        assert isinstance(found, int)
         if method == "head":  # the others' steps hold more than its batches of 64 do
             assert found < source.highest
         return found

@@ -12,7 +12,7 @@ from methods.adapter import AdapterLinear, AdapterNorm
 from methods.kit.base import Method
 from methods.kit.parts import layer_index
 from methods.kit.sites import ARCHITECTURES as SITES
-from methods.kit.sites import layers, linear_at, missing
+from methods.kit.sites import layers, linear_at, missing, positions
 
 NEW = ["albert", "modernbert", "deberta-v2", "gpt2", "llama", "qwen2", "qwen3"]
 DECODERS = ["gpt2", "llama", "qwen2", "qwen3"]
@@ -158,3 +158,18 @@ def test_several_groups_of_shared_layers_are_refused() -> None:
 )
 def test_layer_index(name: str, index: int | None) -> None:
     assert layer_index(name) == index
+
+
+LEARNED = ["bert", "roberta", "electra", "distilbert", "albert", "gpt2"]
+"""Architectures with a table of positions, which ends."""
+
+
+@pytest.mark.parametrize("architecture", LEARNED)
+def test_a_text_of_as_many_tokens_as_there_are_positions_fits_and_no_longer_one(architecture: str) -> None:
+    config = small_config(architecture)
+    model = AutoModel.from_config(config).eval()
+    most = positions(config)
+    assert most == (38 if architecture == "roberta" else 40)
+    model(torch.full((1, most), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, most + 1), 5))

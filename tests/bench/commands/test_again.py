@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 import methods
 from bench import cli
 from bench.errors import UserError
-from bench.grid import executor
 from bench.grid import plan as grid
+from bench.grid import schedule
+from bench.grid.executors import local as executor
 from bench.grid.plan import Plan, Request
 from bench.presets import PRESETS
 from bench.records.spec import MethodSpec, Protocol, RunSpec
-from bench.records.store import Record, finished, read_record
+from bench.records.store import Record, RecordFolder, read_record
 from bench.records.study import write_studies
 from bench.registry.methods import resolve_method
 from methods import BUILT_IN, VARIANTS
@@ -120,7 +121,7 @@ def asked(words: list[str], out: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     with monkeypatch.context() as patch:
         patch.setattr(executor, "LocalExecutor", NoExecutor)
         patch.setattr(grid, "plan", plan)
-        patch.setattr(grid, "run_grid", run_grid)
+        patch.setattr(schedule, "run_grid", run_grid)
         patch.setattr(sys, "argv", [*words, "--out", str(out)])
         with pytest.raises(Planned):
             cli.main()
@@ -290,7 +291,7 @@ def test_an_old_record_counts_as_finished_after_a_method_got_a_field(
     asked["method"] = {**asked["method"], "fields": {**asked["method"]["fields"], "novel": 1.0}}
     now = RunSpec.model_validate(asked)
     assert now.digest == old["digest"]
-    assert finished(tmp_path) == {now.digest}
+    assert RecordFolder(tmp_path).finished() == {now.digest}
     assert read_record(tmp_path / "runs" / f"{old['digest']}.json").asked == now
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.grid import executor
+from bench.grid.executors import local as executor
 from bench.records.store import record_path, runs_folder
 from tests.conftest import NoExecutor, bench
 

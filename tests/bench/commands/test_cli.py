@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UserError
-from bench.grid import executor
 from bench.grid import plan as grid
+from bench.grid.executors import local as executor
 from bench.grid.plan import Plan, Request
 from bench.presets import PRESETS
 from bench.records.spec import Measures

@@ -14,8 +14,9 @@ import typer.testing
 from bench import cli
 from bench.commands import options
 from bench.commands.api import compare
-from bench.grid import executor
 from bench.grid import plan as grid
+from bench.grid import schedule
+from bench.grid.executors import local as executor
 from bench.grid.plan import Plan, Request, plan
 from bench.grid.request import request_of, requests_of, study_of
 from bench.presets import PRESETS
@@ -87,7 +88,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 
     monkeypatch.setattr(executor, "LocalExecutor", NoExecutor)
     monkeypatch.setattr(grid, "plan", noted)
-    monkeypatch.setattr(grid, "run_grid", run_grid)
+    monkeypatch.setattr(schedule, "run_grid", run_grid)
     return found
 
 

@@ -22,6 +22,7 @@ KEYS = [
     "backbone_parameters",
     "stored_bytes",
     "forward_flops",
+    "forward_flops_fvcore",
     "train_step_flops",
     "unsupported_operators",
 ]
@@ -252,7 +253,11 @@ def test_what_a_method_cannot_do_has_a_reason_and_no_figures(
 
 @pytest.mark.parametrize(
     ("model", "tokens", "message"),
-    [("tiny", 257, "--tokens 257 is more than the 256 positions of tiny"), ("tinny", 8, "unknown model 'tinny'")],
+    [
+        ("tiny", 257, "--tokens 257 is more than the 256 positions of tiny"),
+        ("tiny-roberta", 256, "--tokens 256 is more than the 255 positions of tiny-roberta"),
+        ("tinny", 8, "unknown model 'tinny'"),
+    ],
 )
 def test_mistakes_are_one_line(model: str, tokens: int, message: str) -> None:
     with pytest.raises(UserError, match=message):

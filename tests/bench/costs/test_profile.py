@@ -11,7 +11,7 @@ import torch
 
 from bench.costs import profile as module
 from bench.costs.profile import BARE, WHOLE, profile
-from bench.grid.worker import profile_child
+from bench.grid.worker import make_profile
 from bench.records.record import Profile
 from bench.records.spec import MethodSpec, ProfileJob, ProfileShape, Protocol
 from bench.records.store import read_profiles
@@ -180,7 +180,7 @@ def test_the_command_and_the_child_write_the_same_form(
     (written,) = read_profiles(tmp_path / "command").values()
     assert Profile.model_validate(json.loads(capsys.readouterr().out)) == written
     job = ProfileJob(methods=tuple(specs("head")), shape=SHAPE, protocol=PROTOCOL, allocator="system")
-    profile_child(job.model_dump_json(), str(tmp_path / "child"))
+    make_profile(job, tmp_path / "child")
     (child,) = read_profiles(tmp_path / "child").values()
     assert set(child.rows) == set(written.rows) == {"head"}
     assert (child.model, child.batch, child.tokens, child.rounds) == ("tiny", 2, 8, 3)

@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from bench.costs import memory as footprints
 from bench.costs.memory import live_inference, live_training
-from bench.costs.sheet import CostSheet
+from bench.costs.sheet import CostSheet, prepared_meters
 from bench.meters.clock import Clock
-from bench.meters.flops import Shaped, UncountedAttentionError
+from bench.meters.column import Phase
+from bench.meters.instruments.flop_counter import Shaped
+from bench.meters.instruments.operators import UncountedAttentionError
+from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.phases import Phases
-from bench.meters.run_flops import Shape, token_batch
 from bench.records.record import Costs
 from bench.records.spec import Measures
 from bench.records.store import weights_path, write_record
@@ -25,30 +27,30 @@ from bench.training import loop
 from bench.training.prepared import Setting, prepare
 from tests.conftest import MakeSpec
 
-CPU = torch.device("cpu")
 FLOAT = 4
 
 
-def phases() -> Phases:
-    return Phases(Clock(), device=CPU, energy=False)
+QUIET = Measures(energy=False, resident=False)
 
 
 def trained(spec: object) -> tuple[Setting, CostSheet, Phases]:
     """A trained, ejected run before its costs are counted."""
-    setting, meters = prepare(spec), phases()  # type: ignore[arg-type]
-    training = run_training(setting, phases=meters)
+    setting, meters = prepare(spec), prepared_meters(QUIET, device="cpu")  # type: ignore[arg-type]
+    phases = Phases(Clock(), meters.able)
+    training = run_training(setting, phases=phases)
     assert sum(training.shapes.values()) == training.steps
     setting.method.eject(setting.classifier.backbone)
-    return setting, CostSheet(setting, training.shapes), meters
+    return setting, CostSheet(setting, training.shapes, meters=meters), phases
 
 
 def sheet_of(spec: object) -> tuple[Costs, Setting]:
-    setting, sheet, meters = trained(spec)
-    with meters.phase("infer"):
+    setting, sheet, phases = trained(spec)
+    with phases.phase("infer"):
         setting.logits(setting.test)
+    sheet.observe(phases, train_examples=40)
     sheet.measure_inference()
     sheet.measure_training()
-    return sheet.costs(meters, train_examples=40), setting
+    return sheet.costs(ended=True), setting
 
 
 @pytest.mark.parametrize("method", ["full", "prefix", "unipelt"])
@@ -72,18 +74,18 @@ def test_flops_of_a_run_are_the_sum_over_its_padded_batches(method: str, make_sp
 
     seen = [shape_of(batch.inputs) for _ in range(2) for batch in again.train_batches(order)]
     assert Counter(rows for rows, _ in seen) == {8: 4, 4: 2}
-    assert costs.train_flops == sum(step(shape) for shape in seen)
-    assert costs.train_flops_per_example == pytest.approx(sum(step(shape) for shape in seen) / 40)
+    assert costs.figures["train_flops"] == sum(step(shape) for shape in seen)
+    assert costs.figures["train_flops_per_example"] == pytest.approx(sum(step(shape) for shape in seen) / 40)
 
     again.method.eject(again.classifier.backbone)
     shaped = Shaped(again.classifier.eval())
     forward = cache(lambda shape: shaped.forward(token_batch(shape))[0])
     scored = [shape_of(batch.inputs) for batch in again.test_batches()]
     assert sum(rows for rows, _ in scored) == 300
-    assert costs.infer_flops == sum(forward(shape) for shape in scored)
-    assert costs.infer_flops_per_example == pytest.approx(sum(forward(shape) for shape in scored) / 300)
+    assert costs.figures["infer_flops"] == sum(forward(shape) for shape in scored)
+    assert costs.figures["infer_flops_per_example"] == pytest.approx(sum(forward(shape) for shape in scored) / 300)
     assert not {"train_flops", "infer_flops", "flops_check"} & set(costs.absent)
-    assert "gelu" in costs.unsupported_operators
+    assert "gelu" in costs.notes["unsupported_operators"]
 
 
 def test_live_bytes_add_up_and_are_those_of_the_method(make_spec: MakeSpec) -> None:
@@ -91,25 +93,23 @@ def test_live_bytes_add_up_and_are_those_of_the_method(make_spec: MakeSpec) -> N
     for method in ("full", "lora"):
         costs, setting = sheet_of(make_spec(method))
         parts = (
-            costs.train_weights_bytes,
-            costs.train_gradients_bytes,
-            costs.train_optimizer_bytes,
-            costs.train_activations_bytes,
+            costs.figures["train_weights_bytes"],
+            costs.figures["train_gradients_bytes"],
+            costs.figures["train_optimizer_bytes"],
+            costs.figures["train_activations_bytes"],
         )
-        assert None not in parts
-        assert costs.train_live_bytes == sum(part or 0 for part in parts)
+        assert costs.figures["train_live_bytes"] == sum(parts)
         classifier = setting.classifier
         held = [*classifier.parameters(), *classifier.buffers()]
-        assert costs.train_weights_bytes == sum(tensor.nbytes for tensor in held)
+        assert costs.figures["train_weights_bytes"] == sum(tensor.nbytes for tensor in held)
         trainable = [p for p in classifier.parameters() if p.requires_grad]
         # AdamW: two moments of each weight, and a step count of four bytes for each tensor
         state = sum(2 * p.nbytes + FLOAT for p in trainable)
-        assert costs.train_optimizer_bytes == state
-        assert 0 <= (costs.train_gradients_bytes or 0) <= sum(p.nbytes for p in trainable)
-        assert costs.infer_live_bytes is not None
-        assert costs.infer_live_bytes > sum(tensor.nbytes for tensor in held)
+        assert costs.figures["train_optimizer_bytes"] == state
+        assert 0 <= costs.figures["train_gradients_bytes"] <= sum(p.nbytes for p in trainable)
+        assert costs.figures["infer_live_bytes"] > sum(tensor.nbytes for tensor in held)
         found[method] = costs
-    assert (found["full"].train_live_bytes or 0) > (found["lora"].train_live_bytes or 0)
+    assert found["full"].figures["train_live_bytes"] > found["lora"].figures["train_live_bytes"]
 
 
 @pytest.mark.parametrize("method", ["full", "bitfit", "prefix", "unipelt[gate=hard,sparsity=0.1]"])
@@ -166,13 +166,13 @@ def test_scores_are_the_same_with_and_without_costs(make_spec: MakeSpec) -> None
 
 def test_where_nothing_is_trained_its_costs_are_absent_with_the_reason(make_spec: MakeSpec) -> None:
     costs, _ = sheet_of(make_spec("majority"))
-    for figure in ("train_flops", "train_flops_per_example", "train_live_bytes", "train_energy_estimated_joules"):
-        assert getattr(costs, figure) is None
+    for figure in ("train_flops", "train_flops_per_example", "train_live_bytes"):
+        assert figure not in costs.figures
         assert costs.absent[figure] == "nothing is trained"
-    assert costs.train_examples_per_s is None
-    assert costs.train_optimizer_bytes is None
-    assert costs.infer_flops == 0, "it reads no text: a count of zero, not an absent one"
-    assert (costs.infer_live_bytes or 0) > 0
+    assert "train_examples_per_s" not in costs.figures
+    assert "train_optimizer_bytes" not in costs.figures
+    assert costs.figures["infer_flops"] == 0, "it reads no text: a count of zero, not an absent one"
+    assert costs.figures["infer_live_bytes"] > 0
 
 
 def test_attention_that_nobody_counts_leaves_the_figure_absent_with_the_reason(
@@ -184,25 +184,27 @@ def test_attention_that_nobody_counts_leaves_the_figure_absent_with_the_reason(
     monkeypatch.setattr(Shaped, "train_step", uncounted)
     costs, _ = sheet_of(make_spec("head"))
     for figure in ("train_flops", "train_flops_per_example"):
-        assert getattr(costs, figure) is None
+        assert figure not in costs.figures
         assert costs.absent[figure] == "attention ran uncounted, in mine"
-    assert (costs.infer_flops or 0) > 0
-    assert (costs.train_live_bytes or 0) > 0
+    assert costs.figures["infer_flops"] > 0
+    assert costs.figures["train_live_bytes"] > 0
 
 
 def test_throughput_is_work_over_observed_time(make_spec: MakeSpec) -> None:
     _, sheet, _ = trained(make_spec("head"))
     ticks = iter([0.0, 4.0, 10.0, 13.0])
-    meters = Phases(Clock(now=lambda: next(ticks)), device=CPU, energy=False)
-    for name in ("train", "infer"):
-        with meters.phase(name):
+    phases = Phases(Clock(now=lambda: next(ticks)))
+    names: tuple[Phase, ...] = ("train", "infer")
+    for name in names:
+        with phases.phase(name):
             pass
-    costs = sheet.costs(meters, train_examples=48)
-    assert costs.train_examples_per_s == 48 / 4
-    assert costs.infer_examples_per_s == 300 / 3
+    sheet.observe(phases, train_examples=48)
+    costs = sheet.costs()
+    assert costs.figures["train_examples_per_s"] == 48 / 4
+    assert costs.figures["infer_examples_per_s"] == 300 / 3
     assert costs.absent["train_energy_estimated_joules"] == "energy was not metered"
     assert costs.absent["cuda_allocated_bytes"] == "the device is cpu, not cuda"
-    assert costs.cuda_allocated_bytes is None
+    assert "cuda_allocated_bytes" not in costs.figures
 
 
 @pytest.mark.parametrize("method", ["bitfit", "prefix"])
@@ -212,7 +214,7 @@ def test_stored_bytes_are_those_of_the_file(method: str, make_spec: MakeSpec, tm
     assert outcome.record.result is not None
     assert outcome.record.result.costs is not None
     file = weights_path(tmp_path, outcome.record.digest)
-    assert outcome.record.result.costs.stored_bytes == file.stat().st_size
+    assert outcome.record.result.costs.figures["stored_bytes"] == file.stat().st_size
 
 
 def test_the_pue_is_recorded_beside_the_machines_joules(make_spec: MakeSpec) -> None:
@@ -221,4 +223,4 @@ def test_the_pue_is_recorded_beside_the_machines_joules(make_spec: MakeSpec) -> 
     assert result is not None
     assert result.costs is not None
     for phase in ("train", "infer"):
-        assert result.costs.energy_detail[phase]["pue"] == 1.5
+        assert result.costs.notes["energy_detail"][phase]["pue"] == 1.5

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,16 +12,19 @@ from bench.costs.profile import setting_of
 from bench.environment import usable_cpus
 from bench.errors import UserError
 from bench.grid.display import display, summary
-from bench.grid.plan import Plan, Request, plan, profile_job, run_grid
+from bench.grid.executors.executor import Attempt, Executor
+from bench.grid.plan import Plan, Request, plan, profile_job
+from bench.grid.schedule import run_grid
 from bench.meters.allocator import Allocator, expected
 from bench.progress import Progress, Report
-from bench.records.spec import Job, Measures, Protocol
+from bench.records.spec import AnyJob, Job, Measures, Protocol, RunSpec
 from bench.records.store import (
     Costs,
     Effective,
     Profile,
     ProfileRow,
     Record,
+    RecordFolder,
     Result,
     read_records,
     weights_path,
@@ -55,33 +59,53 @@ def made_up(measures: Measures) -> Result:
     )  # fmt: skip
 
 
-class FakeExecutor:
+def made_up_record(spec: RunSpec, measures: Measures, *, fails: bool = False) -> Record:
+    return Record(
+        digest=spec.digest, status="failed" if fails else "ok", reason="no" if fails else None, asked=spec,
+        result=None if fails else made_up(measures),
+        environment={}, started_at="2026-01-01T00:00:00+00:00", wall_time_s=1.0,
+    )  # fmt: skip
+
+
+class FakeExecutor(Executor):
     """Notes what it is asked; a run whose method is in `failing` fails."""
+
+    name = "fake"
 
     def __init__(self, *failing: str) -> None:
         self.failing = failing
         self.asked: list[str] = []
         self.measures: list[Measures] = []
 
-    def run(self, job: Job, out: Path, *, report: Report) -> Record:
-        spec = job.run
-        self.asked.append(spec.title)
+    def unsuited(self, job: AnyJob) -> str | None:
+        return None if isinstance(job, Job) else "it fakes runs alone"
+
+    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+        assert isinstance(job, Job)
+        self.asked.append(job.run.title)
         self.measures.append(job.measures)
         report(Progress("train", 1, 2, None))
-        status = "failed" if spec.method.label in self.failing else "ok"
-        record = Record(
-            digest=spec.digest, status=status, reason="no" if status == "failed" else None, asked=spec,
-            result=made_up(job.measures) if status == "ok" else None,
-            environment={}, started_at="2026-01-01T00:00:00+00:00", wall_time_s=1.0,
-        )  # fmt: skip
-        write_record(out, record)
+        record = self.record(job)
+        write_record(folder, record)
         if record.result is not None:
-            weights_path(out, record.digest).touch()
-        return record
+            weights_path(folder, record.digest).touch()
+        return ended()
+
+    def record(self, job: Job) -> Record:
+        return made_up_record(job.run, job.measures, fails=job.run.method.label in self.failing)
+
+    def stop(self) -> None:
+        """Nothing is under way."""
 
 
-def go(todo: Plan, out: Path, executor: Any) -> list[Record]:
-    return list(run_grid(todo, out, executor))
+def ended(attempt: Attempt | None = None) -> Future[Attempt]:
+    future: Future[Attempt] = Future()
+    future.set_result(attempt or Attempt.of_exit(0))
+    return future
+
+
+def go(todo: Plan, out: Path, executor: Executor) -> list[Record]:
+    return list(run_grid(todo, RecordFolder(out), executor))
 
 
 def test_the_order_of_runs() -> None:
@@ -144,14 +168,13 @@ class Counting(FakeExecutor):
         self.unlucky = unlucky
         self.first: dict[str, bool] = {}
 
-    def run(self, job: Job, out: Path, *, report: Report) -> Record:
+    def record(self, job: Job) -> Record:
         self.failing = (job.run.method.label,) if job.run.model_seed in self.unlucky else ()
         self.first[job.run.title] = job.first
-        record = super().run(job, out, report=report)
+        record = super().record(job)
         if record.result is not None and job.first:
-            result = record.result.model_copy(update={"costs": Costs(infer_flops=0)})
+            result = record.result.model_copy(update={"costs": Costs(figures={"infer_flops": 0})})
             record = record.model_copy(update={"result": result})
-            write_record(out, record)
         return record
 
     def seeds(self, method: str) -> list[int]:
@@ -218,9 +241,9 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
     measures = Measures(profile_tokens=64, profile_rounds=7)
     todo = plan(request(methods=("head", "lora", "full"), measures=measures, protocol={"batch_size": 4}))
     refused = Plan(todo.runs, {run.digest: "no" for run in todo.runs if run.method.label == "full"}, measures)
-    assert profile_job(refused, tmp_path) is None, "without a finished run there is nothing to profile"
+    assert profile_job(refused, RecordFolder(tmp_path)) is None, "without a finished run there is nothing to profile"
     go(refused, tmp_path, FakeExecutor())
-    job = profile_job(refused, tmp_path)
+    job = profile_job(refused, RecordFolder(tmp_path))
     assert job is not None
     assert sorted(spec.label for spec in job.methods) == ["head", "lora"], "each method once, without the unsupported"
     # no longer than the texts are cut to
@@ -240,27 +263,27 @@ def test_one_profile_a_comparison(tmp_path: Path) -> None:
         write_profile(tmp_path, Profile(**values, rows=dict.fromkeys(labels, ProfileRow()), methods=methods))
 
     done("head", "lora")
-    assert profile_job(refused, tmp_path) is None
+    assert profile_job(refused, RecordFolder(tmp_path)) is None
     done("head")
-    assert profile_job(refused, tmp_path) == job
+    assert profile_job(refused, RecordFolder(tmp_path)) == job
     done("head", "lora", rounds=6)
-    assert profile_job(refused, tmp_path) == job
+    assert profile_job(refused, RecordFolder(tmp_path)) == job
     done("head", "lora", rounds=8)
-    assert profile_job(refused, tmp_path) is None, "more rounds than asked for will do"
+    assert profile_job(refused, RecordFolder(tmp_path)) is None, "more rounds than asked for will do"
     cores = usable_cpus()
     done("head", "lora", threads=cores)
-    assert profile_job(refused, tmp_path) is None, "as many threads as there are cores is the default"
+    assert profile_job(refused, RecordFolder(tmp_path)) is None, "as many threads as there are cores is the default"
     done("head", "lora", threads=cores + 1)
-    assert profile_job(refused, tmp_path) == job, "another number of threads is another setting"
+    assert profile_job(refused, RecordFolder(tmp_path)) == job, "another number of threads is another setting"
     done("head", "lora", batch=5)
-    assert profile_job(refused, tmp_path) == job
+    assert profile_job(refused, RecordFolder(tmp_path)) == job
     done("head", "lora", head="mean")
-    assert profile_job(refused, tmp_path) == job
+    assert profile_job(refused, RecordFolder(tmp_path)) == job
     if expected("keep") != expected("system"):
         done("head", "lora", allocator="system")
-        assert profile_job(refused, tmp_path) == job
+        assert profile_job(refused, RecordFolder(tmp_path)) == job
     off = Plan(todo.runs, {}, measures.model_copy(update={"profile": False}))
-    assert profile_job(off, tmp_path) is None
+    assert profile_job(off, RecordFolder(tmp_path)) is None
 
 
 def test_a_profile_has_as_many_outputs_as_the_one_task_of_its_runs(tmp_path: Path) -> None:
@@ -272,7 +295,7 @@ def test_a_profile_has_as_many_outputs_as_the_one_task_of_its_runs(tmp_path: Pat
             assert record.result is not None
             changes = {"kind": "regression"} if count is None else {"classes": list(map(str, range(count)))}
             write_record(tmp_path, record.model_copy(update={"result": record.result.model_copy(update=changes)}))
-        job = profile_job(todo, tmp_path)
+        job = profile_job(todo, RecordFolder(tmp_path))
         return None if job is None else job.shape.outputs
 
     assert outputs(77, 77) == 77
@@ -313,10 +336,10 @@ def test_two_methods_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_lines_without_a_terminal(make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    record = FakeExecutor("head").run(Job(run=make_spec()), tmp_path, report=lambda progress: None)
+    record = made_up_record(make_spec(), Measures(), fails=True)
     with display(3) as show:
         show.start(record.asked, 2)
-        show.update(Progress("train", 1, 2, None))
+        show.update(record.asked, Progress("train", 1, 2, None))
         show.end(record)
     assert capsys.readouterr().err == "[2/3] head on synthetic, K=24, seed 0: failed: no\n"
 
@@ -325,10 +348,10 @@ def test_bars_on_a_terminal(
     make_spec: MakeSpec, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    record = FakeExecutor("lora[r=2]").run(Job(run=make_spec("lora[r=2]")), tmp_path, report=lambda progress: None)
+    record = made_up_record(make_spec("lora[r=2]"), Measures(), fails=True)
     with display(1) as show:
         show.start(record.asked, 1)
-        show.update(Progress("train", 1, 2, 0.5))
+        show.update(record.asked, Progress("train", 1, 2, 0.5))
         show.end(record)
     assert "lora[r=2] on synthetic, K=24, seed 0: failed: no" in capsys.readouterr().err
 

@@ -12,11 +12,11 @@ from statistics import median
 
 import pytest
 
-from bench.grid.executor import LocalExecutor
+from bench.grid.executors.executor import Executor
 from bench.meters.allocator import Allocator, expected, glibc
-from bench.records.spec import Job, Measures, ModelSpec
+from bench.records.spec import Measures, ModelSpec
 from bench.sources.models import fetch
-from tests.conftest import MakeSpec
+from tests.conftest import MakeSpec, run_one
 
 GLIBC = pytest.mark.skipif(glibc()[0] is None, reason="only glibc's malloc can be set")
 
@@ -57,14 +57,14 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @GLIBC
 @pytest.mark.parametrize("asked", ["keep", "system"])
 def test_page_faults_of_a_step_in_a_run(
-    tmp_path: Path, backbone: Path, make_spec: MakeSpec, executor: LocalExecutor, asked: Allocator
+    tmp_path: Path, backbone: Path, make_spec: MakeSpec, executor: Executor, asked: Allocator
 ) -> None:
     (tmp_path / "watched.py").write_text(WATCHED)
     spec = make_spec(f"{tmp_path}/watched.py:Watched", k=32, epochs=3, dev=0)
     model = ModelSpec(name=str(backbone), revision=fetch(str(backbone)).spec.revision)
     spec = spec.model_copy(update={"model": model})
     measures = Measures(costs=False, energy=False, effective=False, weights="none", allocator=asked)
-    record = executor.run(Job(run=spec, measures=measures), tmp_path / "out")
+    record = run_one(executor, spec, tmp_path / "out", measures)
     assert record.status == "ok", record.reason
     assert record.environment["allocator"] == expected(asked)
     counts = list(map(int, (tmp_path / "faults.txt").read_text().split()))

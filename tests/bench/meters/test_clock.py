@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bench.meters.clock import Clock, synchronizer, throughput
+from bench.meters.clock import Clock, Time, synchronizer
+from bench.meters.meter import Absent, Observed
 
 
 class FakeTime:
@@ -118,13 +119,12 @@ def test_misuse_is_refused():
     assert clock.seconds("infer") is None
 
 
-def test_throughput_is_absent_without_time_or_counts():
-    full = throughput(observed_s=2.0, examples=10, tokens=300)
-    assert (full.examples_per_s, full.tokens_per_s, full.reason) == (5, 150, None)
-    assert throughput(observed_s=None, examples=10, tokens=300).reason == "the phase never ran"
-    assert throughput(observed_s=0.0, examples=10, tokens=300).examples_per_s is None
-    partial = throughput(observed_s=2.0, examples=10, tokens=None)
-    assert (partial.examples_per_s, partial.tokens_per_s) == (5, None)
+def test_throughput_is_work_over_observed_time():
+    meter = Time()
+    seen = Observed("infer", 2.0, 10, {(5, 30): 2})
+    assert meter.observed(seen) == {"infer_examples_per_s": 5, "infer_tokens_per_s": 150}
+    nothing = meter.observed(Observed("train", 0.0, 10, {(5, 30): 2}))
+    assert set(nothing.values()) == {Absent("no time passed")}
 
 
 def test_only_devices_that_queue_work_are_waited_for():

@@ -7,7 +7,7 @@ import pytest
 
 from bench.meters import energy
 from bench.meters.energy import EnergyMeter, countries, warm_up
-from bench.meters.tracker import HOW_ESTIMATED, MEMORY_ESTIMATED
+from bench.meters.instruments.tracker import HOW_ESTIMATED, MEMORY_ESTIMATED
 
 KWH = 3.6e6  # joules
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from bench.meters.parameters import count_parameters, safetensors_bytes, with_gradient, without_gradient
+from bench.meters.parameters import count_parameters, safetensors_bytes
 
 DTYPES = [
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.float16, torch.bfloat16,
@@ -38,14 +38,6 @@ def test_tied_parameters_count_once_and_meta_ones_count():
 def test_a_head_of_another_model_is_refused():
     with pytest.raises(ValueError, match="not in the model"):
         count_parameters(classifier(), head=nn.Linear(2, 2).parameters())
-
-
-def test_the_measured_count_finds_what_never_got_a_gradient():
-    model = classifier()
-    model.add_module("unused", nn.Linear(5, 5))
-    model[2](model[1](model[0](torch.ones(2, 4)))).sum().backward()
-    assert without_gradient(model) == {"unused.weight": 25, "unused.bias": 5}
-    assert with_gradient(model) == 3 * 3 + 3 + 3 * 2 + 2
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from bench import run
-from bench.meters import phases as module
 from bench.meters.clock import Clock
-from bench.meters.energy import EnergyFigures, absent_energy
+from bench.meters.column import Phase
+from bench.meters.meter import Meter
 from bench.meters.phases import Phases
 from bench.records.spec import Measures
 from bench.tasks.kinds.classes import Classes
@@ -19,39 +16,20 @@ from bench.training import loop
 from bench.training.prepared import Setting
 from tests.conftest import MakeSpec
 
-CPU = torch.device("cpu")
 
+class Noting(Meter):
+    """Notes when it is started and stopped."""
 
-class FakeEnergy:
-    """Notes when it is switched on and off."""
+    name = "noting"
 
-    def __init__(self, events: list[str], country: str | None) -> None:
-        self.events = events
-        self.country = country
-        self.figures: EnergyFigures = absent_energy("the phase has not ended")
+    def __init__(self, events: list[str], mark: str = "meter") -> None:
+        self.events, self.mark = events, mark
 
-    def __enter__(self) -> FakeEnergy:
-        self.events.append("energy on")
-        return self
+    def start(self, phase: Phase) -> None:
+        self.events.append(f"{self.mark} on")
 
-    def __exit__(self, *_: object) -> None:
-        self.events.append("energy off")
-        self.figures = absent_energy(f"fake, {self.country}")
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        self.events.append("energy off")
-        try:
-            yield
-        finally:
-            self.events.append("energy on")
-
-
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(module, "EnergyMeter", lambda country, pue: FakeEnergy(found, country))
-    return found
+    def stop(self, phase: Phase) -> None:
+        self.events.append(f"{self.mark} off")
 
 
 def ticking(events: list[str]) -> Clock:
@@ -64,54 +42,58 @@ def ticking(events: list[str]) -> Clock:
     return Clock(now=now)
 
 
-def test_a_pause_stops_clock_and_energy_and_the_meters_lie_outside_the_clock(events: list[str]) -> None:
-    meters = Phases(ticking(events), device=CPU, country="FRA")
-    with meters.phase("train"):
+def test_a_pause_stops_clock_and_meters_and_the_meters_lie_outside_the_clock() -> None:
+    events: list[str] = []
+    phases = Phases(ticking(events), [Noting(events, "outer"), Noting(events, "inner")])
+    with phases.phase("train"):
         events.append("step")
-        with meters.paused():
+        with phases.paused():
             events.append("evaluation")
         events.append("step")
-    assert events == [
-        *("energy on", "clock", "step"),
-        *("clock", "energy off", "evaluation", "energy on", "clock"),
-        *("step", "clock", "energy off"),
-    ]
-    assert meters.seconds("train") == 2.0
-    assert meters.energy["train"].reason == "fake, FRA"
-    assert meters.seconds("infer") is None
+    on, off = ["outer on", "inner on"], ["inner off", "outer off"]
+    assert events == [*on, "clock", "step", "clock", *off, "evaluation", *on, "clock", "step", "clock", *off]
+    assert phases.seconds("train") == 2.0
+    assert phases.seconds("infer") is None
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_a_block_that_raises_still_reports(events: list[str], paused: bool) -> None:
-    meters = Phases(ticking(events), device=CPU)
+def test_a_block_that_raises_still_stops_all(paused: bool) -> None:
+    events: list[str] = []
+    phases = Phases(ticking(events), [Noting(events)])
 
     def fail() -> None:
-        with meters.phase("train"):
+        with phases.phase("train"):
             if paused:
-                with meters.paused():
+                with phases.paused():
                     raise KeyError("own")
             raise KeyError("own")
 
     with pytest.raises(KeyError, match="own"):
         fail()
-    assert meters.seconds("train") == (2.0 if paused else 1.0)
-    assert meters.energy["train"].reason == "fake, None"
-    assert events[-1] == "energy off"
-    assert events.count("energy on") == events.count("energy off")
-    assert meters.cuda["train"].reason == "the device is cpu, not cuda"
-    peak = meters.resident["train"]
-    assert peak.peak_bytes is not None or peak.reason is not None
-    with meters.phase("infer"):
+    assert phases.seconds("train") == (2.0 if paused else 1.0)
+    assert events[-1] == "meter off"
+    assert events.count("meter on") == events.count("meter off")
+    with phases.phase("infer"):
         pass
-    assert meters.seconds("infer") == 1.0, "the meters can be used again"
+    assert phases.seconds("infer") == 1.0, "the meters can be used again"
 
 
-def test_energy_that_is_not_asked_for_is_not_metered(events: list[str]) -> None:
-    meters = Phases(ticking(events), device=CPU, energy=False)
-    with meters.phase("train"), meters.paused():
+def test_a_meter_that_fails_is_left_out_and_the_phase_goes_on() -> None:
+    class Broken(Meter):
+        name = "broken"
+
+        def start(self, phase: Phase) -> None:
+            raise OSError("no counter")
+
+        def stop(self, phase: Phase) -> None:
+            raise AssertionError("never started")
+
+    events: list[str] = []
+    phases = Phases(ticking(events), [Broken(), Noting(events)])
+    with phases.phase("train"), phases.paused():
         pass
-    assert set(events) == {"clock"}
-    assert meters.energy == {}
+    assert events.count("meter on") == 2
+    assert phases.failed["broken"].startswith("OSError: no counter (test_phases.py, line")
 
 
 def slowed(function: Any, time: SimpleNamespace, seconds: float) -> Any:
@@ -143,6 +125,8 @@ def test_loading_evaluation_and_checkpoint_choice_cost_nothing(
         (run, "fingerprint"),
         (run, "warm_up_training"),
         (run, "warm_up_inference"),
+        (run, "prepared_meters"),
+        (run.CostSheet, "observe"),
         (run.CostSheet, "measure_training"),
         (run.CostSheet, "measure_inference"),
     ):
@@ -157,5 +141,5 @@ def test_loading_evaluation_and_checkpoint_choice_cost_nothing(
     assert result.train_time_s == 6.0
     assert result.infer_time_s == 3600.0
     assert result.costs is not None
-    assert result.costs.train_examples_per_s == 48 / 6
+    assert result.costs.figures["train_examples_per_s"] == 48 / 6
     assert time.now > 10 * day

@@ -194,7 +194,7 @@ def test_without_dev_rows_what_needs_them_is_absent_with_the_reason(make_spec: M
 def test_full_is_measured_against_the_pretrained_values(make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = prepare(make_spec("full[learning_rate=0.001]"))
     fresh = {name: tensor.clone() for name, tensor in setting.classifier.backbone.state_dict().items()}
-    run_training(setting, phases=Phases(Clock(), device=torch.device("cpu"), energy=False))
+    run_training(setting, phases=Phases(Clock()))
     trained = {name: tensor.clone() for name, tensor in setting.classifier.state_dict().items()}
     pretrained = setting.pretrained()
     assert all(torch.equal(tensor, fresh[name]) for name, tensor in pretrained.items())

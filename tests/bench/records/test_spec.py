@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from pydantic import ValidationError
 
@@ -73,3 +76,22 @@ def test_dev_rows(dev: int | str, k: int | None, rows: int) -> None:
 def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Protocol.model_validate(wrong)
+
+
+@pytest.mark.parametrize("k", [None, 100])
+def test_the_digest_is_that_of_the_whole_run_as_one_json_text(k: int | None) -> None:
+    """Its pieces are made once for many runs, and put together by hand."""
+    run = run_spec(k=k, model_seed=2**63 - 1, protocol=Protocol(batch_size=8, head_learning_rate=None))
+    key = run.model_dump(mode="json", exclude_defaults=True)
+    del key["method"]["label"], key["task"]["label"]
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"))
+    assert run.digest == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert run.seedless_digest == run.model_copy(update={"data_seed": 0, "model_seed": 0}).digest != run.digest
+
+
+def test_a_copy_with_other_values_has_its_own_digest() -> None:
+    run = run_spec()
+    assert run.digest == run_spec().digest  # computed, and kept in the object
+    assert run == run_spec()
+    changed = run.protocol.model_copy(update={"batch_size": 8})
+    assert run.model_copy(update={"protocol": changed}).digest == run_spec(protocol=Protocol(batch_size=8)).digest

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from bench.errors import UserError
-from bench.meters.memory import LiveTensors
+from bench.meters.instruments.live_tensors import LiveTensors
 from bench.records.spec import HeadKind, Measures, ModelSpec
 from bench.run import execute
 from bench.sources.models import Backbone, fetch

@@ -1,0 +1,1 @@
+"""Figures of one setting of a comparison: each module has `drawings(setting, width)`."""

@@ -1,0 +1,1 @@
+"""Figures of a study of gates: each module has `drawings(source, width)`."""
