@@ -43,7 +43,7 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def hold_out(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
+def hold_out_groups(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
     """Drops repeated texts, then holds out `test` rows or a few more: whole groups, given with each row."""
     seen, groups = set(), defaultdict(list)
     for group, row in rows:
@@ -79,26 +79,26 @@ def _ratings(folder: Path, snippets: str) -> list[tuple[str, float, str]]:
 def _read_trec(folder: Path) -> Rows:
     # What stands before line 10001 are nested subsets of the lines after it. "NUM:count How many ..."
     rows = _matches(folder, "question_labels.txt", r"(([A-Z]+):\S+) (.+)", slice(10_000, 15_452))
-    return hold_out(((text, Row(text, None, coarse)) for _, coarse, text in rows), test=500)
+    return hold_out_groups(((text, Row(text, None, coarse)) for _, coarse, text in rows), test=500)
 
 
 def _read_sms_spam(folder: Path) -> Rows:
     names = {"0": "ham", "1": "spam"}
     with (folder / "sms-spam.csv").open(encoding="utf-8", newline="") as file:
         rows = [Row(record["text"], None, names[record["spam"]]) for record in csv.DictReader(file)]
-    return hold_out(((row.text, row) for row in rows), test=500)
+    return hold_out_groups(((row.text, row) for row in rows), test=500)
 
 
 def _read_movie_polarity(folder: Path) -> Rows:
     rated = [row for row in _ratings(folder, "movieReviewSnippets") if abs(row[1]) >= 0.5]
     named = ((text, "positive" if rating > 0 else "negative") for _, rating, text in rated)
-    return hold_out(((text, Row(text, None, label)) for text, label in named), test=1000)
+    return hold_out_groups(((text, Row(text, None, label)) for text, label in named), test=1000)
 
 
 def _read_valence(folder: Path, *, snippets: str) -> Rows:
     """Held out by document where the id names one: sentences of a review stay on one side."""
     rated = _ratings(folder, snippets)
-    return hold_out(((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600)
+    return hold_out_groups(((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600)
 
 
 def _read_news_adjacent(folder: Path) -> Rows:

@@ -41,4 +41,4 @@ class Progress(NamedTuple):
             return None
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]

@@ -18,10 +18,10 @@ from bench.meters.clock import Clock, synchronizer
 from bench.meters.parameters import count_parameters
 from bench.meters.phases import Phases
 from bench.parts.measure import all_sites, gate_frame, in_row_order, measure, watching
-from bench.progress import Report
+from bench.progress import ReportProgress
 from bench.records.spec import Measures, RunSpec
 from bench.records.store import Evaluation, Record, Result
-from bench.training.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
+from bench.training.loop import DivergedError, ScoreByName, Training, checkpointed, head_rate, snapshot, train
 from bench.training.prepared import Setting, prepare
 from bench.training.warmup import warm_up_inference, warm_up_training
 
@@ -58,7 +58,7 @@ def execute(
     meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
     keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
     """Trains and scores one method on one task, and then measures what that cost.
@@ -191,13 +191,13 @@ def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         )
 
 
-def run_training(setting: Setting, *, phases: Phases, report: Report = lambda progress: None) -> Training:
+def run_training(setting: Setting, *, phases: Phases, report: ReportProgress = lambda progress: None) -> Training:
     """Trains the setting's classifier; the best checkpoint is in it afterwards."""
     seed = setting.spec.model_seed
     order = torch.Generator().manual_seed(seed)
     sites = all_sites(setting)
 
-    def evaluate() -> tuple[Scores, dict[str, float]]:
+    def evaluate() -> tuple[ScoreByName, dict[str, float]]:
         with watching(sites) as log:
             logits = setting.logits(setting.dev)
         if not torch.isfinite(logits).all():

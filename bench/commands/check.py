@@ -17,18 +17,17 @@ def check(
     ] = None,
 ) -> None:
     """Checks what every method promises, on a small random model of every architecture."""
-    from bench.contract.architectures import ARCHITECTURES
-    from bench.contract.architectures import check as run
+    from bench.contract.architectures import SMALL_MODELS, check_method
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 
     for name in architectures or []:
-        if name not in ARCHITECTURES:
-            raise UserError(f"--architecture {name}{near(name, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}")
-    chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
+        if name not in SMALL_MODELS:
+            raise UserError(f"--architecture {name}{near(name, SMALL_MODELS)}; there is {', '.join(SMALL_MODELS)}")
+    chosen = {name: SMALL_MODELS[name] for name in architectures or SMALL_MODELS}
     broken = 0
     for resolved in [resolve_method(text) for text in methods]:
-        broken += _show(resolved.spec.label, list(run(resolved.method, chosen)))
+        broken += _show(resolved.spec.label, list(check_method(resolved.method, chosen)))
     if broken:  # or tested nowhere, which proves nothing
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import BASE, USUAL, described, option, takes
+from bench.commands.options import BASE, USUAL, meaning_of, option, takes
 from bench.errors import UserError, escaped
 from bench.records.study import CONFIG, Study
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 @takes(BASE.protocol, BASE.measures)
 def compare(
-    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"))] = None,
+    methods: Annotated[list[str] | None, typer.Argument(help=meaning_of(Study, "methods"))] = None,
     tasks: Annotated[list[str] | None, option(USUAL, "tasks", "-t")] = None,
     model: Annotated[str | None, option(USUAL, "model", "-m")] = None,
     k: Annotated[list[str] | None, option(USUAL, "k")] = None,

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from bench.contract.workbench import Workbench
     from methods.kit.base import Method
 
-Status = Literal["kept", "broken", "refused"]
+Verdict = Literal["kept", "broken", "refused"]
 
 VOCABULARY = 50
-WIDTH = 16
+HIDDEN_SIZE = 16
 
 _COMMON = {
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 40,
-    "hidden_size": WIDTH,
+    "hidden_size": HIDDEN_SIZE,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 24,
@@ -33,7 +33,7 @@ _GROUPED = {"num_key_value_heads": 1, **_TOKENS}
 
 
 @dataclass(frozen=True)
-class Bench:
+class SmallModel:
     """A small random model to check methods on.
 
     Attributes:
@@ -45,20 +45,22 @@ class Bench:
     head: HeadKind = "mean"
 
 
-ARCHITECTURES: dict[str, Bench] = {
-    "bert": Bench({}),
-    "roberta": Bench({"type_vocab_size": 1}),
-    "electra": Bench({"embedding_size": 8}),
-    "distilbert": Bench({"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
-    "albert": Bench({"embedding_size": 8}),
-    "modernbert": Bench(_MODERN),
-    "deberta-v2": Bench(
+SMALL_MODELS: dict[str, SmallModel] = {
+    "bert": SmallModel({}),
+    "roberta": SmallModel({"type_vocab_size": 1}),
+    "electra": SmallModel({"embedding_size": 8}),
+    "distilbert": SmallModel({"dim": HIDDEN_SIZE, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
+    "albert": SmallModel({"embedding_size": 8}),
+    "modernbert": SmallModel(_MODERN),
+    "deberta-v2": SmallModel(
         {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
     ),
-    "gpt2": Bench({"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS}, "last"),
-    "llama": Bench(_GROUPED, "last"),
-    "qwen2": Bench(_GROUPED, "last"),
-    "qwen3": Bench({"head_dim": 8, **_GROUPED}, "last"),
+    "gpt2": SmallModel(
+        {"n_embd": HIDDEN_SIZE, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS}, "last"
+    ),
+    "llama": SmallModel(_GROUPED, "last"),
+    "qwen2": SmallModel(_GROUPED, "last"),
+    "qwen3": SmallModel({"head_dim": 8, **_GROUPED}, "last"),
 }
 """transformers' `model_type` -> what it is checked on."""
 
@@ -79,7 +81,7 @@ class Finding:
 
     architecture: str
     check: str
-    status: Status
+    status: Verdict
     says: str = ""
 
 
@@ -87,7 +89,7 @@ def small_config(architecture: str) -> Any:
     """The configuration of the small model that stands for an architecture."""
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES[architecture].settings})
+    return AutoConfig.for_model(architecture, **{**_COMMON, **SMALL_MODELS[architecture].settings})
 
 
 def workbench(method: Method, architecture: str) -> Workbench:
@@ -97,7 +99,7 @@ def workbench(method: Method, architecture: str) -> Workbench:
     from bench.contract.workbench import Workbench
     from bench.training.classifier import Pooled
 
-    head = ARCHITECTURES[architecture].head
+    head = SMALL_MODELS[architecture].head
 
     def make() -> Pooled:
         torch.manual_seed(123)
@@ -116,7 +118,7 @@ def _model(architecture: str) -> Any:
     return model
 
 
-def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) -> Iterator[Finding]:
+def check_method(method: Method, architectures: Mapping[str, SmallModel] = SMALL_MODELS) -> Iterator[Finding]:
     """Runs every promise on every architecture.
 
     Args:
@@ -177,5 +179,5 @@ def broken_promises(text: str) -> list[str]:
     """
     from bench.registry.methods import resolve_method
 
-    found = check(resolve_method(text).method)
+    found = check_method(resolve_method(text).method)
     return [f"{f.architecture}: {f.check}: {f.says}" for f in found if f.status == "broken"]

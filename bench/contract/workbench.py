@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.tasks import Kind, kind_of_outputs
 from methods.kit.base import Classifier, Method, freeze
 
-Batch = dict[str, Tensor]
+Inputs = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Workbench:
         classifier.constant = partial(self.kind.constant, outputs=classifier.outputs)
         return self.method.begin(classifier, self.batch()[1]).eval()
 
-    def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Batch, Tensor]:
+    def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Inputs, Tensor]:
         """Random inputs without padding, and labels of every class."""
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(5, self.vocabulary, (rows, tokens), generator=generator)
@@ -76,7 +76,7 @@ class Workbench:
         classifier.eval()
         return reached
 
-    def logits(self, classifier: Classifier, batch: Batch | None = None) -> Tensor:
+    def logits(self, classifier: Classifier, batch: Inputs | None = None) -> Tensor:
         """Logits in evaluation mode, (rows, outputs)."""
         with torch.no_grad():
             logits: Tensor = classifier.eval()(**(self.batch(99)[0] if batch is None else batch))

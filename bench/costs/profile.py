@@ -26,7 +26,7 @@ from bench.meters.interleave import StepError, interleave, ratios
 from bench.records.record import Profile, ProfileRow, ProfileSetting, Timing
 from bench.records.spec import HeadKind, MethodSpec, ProfileShape, Protocol
 from bench.registry.methods import method_of
-from bench.sources.models import Backbone, fetch
+from bench.sources.models import Backbone, fetch_model
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import load_classifier
 from bench.training.loop import autocasting, gradient_step, make_optimizer
@@ -61,7 +61,7 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
         UserError: the model cannot be loaded.
     """
     device = prepare_torch(protocol)
-    backbone = fetch(shape.model)
+    backbone = fetch_model(shape.model)
     first = _measured(specs, backbone, shape, protocol, device)
     if first.suspect is None:
         return first
@@ -80,7 +80,7 @@ def setting_of(shape: ProfileShape, protocol: Protocol, allocator: str) -> Profi
     Raises:
         UserError: the model cannot be loaded.
     """
-    backbone, device = fetch(shape.model), resolved_device(protocol)
+    backbone, device = fetch_model(shape.model), resolved_device(protocol)
     here = describe(device)
     return ProfileSetting(
         model=shape.model,

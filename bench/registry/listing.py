@@ -6,22 +6,21 @@ from collections.abc import Callable, Iterable
 
 from bench.meters import shipped
 from bench.registry import plugins
-from bench.registry.executors import GROUP as EXECUTOR_GROUP
+from bench.registry.executors import EXECUTOR_GROUP
 from bench.registry.executors import built_in as built_in_executors
-from bench.registry.meters import GROUP as METER_GROUP
-from bench.registry.methods import GROUP as METHOD_GROUP
-from bench.registry.tasks import GROUP as TASK_GROUP
-from bench.registry.tasks import HUB
-from bench.registry.tasks import SHIPPED as TASKS
+from bench.registry.meters import METER_GROUP
+from bench.registry.methods import METHOD_GROUP
+from bench.registry.tasks import HUB, TASK_GROUP
 from bench.sources.formats import suffixes
 from bench.sources.models import SHIPPED as MODELS
 from bench.sources.random_models import SHAPES
 from methods import BUILT_IN, VARIANTS
+from tasks import TASKS
 
-Lines = Iterable[tuple[str, str]]
+Listing = Iterable[tuple[str, str]]
 
 
-def methods() -> Lines:
+def methods() -> Listing:
     """Name and origin of each method."""
     yield from ((name, "built in") for name in BUILT_IN)
     yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
@@ -30,7 +29,7 @@ def methods() -> Lines:
     yield "file.py:Class", "a subclass of bench.Method in a Python file"
 
 
-def tasks() -> Lines:
+def tasks() -> Listing:
     """Name and caveat of each task."""
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
@@ -40,14 +39,14 @@ def tasks() -> Lines:
     yield "file.py:NAME", "a bench.Task in a Python file"
 
 
-def meters() -> Lines:
+def meters() -> Listing:
     """Name of each meter, and the labels of its figures."""
     yield from ((meter.name, ", ".join(column.label for column in meter.columns)) for meter in shipped())
     yield from _plugins(METER_GROUP, (meter.name for meter in shipped()))
     yield "file.py:Class", "a subclass of bench.Meter in a Python file"
 
 
-def models() -> Lines:
+def models() -> Listing:
     """Name and description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
     yield from ((name, shape.about) for name, shape in SHAPES.items())
@@ -55,20 +54,20 @@ def models() -> Lines:
     yield "owner/name", "a model of the Hugging Face hub with safetensors weights"
 
 
-def _plugins(group: str, taken: Iterable[str]) -> Lines:
+def _plugins(group: str, taken: Iterable[str]) -> Listing:
     for name, entry in plugins.entry_points(group).items():
         clash = " (refused: the name is built in)" if name in set(taken) else ""
         yield name, f"from {plugins.origin(entry)}{clash}"
 
 
-def executors() -> Lines:
+def executors() -> Listing:
     """Name and origin of each executor."""
     yield from ((name, "built in") for name in built_in_executors())
     yield from _plugins(EXECUTOR_GROUP, built_in_executors())
     yield "file.py:Class", "a subclass of bench.Executor in a Python file"
 
 
-LISTINGS: dict[str, Callable[[], Lines]] = {
+LISTINGS: dict[str, Callable[[], Listing]] = {
     "methods": methods,
     "tasks": tasks,
     "models": models,

@@ -14,7 +14,7 @@ from bench.meters.column import GROUPS, Column
 from bench.meters.meter import Meter
 from bench.registry import plugins
 
-GROUP = "tunebench.meters"
+METER_GROUP = "tunebench.meters"
 
 RESERVED = frozenset(
     (
@@ -60,7 +60,7 @@ def resolve_meter(name: str) -> ResolvedMeter:
     if plugins.is_file(name):
         cls, source = plugins.from_file(name)
     else:
-        packages = plugins.entry_points(GROUP)
+        packages = plugins.entry_points(METER_GROUP)
         if name not in packages:
             listed = [*by_name, *packages]
             raise UserError(f"unknown meter {name!r}{near(name, listed)} (bench list meters shows all)")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from methods.kit.base import Method
 
-GROUP = "tunebench.methods"
+METHOD_GROUP = "tunebench.methods"
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _load(name: str) -> tuple[type[Method], str]:
         module, _, attribute = BUILT_IN[name].partition(":")
         cls: type[Method] = getattr(import_module(module), attribute)
         return cls, "built-in"
-    packages = plugins.entry_points(GROUP)
+    packages = plugins.entry_points(METHOD_GROUP)
     if name in packages:
         found, source = plugins.from_package(packages[name])
         return _checked(found, name), source

@@ -10,17 +10,14 @@ from bench.errors import UserError, near
 from bench.records.spec import TaskSpec
 from bench.registry import plugins
 from bench.registry.methods import parse
-from bench.sources.formats import FORMATS, suffixes
+from bench.sources.formats import FILE_FORMATS, suffixes
 from bench.sources.hub import commit_of, folder_digest, is_local
 from bench.sources.reach import hub_in_reach
 from bench.tasks import File, Folder, HubData, Task, kinds
 from methods.kit.loading import file_digest
 from tasks import TASKS
 
-GROUP = "tunebench.tasks"
-
-SHIPPED: dict[str, Task] = TASKS
-"""Every task that comes along, by name."""
+TASK_GROUP = "tunebench.tasks"
 
 HUB = "hf:"
 """What the name of a data set of the hub begins with, so that a typing error in another name is no download."""
@@ -53,25 +50,25 @@ def resolve_task(text: str) -> ResolvedTask:
     name, columns = parse(text)
     if name.startswith(HUB):
         return _hub(text, name.removeprefix(HUB), columns)
-    if name in SHIPPED and not columns:
-        return _resolved(text, SHIPPED[name], "built-in")
+    if name in TASKS and not columns:
+        return _resolved(text, TASKS[name], "built-in")
     if plugins.is_file(text):
         return _plugin(text, *plugins.from_file(text))
-    packages = plugins.entry_points(GROUP)
+    packages = plugins.entry_points(TASK_GROUP)
     if name in packages and not columns:
         return _plugin(name, *plugins.from_package(packages[name]))
     path = Path(name).expanduser()
     if path.is_dir():
         return _local(text, Folder, path, columns)
-    if path.is_file() and path.suffix not in FORMATS:
+    if path.is_file() and path.suffix not in FILE_FORMATS:
         raise UserError(f"task {name}: a file of rows ends with {suffixes()}")
     if path.is_file():
         return _local(text, File, path, columns)
-    if columns and name in {*SHIPPED, *packages}:
+    if columns and name in {*TASKS, *packages}:
         raise UserError(f"task {name} has its columns; only a folder or a file takes [text=,pair=,label=,headline=]")
-    if name.startswith((".", "/", "~")) or path.suffix in FORMATS:
+    if name.startswith((".", "/", "~")) or path.suffix in FILE_FORMATS:
         raise UserError(f"task {name}: no such folder or file")
-    known = near(name, [*SHIPPED, *packages])
+    known = near(name, [*TASKS, *packages])
     raise UserError(f"unknown task {name!r}{known} (bench list tasks shows all; a folder or a file works too)")
 
 
@@ -134,7 +131,7 @@ def _headline(text: str, fields: dict[str, str], *, known: tuple[str, ...], what
 def _plugin(name: str, found: object, source: str) -> ResolvedTask:
     if not isinstance(found, Task):
         raise UserError(f"{name} is a {type(found).__name__}, not a bench.Task")
-    if found.name in SHIPPED:
+    if found.name in TASKS:
         raise UserError(f"{name} calls itself {found.name!r}, which is shipped; give it another name")
     return _resolved(name, found, source)
 
@@ -157,7 +154,7 @@ def _folder_digest(path: Path) -> str:
         raise UserError(f"{path}: no such folder")
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
-        if file.suffix not in FORMATS:
+        if file.suffix not in FILE_FORMATS:
             continue
         try:
             digest.update(file.name.encode() + b"\0" + bytes.fromhex(file_digest(file)))

@@ -1,4 +1,4 @@
-"""The file formats that rows are read from. A new format is one function and one entry of `FORMATS`, at the end.
+"""The file formats that rows are read from. A new format is one function and one entry of `FILE_FORMATS`, at the end.
 
 The readers of csv and jsonl are ours, not those of `datasets`, because a mistake in a file has to be named with its
 line and nothing may be guessed: pandas and Arrow, which read these formats for `datasets`, make 1 of the label "01",
@@ -22,7 +22,7 @@ Records = Iterable[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """How files of one suffix are read.
 
     Attributes:
@@ -76,11 +76,11 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path} is not a parquet file: {str(error).splitlines()[0]}") from error
 
 
-FORMATS: dict[str, Format] = {
-    ".jsonl": Format(_read_jsonl),
-    ".csv": Format(_read_csv, typed=False),
-    ".tsv": Format(partial(_read_csv, delimiter="\t"), typed=False),
-    ".parquet": Format(_read_parquet),
+FILE_FORMATS: dict[str, FileFormat] = {
+    ".jsonl": FileFormat(_read_jsonl),
+    ".csv": FileFormat(_read_csv, typed=False),
+    ".tsv": FileFormat(partial(_read_csv, delimiter="\t"), typed=False),
+    ".parquet": FileFormat(_read_parquet),
 }
 """By suffix. What else has to know the suffixes (a folder's digest, messages, `bench list`) reads them here."""
 
@@ -91,5 +91,5 @@ def suffixes(between: str = "or") -> str:
     >>> suffixes()
     '.jsonl, .csv, .tsv or .parquet'
     """
-    *others, last = FORMATS
+    *others, last = FILE_FORMATS
     return f"{', '.join(others)} {between} {last}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, near
-from bench.sources.formats import FORMATS
+from bench.sources.formats import FILE_FORMATS
 from bench.sources.rows import read_files, rows_of
 from bench.sources.wheels import cache_folder
 from bench.tasks import HubData, Rows
@@ -99,7 +99,7 @@ def read_hub(data: HubData, *, reachable: Callable[[], bool]) -> Rows:
                 f"{data.name} has no split {split!r}{near(split, splits)} "
                 f"(there is {', '.join(splits)}): name it with train= or test="
             )
-    read = FORMATS[".parquet"].read
+    read = FILE_FORMATS[".parquet"].read
     train, test = (gather(rows_of(read(splits[split]), f"{data.name} {split}", data)) for split in (data.train, scored))
     return Rows(train=train, dev=None, test=test)
 

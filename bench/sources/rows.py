@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.sources.formats import FORMATS, Records
+from bench.sources.formats import FILE_FORMATS, Records
 from bench.tasks import File, Folder, HubData, Row, Rows
 from bench.tasks.table import gather, labels, take, with_labels
 
@@ -63,7 +63,7 @@ def read_folder(folder: Folder) -> Rows:
     train, validation, test = files.values()
     if train is None or validation is None:
         lacking = "train" if train is None else "validation"
-        first, *others = FORMATS
+        first, *others = FILE_FORMATS
         raise UserError(f"{path} has no {lacking}{first} (or {', '.join(others)})")
     if test is None:
         return read_files(folder, train=[train], dev=[], test=[validation])
@@ -80,7 +80,7 @@ def read_file(source: File) -> Rows:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not has_split(path):
-        rows = _converted(_gathered([path], source), typed=FORMATS[path.suffix].typed)
+        rows = _converted(_gathered([path], source), typed=FILE_FORMATS[path.suffix].typed)
         train, test = hold_out(rows)
         return Rows(train=train, dev=None, test=test)
     present = {part for _, part, _ in _parts_of(path)}
@@ -93,7 +93,7 @@ def read_file(source: File) -> Rows:
         else []
         for part in ("train", "validation", "test")
     )
-    if not FORMATS[path.suffix].typed:
+    if not FILE_FORMATS[path.suffix].typed:
         convert = _number_type(chain(labels(train), labels(validation), labels(test)))
         train, validation, test = (_relabelled(part, convert) for part in (train, validation, test))
     return (
@@ -103,7 +103,7 @@ def read_file(source: File) -> Rows:
 
 def _parts_of(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Line, part and record of each row of a file with a column `split`; read anew each time, to hold none of it."""
-    for line, record in FORMATS[path.suffix].read(path):
+    for line, record in FILE_FORMATS[path.suffix].read(path):
         value = record.get(SPLIT_COLUMN)
         if value not in _PARTS:
             raise UserError(f"{path}:{line} has {value!r} in {SPLIT_COLUMN!r}: write train, validation or test there")
@@ -112,7 +112,7 @@ def _parts_of(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 def has_split(path: Path) -> bool:
     """Whether a file says in a column `split` which part each row belongs to."""
-    first = next(iter(FORMATS[path.suffix].read(path)), None)
+    first = next(iter(FILE_FORMATS[path.suffix].read(path)), None)
     return first is not None and SPLIT_COLUMN in first[1]
 
 
@@ -160,7 +160,7 @@ def columns_in_words(source: Folder | File) -> str | None:
     file = path if isinstance(source, File) else _file(path, "train")
     if file is None:
         return None
-    first = next(iter(FORMATS[file.suffix].read(file)), None)
+    first = next(iter(FILE_FORMATS[file.suffix].read(file)), None)
     if first is None:
         return None
     (text, pair), label = _columns(str(file), list(first[1]), source)
@@ -171,7 +171,7 @@ def columns_in_words(source: Folder | File) -> str | None:
 
 
 def _file(folder: Path, part: str) -> Path | None:
-    found = [path for suffix in FORMATS if (path := folder / f"{part}{suffix}").is_file()]
+    found = [path for suffix in FILE_FORMATS if (path := folder / f"{part}{suffix}").is_file()]
     if len(found) > 1:
         raise UserError(f"{folder} has both {found[0].name} and {found[1].name}: keep one")
     return found[0] if found else None
@@ -184,14 +184,16 @@ def read_files(source: Source, *, train: list[Path], dev: list[Path], test: list
         UserError: names what is wrong, with file and line.
     """
     parts = [_gathered(files, source) for files in (train, dev, test)]
-    if not any(FORMATS[path.suffix].typed for path in (*train, *dev, *test)):
+    if not any(FILE_FORMATS[path.suffix].typed for path in (*train, *dev, *test)):
         convert = _number_type(label for part in parts for label in labels(part))
         parts = [_relabelled(part, convert) for part in parts]
     return Rows(train=parts[0], dev=parts[1] or None, test=parts[2])
 
 
 def _gathered(files: Iterable[Path], source: Source) -> Sequence[Row]:
-    return gather(chain.from_iterable(rows_of(FORMATS[path.suffix].read(path), str(path), source) for path in files))
+    return gather(
+        chain.from_iterable(rows_of(FILE_FORMATS[path.suffix].read(path), str(path), source) for path in files)
+    )
 
 
 def _converted(rows: Sequence[Row], *, typed: bool) -> Sequence[Row]:

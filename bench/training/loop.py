@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.meters.clock import Clock
 from bench.meters.phases import Phases
-from bench.progress import Progress, Report
+from bench.progress import Progress, ReportProgress
 from bench.records.spec import Protocol
 from bench.training.encoding import Batch
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from methods.kit.base import Classifier, Method
 
 
-Scores = dict[str, float]
+ScoreByName = dict[str, float]
 LossOf = Callable[[Tensor, Tensor], Tensor]
 """Logits (batch, outputs) and labels (batch,) -> the loss, a scalar: `Kind.loss`."""
 
@@ -51,7 +51,7 @@ class Point:
     epoch: int
     step: int
     train_loss: float
-    scores: Scores
+    scores: ScoreByName
     gates: dict[str, float] = field(default_factory=dict)
 
 
@@ -77,10 +77,10 @@ def train(
     protocol: Protocol,
     epoch_batches: Callable[[int], Iterable[Batch]],
     steps_per_epoch: int,
-    evaluate: Callable[[], tuple[Scores, dict[str, float]]] | None,
+    evaluate: Callable[[], tuple[ScoreByName, dict[str, float]]] | None,
     headline: str,
     clock: Clock | Phases,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
 ) -> Training:
     """Trains what requires a gradient, and leaves the checkpoint with the highest dev score in place.
 

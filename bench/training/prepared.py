@@ -18,12 +18,12 @@ from bench.meters.parameters import count_parameters, state_tensors
 from bench.records.spec import HeadKind, Protocol, RunSpec
 from bench.registry.methods import method_of
 from bench.registry.tasks import resolve_task
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from bench.sources.split import Split, load_rows, split, unlike
 from bench.tasks import Kind, Task
 from bench.training.classifier import load_classifier
 from bench.training.encoding import Batch, Encoded, batches, encode
-from bench.training.loop import Scores, predict
+from bench.training.loop import ScoreByName, predict
 from methods.kit.base import Classifier, Method, freeze
 
 
@@ -70,7 +70,7 @@ class Setting:
         """The batches of one epoch, shuffled."""
         return on_device(batches(self.train, size=self.protocol.batch_size, order=order), self.device)
 
-    def scores(self, part: Encoded, logits: torch.Tensor) -> Scores:
+    def scores(self, part: Encoded, logits: torch.Tensor) -> ScoreByName:
         """The scores that the task names, or all; logits as `logits(part)` gives them."""
         found = self.kind.score(part.labels.numpy(), logits.numpy())
         return {name: v for name, v in found.items() if not self.task.scores or name in self.task.scores}
@@ -106,7 +106,7 @@ class Setting:
         Passes that take optimizer steps run on it, and it is thrown away.
         """
         method, seed = method_of(self.spec.method), self.spec.model_seed
-        backbone = fetch(self.spec.model.name)
+        backbone = fetch_model(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=seed)
         classifier = adapt(fresh, method, kind=self.kind, labels=self.train.labels, seed=seed).to(self.device)
         return replace(self, method=method, classifier=classifier)
@@ -115,7 +115,7 @@ class Setting:
         """The backbone's weights before training; read anew, and only where the method changed any."""
         if not self.method.thaws:
             return {}
-        backbone = fetch(self.spec.model.name)
+        backbone = fetch_model(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=self.spec.model_seed)
         return {name: tensor.to(self.device) for name, tensor in fresh.backbone.state_dict().items()}
 
@@ -133,7 +133,7 @@ class Setting:
             first, second = self.examples.dev[:half], self.examples.dev[half:]
             tested = half + np.fromiter(unlike(second, (self.examples.train, first)), dtype=int)
             return self.dev.only(np.arange(half)), self.dev.only(tested[:most])
-        tokenizer = fetch(self.spec.model.name).tokenizer()
+        tokenizer = fetch_model(self.spec.model.name).tokenizer()
         return self.dev, encode(spare, tokenizer, kind=self.kind, max_length=self.protocol.max_length)
 
     def headline_score(self, part: Encoded) -> float | None:
@@ -154,7 +154,7 @@ def prepare(spec: RunSpec) -> Setting:
     """
     protocol = spec.protocol
     device = prepare_torch(protocol)
-    method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch(spec.model.name)
+    method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch_model(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
     rows = load_rows(task)

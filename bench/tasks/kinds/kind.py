@@ -184,7 +184,7 @@ class Kind(ABC):
         return self.scores[0].name
 
 
-def answers(kind: Kind, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def truth_and_answers(kind: Kind, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Targets and answers as two arrays of one shape, (examples,): what `Kind.score` starts with.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers
+from bench.tasks.kinds.kind import Kind, Label, Score, Target, truth_and_answers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ class Regression(Kind):
         import numpy as np
         from scipy.stats import pearsonr, spearmanr
 
-        truth, given = answers(self, targets, outputs)
+        truth, given = truth_and_answers(self, targets, outputs)
         if np.ptp(truth) == 0 or np.ptp(given) == 0:
             return {}
         truth, given = truth.astype(float), given.astype(float)
