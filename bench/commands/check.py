@@ -40,15 +40,15 @@ def _show(label: str, findings: list[Finding]) -> int:
     """
     print(label)
     kept: dict[str, int] = {}
-    told: dict[tuple[str, str, str], list[str]] = {}
+    others: dict[tuple[str, str, str], list[str]] = {}
     for finding in findings:
         if finding.status == "kept":
             kept[finding.architecture] = kept.get(finding.architecture, 0) + 1
         else:
-            told.setdefault((finding.status, finding.check, finding.says), []).append(finding.architecture)
+            others.setdefault((finding.status, finding.check, finding.says), []).append(finding.architecture)
     for architecture, count in kept.items():
         print(f"  kept     {architecture}: {count} promises")
-    for (status, promise, says), places in sorted(told.items(), key=lambda item: item[0][0]):
+    for (status, promise, says), places in sorted(others.items(), key=lambda item: item[0][0]):
         what = "" if status == "refused" else f"{promise}: "
         print(f"  {status:<8} {', '.join(places)}: {what}{says}")
     broken = sum(finding.status == "broken" for finding in findings)

@@ -1,4 +1,4 @@
-"""A profile: times of all methods against each other, taken in turns in one process, at one batch size and length.
+"""Makes a profile: times all methods against each other, in turns in one process, at one batch size and length.
 
 On a shared machine the time of a method measured by itself drifts by 10%, while ratios within one round repeat to 1%.
 Training steps are compared with training the whole backbone, inference with the bare model. Controls, which by

@@ -33,9 +33,9 @@ LossFn = Callable[[Any], Tensor]
 aten = torch.ops.aten
 
 LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
-"""What tensors without values raise where a model reads values."""
+"""The exceptions of tensors without values where a model reads their values."""
 
-SMALL_TOKENS = 64  # a batch of so many runs sooner than its stand-ins are made
+SMALL_TOKENS = 64  # really running a batch of so many tokens is quicker than making tensors without values
 
 
 @dataclass(frozen=True)

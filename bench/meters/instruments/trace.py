@@ -1,7 +1,7 @@
-"""A second count of the forward pass, by fvcore: the pass is traced, and its operators are counted one by one.
+"""Counts the FLOPs of a forward pass a second time, by fvcore, which traces the pass and counts its operators.
 
-It shares no code with FlopCounterMode, so that where both agree neither has left anything out. `bench inspect` prints
-both; no run depends on it.
+fvcore shares no code with torch's FlopCounterMode, so agreement of the two makes it unlikely that one left work out.
+`bench inspect` prints both; no run depends on this count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
         batch: its keyword arguments.
 
     Returns:
-        FLOPs; or, in words, why there are none.
+        FLOPs; or a text that says why they could not be counted.
     """
     count = _traced(model, batch, stand_ins=True)
     if isinstance(count, str):  # a model that looks at values cannot be traced without them
@@ -59,7 +59,7 @@ def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> int | str:
 
 
 class _ByOrder(nn.Module):
-    """Takes its tensors in order, as fvcore gives them, and hands them on by name."""
+    """Takes tensors by position, as fvcore passes them, and calls the model with them by name."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], others: dict[str, Any]) -> None:
         super().__init__()
