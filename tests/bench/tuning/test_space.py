@@ -34,6 +34,7 @@ def test_every_method_gets_the_same_numbers_whatever_else_is_searched() -> None:
         [of.axes["learning_rate"].position(setting["learning_rate"]) for setting in of.settings(12, seed=7)]
         for of in (one, other)
     ]
+    alone = uniforms(12, ["0"], 7)["0"]
     assert places[0] == pytest.approx(alone, abs=1e-3), "up to the rounding to four digits"
     assert places[1] == pytest.approx(alone, abs=1e-3)
     assert one.settings(4, seed=7, first=8) == one.settings(12, seed=7)[8:], "more trials prolong the draws"
