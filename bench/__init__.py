@@ -1,9 +1,10 @@
 """How a method is run and measured.
 
-From a shell this is the command `bench`; from Python, five verbs:
+From a shell this is the command `bench`; from Python, six verbs:
 
 - `bench.compare(["lora", "full"], tasks="trec", out="out")` trains, scores and measures, and writes the report;
 - `bench.load_records("out")` gives its runs as a data frame;
+- `bench.load_outputs("out", digest)` gives the logits and labels of a run on the test rows;
 - `bench.load_compact("out/compact/DIGEST")` gives a model to deploy;
 - `bench.check("my.py:Mine")` says which promises a method breaks;
 - `bench.check_meter("my.py:Mine")` says which promises a meter breaks.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bench.meters.column import Column
     from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
+    from bench.records.store import load_outputs
     from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Meter"]
 __all__ += ["Method", "Note", "Part", "Row", "Rows", "Task", "UserError", "Wheel", "check", "check_executor"]
-__all__ += ["check_meter", "compare", "load_compact", "load_records"]
+__all__ += ["check_meter", "compare", "load_compact", "load_outputs", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
     "load_records": "bench.commands.api:load_records",
     "load_compact": "bench.parts.deployment:load",
+    "load_outputs": "bench.records.store:load_outputs",
     "check": "bench.commands.api:check",
     "check_meter": "bench.commands.api:check_meter",
     "check_executor": "bench.contract.executors:check_executor",

@@ -169,15 +169,3 @@ def _finding(promise: Callable[[Workbench], None], bench: Workbench, architectur
     except Exception as error:  # an author's code may raise anything, and the line says what and where
         return Finding(architecture, promise.__name__, "broken", f"it crashed: {described(error)}")
     return Finding(architecture, promise.__name__, "kept")
-
-
-def broken_promises(text: str) -> list[str]:
-    """What a method breaks, one line each: empty if it keeps the contract. For an author's own test.
-
-    Args:
-        text: as on the command line: a name, `name[field=value]`, or `file.py:Class`.
-    """
-    from bench.registry.methods import resolve_method
-
-    found = check_method(resolve_method(text).method)
-    return [f"{f.architecture}: {f.check}: {f.says}" for f in found if f.status == "broken"]

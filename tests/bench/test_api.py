@@ -21,7 +21,7 @@ WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executo
 WITH_EXAMPLES += ["bench.meters", "bench.meters.column", "bench.meters.meter", "bench.meters.phases"]
 WITH_EXAMPLES += ["bench.meters.instruments.flop_counter", "bench.meters.instruments.operators"]
 WITH_EXAMPLES += ["bench.meters.instruments.live_tensors", "bench.meters.instruments.run_flops"]
-WITH_EXAMPLES += ["bench.records.record", "bench.registry.meters"]
+WITH_EXAMPLES += ["bench.records.record", "bench.records.store", "bench.registry.meters"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)
