@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Valid
 from bench.meters import columns, shipped
 from bench.meters.column import Column
 from bench.meters.meter import measured_keys
-from bench.records.spec import MethodSpec, RunSpec
+from bench.records.spec import RATES, MethodSpec, RunSpec
 from bench.tasks import kinds
 
 if TYPE_CHECKING:
@@ -125,10 +125,9 @@ class Costs(Stored):
     meters that are not installed here are kept.
 
     Examples:
-        >>> Costs(figures={"train_flopz": 1})
-        Traceback (most recent call last):
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for Costs
-          Value error, no meter declares train_flopz [...]
+        >>> costs = Costs(figures={"train_flops": 5}, absent={"cuda_allocated_bytes": "the device is cpu, not cuda"})
+        >>> costs.figures.get("train_flops"), costs.figures.get("cuda_allocated_bytes"), costs.counted
+        (5, None, True)
     """
 
     figures: dict[str, Number] = Field(default_factory=dict)
@@ -389,9 +388,6 @@ class ProfileSetting(Stored):
     """Digest of the built-in methods' code; absent in profiles made before it was recorded."""
 
 
-_RATES = ("learning_rate", "head_learning_rate")
-
-
 def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
     """Whether two specifications take the same time: the same code and fields, whatever the learning rates.
 
@@ -401,7 +397,7 @@ def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
 
 
 def _timed_by(method: MethodSpec) -> dict[str, Any]:
-    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in _RATES}
+    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in RATES}
     return {"name": method.name, "source": method.source, "fields": fields}
 
 

@@ -18,6 +18,9 @@ from tests.conftest import NoExecutor
 ROOT = Path(__file__).resolve().parents[2]
 WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
 WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executors", "bench.grid.executors.executor"]
+WITH_EXAMPLES += ["bench.meters", "bench.meters.column", "bench.meters.meter", "bench.meters.phases"]
+WITH_EXAMPLES += ["bench.meters.instruments.flop_counter", "bench.meters.instruments.operators"]
+WITH_EXAMPLES += ["bench.records.record", "bench.registry.meters"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)
