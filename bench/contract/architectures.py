@@ -1,4 +1,4 @@
-"""The contract of `bench.contract.contract`, run for one method on a small random model of every architecture."""
+"""Checks the contract of a method on a small random model of every architecture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Verdict = Literal["kept", "broken", "refused"]
 
 VOCABULARY = 50
+"""Token ids of the small models are below this."""
 HIDDEN_SIZE = 16
 
 _COMMON = {
@@ -34,11 +35,11 @@ _GROUPED = {"num_key_value_heads": 1, **_TOKENS}
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A small random model to check methods on.
+    """A small random model on which methods are checked.
 
     Attributes:
-        settings: of its configuration, besides the common ones.
-        head: what a real classifier of that architecture is used with.
+        settings: settings of its configuration, besides the common ones.
+        head: the kind of head that classifiers of this architecture usually have.
     """
 
     settings: Mapping[str, Any]
@@ -62,21 +63,24 @@ SMALL_MODELS: dict[str, SmallModel] = {
     "qwen2": SmallModel(_GROUPED, "last"),
     "qwen3": SmallModel({"head_dim": 8, **_GROUPED}, "last"),
 }
-"""transformers' `model_type` -> what it is checked on."""
+"""`model_type` of transformers -> the small model of that architecture."""
 
 
 CRASHED_REFUSAL = (
-    "unsupported() raised, and every comparison asks it before its runs: return the reason as a text, or None."
+    "unsupported() raised an error. It is called before the runs of every comparison: let it return the reason as a "
+    "text, or None."
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found on one architecture.
+    """The result of one check on one architecture.
 
     Attributes:
-        check: name of the promise; `adapt` for a refusal.
-        says: what failed, what it means and where to look; the reason of a refusal; empty if kept.
+        architecture: the `model_type` of transformers.
+        check: the name of the promise; `adapt` for a refusal.
+        status: `kept`, `broken`, or `refused` if the method says that it cannot adapt this architecture.
+        says: what failed, what that means and where to look; the reason of a refusal; empty if kept.
     """
 
     architecture: str
@@ -86,14 +90,14 @@ class Finding:
 
 
 def small_config(architecture: str) -> Any:
-    """The configuration of the small model that stands for an architecture."""
+    """Makes the configuration of the small model for an architecture."""
     from transformers import AutoConfig
 
     return AutoConfig.for_model(architecture, **{**_COMMON, **SMALL_MODELS[architecture].settings})
 
 
 def workbench(method: Method, architecture: str) -> Workbench:
-    """A workbench for `method` on the small model of an architecture."""
+    """Makes a workbench that checks a method on the small model of an architecture."""
     import torch
 
     from bench.contract.workbench import Workbench
@@ -102,14 +106,14 @@ def workbench(method: Method, architecture: str) -> Workbench:
     head = SMALL_MODELS[architecture].head
 
     def make() -> Pooled:
-        torch.manual_seed(123)
+        torch.manual_seed(123)  # the same weights at each call
         return Pooled(_model(architecture), outputs=3, pooling=head, seed=5)
 
     return Workbench(method, make, vocabulary=VOCABULARY)
 
 
 def _model(architecture: str) -> Any:
-    """A base model with random weights, without the pooler that no head reads."""
+    """Makes a base model with random weights, without its pooler, which no head uses."""
     from transformers import AutoModel
 
     model = AutoModel.from_config(small_config(architecture))
@@ -119,11 +123,11 @@ def _model(architecture: str) -> Any:
 
 
 def check_method(method: Method, architectures: Mapping[str, SmallModel] = SMALL_MODELS) -> Iterator[Finding]:
-    """Runs every promise on every architecture.
+    """Checks every promise on every architecture.
 
     Args:
-        method: under test.
-        architectures: to check it on.
+        method: the method to check.
+        architectures: the small models to check it on.
 
     Yields:
         A finding for each promise, or one refusal for an architecture that the method says it cannot adapt.
@@ -140,7 +144,7 @@ def check_method(method: Method, architectures: Mapping[str, SmallModel] = SMALL
             yield Finding(architecture, "adapt", "refused", reason)
             continue
         bench = workbench(method, architecture)
-        crash = _crash(bench)
+        crash = _crash(bench)  # first, as otherwise every promise would report the same crash
         if crash is None:
             yield from (_finding(promise, bench, architecture) for promise in CHECKS)
         else:
@@ -148,7 +152,7 @@ def check_method(method: Method, architectures: Mapping[str, SmallModel] = SMALL
 
 
 def _crash(bench: Workbench) -> str | None:
-    """Why the method cannot even be trained; None if it can. Every promise would say it again."""
+    """Returns why the method cannot be trained at all; None if it can."""
     try:
         bench.train(bench.adapted())
     except Exception as error:

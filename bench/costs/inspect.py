@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bench.errors import UserError, described
-from bench.meters.instruments.flop_counter import Batch, Flops, LossFn, count_flops
+from bench.meters.instruments.flop_counter import BatchFlops, LossFn, ModelInputs, count_flops
 from bench.meters.instruments.operators import UncountedAttentionError
 from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.instruments.trace import fvcore_flops
@@ -184,7 +184,7 @@ def _stored(classifier: Classifier) -> dict[str, int]:
     }
 
 
-def _flops(classifier: Classifier, batch: Batch, loss_fn: LossFn | None) -> Flops | Exception:
+def _flops(classifier: Classifier, batch: ModelInputs, loss_fn: LossFn | None) -> BatchFlops | Exception:
     try:
         return count_flops(classifier, batch, loss_fn=loss_fn)
     except Exception as error:  # the counts of parameters are worth having without it

@@ -154,7 +154,7 @@ class _Findings:
 def _measured(
     specs: Sequence[MethodSpec], backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device
 ) -> Profile:
-    bench = Workbench(backbone, shape, protocol, device)
+    bench = StepTimer(backbone, shape, protocol, device)
     findings = bench.findings
     methods: dict[str, Method] = {}
     for spec in specs:
@@ -185,7 +185,7 @@ def _measured(
     )
 
 
-class Workbench:
+class StepTimer:
     """Builds the classifiers of all methods, and times their steps.
 
     All frozen weights (in inference all weights) that equal those of the bare model share its memory, whatever their

@@ -1,4 +1,4 @@
-"""What `bench list` shows. It imports no plug-in and no method."""
+"""Makes the lists that `bench list` prints. No plug-in and no method is imported for them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from methods import BUILT_IN, VARIANTS
 from tasks import TASKS
 
 Listing = Iterable[tuple[str, str]]
+"""Name, and what is said of it on the same line."""
 
 
 def methods() -> Listing:
-    """Name and origin of each method."""
+    """Yields the name and the origin of each method."""
     yield from ((name, "built in") for name in BUILT_IN)
     yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
     yield from _plugins(METHOD_GROUP, {*BUILT_IN, *VARIANTS})
@@ -30,7 +31,7 @@ def methods() -> Listing:
 
 
 def tasks() -> Listing:
-    """Name and caveat of each task."""
+    """Yields the name of each task, and what to know before reading its scores."""
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
     yield "folder", f"with train and validation as {suffixes()}, and perhaps test"
@@ -40,14 +41,14 @@ def tasks() -> Listing:
 
 
 def meters() -> Listing:
-    """Name of each meter, and the labels of its figures."""
+    """Yields the name of each meter, and the labels of its figures."""
     yield from ((meter.name, ", ".join(column.label for column in meter.columns)) for meter in shipped())
     yield from _plugins(METER_GROUP, (meter.name for meter in shipped()))
     yield "file.py:Class", "a subclass of bench.Meter in a Python file"
 
 
 def models() -> Listing:
-    """Name and description of each model."""
+    """Yields the name and the description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
     yield from ((name, shape.about) for name, shape in SHAPES.items())
     yield "folder", "with config.json, model.safetensors and a tokenizer"
@@ -61,7 +62,7 @@ def _plugins(group: str, taken: Iterable[str]) -> Listing:
 
 
 def executors() -> Listing:
-    """Name and origin of each executor."""
+    """Yields the name and the origin of each executor."""
     yield from ((name, "built in") for name in built_in_executors())
     yield from _plugins(EXECUTOR_GROUP, built_in_executors())
     yield "file.py:Class", "a subclass of bench.Executor in a Python file"
@@ -74,4 +75,4 @@ LISTINGS: dict[str, Callable[[], Listing]] = {
     "meters": meters,
     "executors": executors,
 }
-"""What can be listed."""
+"""The argument of `bench list` -> the function that lists."""

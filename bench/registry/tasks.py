@@ -1,4 +1,4 @@
-"""From a task's name to the task: shipped, of the hub, a local folder, a Python file, or an installed package's."""
+"""Finds the task that a text names: a shipped task, a hub data set, local rows, or a task of a file or package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks import TASKS
 TASK_GROUP = "tunebench.tasks"
 
 HUB = "hf:"
-"""What the name of a data set of the hub begins with, so that a typing error in another name is no download."""
+"""The prefix of a hub data set. It is required, so that a misspelt name of a task starts no download."""
 
 _FILE_FIELDS = ("text", "pair", "label", "headline")
 _HUB_FIELDS = ("config", "train", "test", "text", "pair", "label", "revision", "headline")
@@ -28,24 +28,29 @@ _HUB_FIELDS = ("config", "train", "test", "text", "pair", "label", "revision", "
 
 @dataclass(frozen=True)
 class ResolvedTask:
-    """A task ready to load, and how it was asked for."""
+    """A task that can be loaded, and its specification, which is recorded and finds the same task again."""
 
     task: Task
     spec: TaskSpec
 
 
 def resolve_task(text: str) -> ResolvedTask:
-    """Finds the task that `text` names.
+    """Finds the task that a text names.
 
     Args:
-        text: a shipped name; a folder or a file of rows, with or without
-            `[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`; `hf:owner/name`, or `hf:` and a local folder in
-            the form of a data set of the hub, with
-            `[config=,train=,test=,text=,pair=,label=,revision=,headline=]`, each of them optional; `file.py:NAME`; or
-            the name of an installed package's task.
+        text: one of
+
+            - the name of a shipped task, or of a task of an installed package;
+            - `file.py:NAME`, a `bench.Task` in a Python file;
+            - a folder or a file of rows, perhaps with `[text=COLUMN,pair=COLUMN,label=COLUMN,headline=SCORE]`;
+            - `hf:owner/name`, or `hf:` and a local folder with the layout of a hub data set, perhaps with
+              `[config=,train=,test=,text=,pair=,label=,revision=,headline=]`. Each field may be left out.
 
     Raises:
-        UserError: there is no such task, or a plug-in that is none.
+        UserError: there is no such task, or the object of a plug-in is no task.
+
+    >>> resolve_task("synthetic").spec
+    TaskSpec(name='synthetic', label='synthetic', source='built-in', revision='1')
     """
     name, columns = parse(text)
     if name.startswith(HUB):
@@ -68,14 +73,14 @@ def resolve_task(text: str) -> ResolvedTask:
         raise UserError(f"task {name} has its columns; only a folder or a file takes [text=,pair=,label=,headline=]")
     if name.startswith((".", "/", "~")) or path.suffix in FILE_FORMATS:
         raise UserError(f"task {name}: no such folder or file")
-    known = near(name, [*TASKS, *packages])
-    raise UserError(f"unknown task {name!r}{known} (bench list tasks shows all; a folder or a file works too)")
+    hint = near(name, [*TASKS, *packages])
+    raise UserError(f"unknown task {name!r}{hint} (bench list tasks shows all; a folder or a file works too)")
 
 
 def _local(text: str, source: type[Folder | File], path: Path, fields: dict[str, str]) -> ResolvedTask:
-    """A folder or a file of the user; called by its name without the suffix."""
+    """Makes a task of a user's folder or file. Its label is the name of the folder, or of the file without suffix."""
     what = source.__name__.lower()
-    headline = _headline(text, fields, known=_FILE_FIELDS, what=f"a {what}")
+    headline = _headline(text, fields, allowed=_FILE_FIELDS, what=f"a {what}")
     columns = {name: value for name, value in fields.items() if name != "headline"}
     resolved = path.resolve()
     name = resolved.name if source is Folder else resolved.stem
@@ -87,8 +92,8 @@ def _local(text: str, source: type[Folder | File], path: Path, fields: dict[str,
 
 
 def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
-    """A data set of the hub. The name that is recorded holds its commit, so that a run reads what was planned."""
-    headline = _headline(text, fields, known=_HUB_FIELDS, what="a data set of the hub")
+    """Makes a task of a hub data set. The recorded name contains the commit, so that a run reads what was planned."""
+    headline = _headline(text, fields, allowed=_HUB_FIELDS, what="a data set of the hub")
     columns = {name: value for name, value in fields.items() if name not in ("headline", "revision")}
     local = is_local(repo)
     if local and "revision" in fields:
@@ -112,15 +117,21 @@ def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
     return _resolved(f"{HUB}{repo}[{pinned}]", task, "hub")
 
 
-def _headline(text: str, fields: dict[str, str], *, known: tuple[str, ...], what: str) -> str | None:
-    """The score that the fields name.
+def _headline(text: str, fields: dict[str, str], *, allowed: tuple[str, ...], what: str) -> str | None:
+    """Checks the names of the fields, and returns the score that the field `headline` names, if it is there.
+
+    Args:
+        text: the name of the task as the user wrote it, for messages.
+        fields: the fields of its bracket.
+        allowed: the fields that this kind of source takes.
+        what: the kind of source, for messages.
 
     Raises:
-        UserError: there is no such score, or a field is unknown.
+        UserError: a field is not allowed, or there is no such score.
     """
     for field in fields:
-        if field not in known:
-            raise UserError(f"task {text}: {what} takes {', '.join(known)}, not {field}")
+        if field not in allowed:
+            raise UserError(f"task {text}: {what} takes {', '.join(allowed)}, not {field}")
     headline = fields.get("headline")
     scores = [score.name for kind in kinds().values() for score in kind.scores]
     if headline is not None and headline not in scores:
@@ -128,12 +139,12 @@ def _headline(text: str, fields: dict[str, str], *, known: tuple[str, ...], what
     return headline
 
 
-def _plugin(name: str, found: object, source: str) -> ResolvedTask:
-    if not isinstance(found, Task):
-        raise UserError(f"{name} is a {type(found).__name__}, not a bench.Task")
-    if found.name in TASKS:
-        raise UserError(f"{name} calls itself {found.name!r}, which is shipped; give it another name")
-    return _resolved(name, found, source)
+def _plugin(name: str, loaded: object, source: str) -> ResolvedTask:
+    if not isinstance(loaded, Task):
+        raise UserError(f"{name} is a {type(loaded).__name__}, not a bench.Task; name the task that the file defines")
+    if loaded.name in TASKS:
+        raise UserError(f"{name} calls itself {loaded.name!r}, which is shipped; give it another name")
+    return _resolved(name, loaded, source)
 
 
 def _resolved(name: str, task: Task, source: str) -> ResolvedTask:
@@ -149,7 +160,7 @@ def _resolved(name: str, task: Task, source: str) -> ResolvedTask:
 
 
 def _folder_digest(path: Path) -> str:
-    """sha256 over the data files of a folder, so that changed rows are another run."""
+    """Computes a sha256 over the data files of a folder. It is part of the key of a run, so changed rows run again."""
     if not path.is_dir():
         raise UserError(f"{path}: no such folder")
     digest = hashlib.sha256()

@@ -6,7 +6,6 @@ fvcore shares no code with torch's FlopCounterMode, so agreement of the two make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
+from bench.meters.instruments.flop_counter import ModelInputs
 from bench.meters.instruments.operators import attention_among, multiply_adds
 from bench.meters.instruments.stand_ins import Swap, on_meta, untouched
 
-Batch = Mapping[str, Any]
 
-
-def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
+def fvcore_flops(model: nn.Module, batch: ModelInputs) -> int | str:
     """Counts one forward pass by fvcore, 2 FLOPs a multiply-add.
 
     Args:
@@ -37,7 +35,7 @@ def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
     return count
 
 
-def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> int | str:
+def _traced(model: nn.Module, batch: ModelInputs, *, stand_ins: bool) -> int | str:
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     others = {name: value for name, value in batch.items() if name not in tensors}
     by_order = _ByOrder(model, tuple(tensors), others)

@@ -23,7 +23,7 @@ WATTS_PER_UNKNOWN_THREAD = 4  # codecarbon's guess for a CPU that is not in its 
 
 
 @dataclass(frozen=True)
-class Part:
+class TrackedComponent:
     """One component in one reading.
 
     Attributes:
@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TrackerReading:
     """The figures of a tracker that was stopped, or the reason why it has none.
 
     Attributes:
@@ -50,7 +50,7 @@ class Reading:
         reason: why there are no figures.
     """
 
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, TrackedComponent] = field(default_factory=dict)
     intensity: float = 0.0
     scope: str = "machine"
     tdp_w: float | None = None
@@ -98,7 +98,7 @@ def overhear(listener: Overheard | None = None) -> Iterator[Overheard]:
         logger.removeFilter(listener)
 
 
-def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
+def read_tracker(tracker: Any, overheard: Overheard) -> TrackerReading:
     """Stops a tracker and reads its figures. The tracker is stopped even if reading fails."""
     try:
         # stop() alone leaves out the last 50 ms, the whole of a short phase.
@@ -114,10 +114,10 @@ def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
         emissions_kg = None
     data = getattr(tracker, "final_emissions_data", None)
     if emissions_kg is None or data is None:
-        return Reading(reason=overheard.reason("the tracker stopped without a figure"))
+        return TrackerReading(reason=overheard.reason("the tracker stopped without a figure"))
     hardware = list(getattr(tracker, "_hardware", []))
     tdp_w, tdp_origin = _tdp(tracker, hardware)
-    return Reading(
+    return TrackerReading(
         parts=_parts(data, hardware),
         intensity=emissions_kg / data.energy_consumed if data.energy_consumed else 0.0,
         scope=str(getattr(tracker, "_tracking_mode", "machine")),
@@ -126,13 +126,13 @@ def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
     )
 
 
-def _parts(data: Any, hardware: list[Any]) -> dict[str, Part]:
+def _parts(data: Any, hardware: list[Any]) -> dict[str, TrackedComponent]:
     energies = {"cpu": data.cpu_energy, "gpu": data.gpu_energy, "memory": data.ram_energy}
-    parts: dict[str, Part] = {}
+    parts: dict[str, TrackedComponent] = {}
     for item in hardware:
         name, source, detail = _provenance(item)
         if name in energies:
-            parts[name] = Part(float(energies[name]), source, detail)
+            parts[name] = TrackedComponent(float(energies[name]), source, detail)
     return parts
 
 
