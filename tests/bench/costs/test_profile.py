@@ -194,7 +194,7 @@ def test_the_table_flags_what_is_wide(capsys: pytest.CaptureFixture[str], monkey
     assert bench("profile", "majority", *options, monkeypatch=monkeypatch) == 0
     out = capsys.readouterr().out
     assert "1.000 [1.000, 1.000] !" in out
-    assert "1000.0 / 1000.0" in out
+    assert "1,000.0 / 1,000.0" in out
 
 
 BROKEN = """
