@@ -1,4 +1,4 @@
-"""`bench new`: writes a working start of a method, a task or a meter, with its test."""
+"""`bench new`: writes a file that works and can be changed into one's own method, task or meter, and its test."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import typer
 
 from bench.errors import UserError
 
-Name = Annotated[str, typer.Argument(help="What it is called on the command line, such as norm-tuning.")]
-Where = Annotated[Path, typer.Option(help="Where the files go.")]
+Name = Annotated[str, typer.Argument(help="Its name on the command line and in reports, such as norm-tuning.")]
+Where = Annotated[Path, typer.Option(help="The folder for the files.")]
 
-new = typer.Typer(help="Writes a working start of a method, a task or a meter, with its test.", no_args_is_help=True)
+new = typer.Typer(
+    help="Writes an example of a method, a task or a meter to start from, and its test.", no_args_is_help=True
+)
 
 METHOD = '''\
 from dataclasses import dataclass
@@ -128,7 +130,7 @@ ROWS = (("what a good film", "positive"), ("what a bad film", "negative"))
 
 @new.command("method")
 def new_method(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a method in ten lines, and the test of its contract."""
+    """Writes NAME.py, a method in ten lines, and a test that it keeps the contract of methods."""
     module, cls = _identifiers(name)
     _write(
         folder,
@@ -143,7 +145,7 @@ def new_method(name: Name, folder: Where = Path()) -> None:
 
 @new.command("task")
 def new_task(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a task, its rows in NAME/, and its test."""
+    """Writes NAME.py, a task, the folder NAME with its rows, and a test that reads them."""
     module, _ = _identifiers(name)
     constant = module.upper()
     line = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS) + "\n"
@@ -161,7 +163,7 @@ def new_task(name: Name, folder: Where = Path()) -> None:
 
 @new.command("meter")
 def new_meter(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a meter with one figure, and the test of its contract."""
+    """Writes NAME.py, a meter with one figure, and a test that it keeps the contract of meters."""
     module, cls = _identifiers(name)
     _write(
         folder,
@@ -174,10 +176,10 @@ def new_meter(name: Name, folder: Where = Path()) -> None:
 
 
 def _identifiers(name: str) -> tuple[str, str]:
-    """The names of module and class for `name`.
+    """Makes the names of the Python module and of the class, such as `norm_tuning` and `NormTuning` of `norm-tuning`.
 
     Raises:
-        UserError: it cannot be a name on the command line, or is taken.
+        UserError: the name cannot be written on the command line, or is taken.
     """
     from bench.meters import shipped
     from bench.registry.methods import refused_name
@@ -203,7 +205,11 @@ def _identifiers(name: str) -> tuple[str, str]:
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    """Writes all files, or none where one is there already."""
+    """Writes all files, or none if one of them exists.
+
+    Raises:
+        UserError: a file exists already.
+    """
     for name in files:
         if (folder / name).exists():
             raise UserError(f"{folder / name} is there already; nothing was written")
