@@ -126,8 +126,8 @@ def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")])
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters or executors.")]) -> None:
-    """Lists the names that other commands take: methods, tasks, models, meters or executors."""
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters, executors or kinds.")]) -> None:
+    """Lists the names that other commands take: of methods, tasks, models, meters, executors or kinds of task."""
     from bench.registry.listing import LISTINGS
 
     if what not in LISTINGS:
