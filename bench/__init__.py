@@ -4,6 +4,7 @@ The command line is `bench`. From Python, these functions do the same:
 
 - `bench.compare(["lora", "full"], tasks="trec", out="out")` trains, scores and measures, and writes the report;
 - `bench.load_records("out")` returns the runs as a data frame;
+- `bench.load_outputs("out", digest)` returns the logits and labels of a run on the test rows;
 - `bench.load_compact("out/compact/DIGEST")` returns a model to deploy;
 - `bench.check("my.py:Mine")` says which promises a method keeps and which it breaks;
 - `bench.check_meter("my.py:Mine")` says which promises a meter breaks;
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bench.meters.column import Column
     from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
+    from bench.records.store import load_outputs
     from bench.tasks import File, Folder, HubData, Kind, Row, Rows, Score, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
@@ -33,12 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Kind"]
 __all__ += ["Meter", "Method", "Note", "Part", "Row", "Rows", "Score", "Task", "UserError", "Wheel", "check"]
-__all__ += ["check_executor", "check_kind", "check_meter", "compare", "load_compact", "load_records"]
+__all__ += ["check_executor", "check_kind", "check_meter", "compare", "load_compact", "load_outputs", "load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
     "load_records": "bench.commands.api:load_records",
     "load_compact": "bench.parts.deployment:load",
+    "load_outputs": "bench.records.store:load_outputs",
     "check": "bench.commands.api:check",
     "check_meter": "bench.commands.api:check_meter",
     "check_executor": "bench.contract.executors:check_executor",

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import torch
 
-from bench.costs.profile import Workbench
+from bench.costs.profile import StepTimer
 from bench.grid.worker import quiet
 from bench.meters.allocator import in_force, use
 from bench.meters.interleave import interleave, ratios
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     quiet()
     shape = ProfileShape(model=options.model, batch=options.batch, tokens=options.tokens, rounds=options.rounds)
     protocol = Protocol()
-    bench = Workbench(fetch_model(options.model), shape, protocol, prepare_torch(protocol))
+    bench = StepTimer(fetch_model(options.model), shape, protocol, prepare_torch(protocol))
     spec: MethodSpec = resolve_method(options.method).spec
     method = method_of(spec)
     shown = f"{options.batch} x {options.tokens}, {torch.get_num_threads()} threads, {in_force()}"

@@ -189,7 +189,8 @@ def _frame(records: Sequence[Record], out: Path) -> pd.DataFrame:
 
     runs = frame(records, read_profiles([out])).drop(columns=NOT_TIDY, errors="ignore")
     order = ["method", "task", "model", "data_seed", "model_seed"]
-    return runs.sort_values(order, ignore_index=True)
+    sorted_runs: pd.DataFrame = runs.sort_values(order, ignore_index=True)
+    return sorted_runs
 
 
 def check(method: str | Method, architectures: Sequence[str] | None = None) -> list[Finding]:

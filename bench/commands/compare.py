@@ -159,8 +159,8 @@ def _check_baseline(baseline: str | None, plans: Sequence[Plan], folder: RecordF
 
     if baseline is None:
         return
-    known = {run.method.label for todo in plans for run in todo.runs}
-    known |= {record.asked.method.label for record in folder.records()}
-    if baseline.partition(" (")[0] not in known:  # a report may add in brackets what variants of a label differ in
-        listed = ", ".join(sorted(known))
-        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, known)}; there is {listed}")
+    labels = {run.method.label for todo in plans for run in todo.runs}
+    labels |= {record.asked.method.label for record in folder.records()}
+    if baseline.partition(" (")[0] not in labels:  # a report may add in brackets what variants of a label differ in
+        listed = ", ".join(sorted(labels))
+        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, labels)}; there is {listed}")

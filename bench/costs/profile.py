@@ -1,4 +1,4 @@
-"""A profile: times of all methods against each other, taken in turns in one process, at one batch size and length.
+"""Makes a profile: times all methods against each other, in turns in one process, at one batch size and length.
 
 On a shared machine the time of a method measured by itself drifts by 10%, while ratios within one round repeat to 1%.
 Training steps are compared with training the whole backbone, inference with the bare model. Controls, which by
@@ -154,7 +154,7 @@ class _Findings:
 def _measured(
     specs: Sequence[MethodSpec], backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device
 ) -> Profile:
-    bench = Workbench(backbone, shape, protocol, device)
+    bench = StepTimer(backbone, shape, protocol, device)
     findings = bench.findings
     methods: dict[str, Method] = {}
     for spec in specs:
@@ -185,7 +185,7 @@ def _measured(
     )
 
 
-class Workbench:
+class StepTimer:
     """Builds the classifiers of all methods, and times their steps.
 
     All frozen weights (in inference all weights) that equal those of the bare model share its memory, whatever their
