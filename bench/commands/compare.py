@@ -1,4 +1,4 @@
-"""`bench compare`: the main job."""
+"""`bench compare`: trains, scores and measures methods, and writes the report."""
 
 from __future__ import annotations
 
@@ -49,11 +49,19 @@ def compare(
         Path, typer.Option(help="Folder of the records and the report. [default: out]", show_default=False)
     ] = Path("out"),
     baseline: Annotated[
-        str | None, typer.Option(help="Method that the others are compared with.", metavar="METHOD")
+        str | None,
+        typer.Option(
+            help="The method that the others are compared with. [default: the one that stores the most parameters]",
+            metavar="METHOD",
+        ),
     ] = None,
     **settings: Any,
 ) -> None:
-    """Trains and scores methods on tasks, and writes the table."""
+    """Trains and scores methods on tasks, measures what they cost, and writes the report.
+
+    Records of finished runs stay in the folder: the same command continues an interrupted comparison, and runs that are
+    there are not done again. Without options this is the preset quick, which takes minutes on two cores.
+    """
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}

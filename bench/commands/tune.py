@@ -1,4 +1,4 @@
-"""`bench tune`: the search of a comparison alone, without the runs that are scored on the test rows."""
+"""`bench tune`: searches hyper-parameters as `bench compare --trials` does, without scoring on the test rows."""
 
 from __future__ import annotations
 

@@ -39,6 +39,32 @@ def test_a_new_task_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     names["test_its_rows_are_read"]()  # type: ignore[operator]
 
 
+def test_a_new_kind_keeps_the_contract_and_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.tasks import kind_named, kinds, score_named
+
+    assert bench("new", "kind", "star-counts", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, object] = {}
+    exec((tmp_path / "test_star_counts.py").read_text("utf-8"), names)
+    names["test_it_keeps_the_contract"]()  # type: ignore[operator]
+    installed = tmp_path / "stars-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: stars\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[tunebench.kinds]\nstar-counts = star_counts:KIND\nlost = star_counts:NONE\n"
+    )
+    kinds.cache_clear()
+    try:
+        assert kind_named("star-counts").headline == "pearson"
+        assert score_named("pearson") is not None
+        with pytest.raises(ValueError, match="kind 'lost' of star_counts:NONE does not load: AttributeError"):
+            kind_named("lost")
+    finally:
+        kinds.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
