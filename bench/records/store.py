@@ -245,6 +245,8 @@ def weights_path(out: Path, digest: str) -> Path:
 def _holds(out: Path, record: Record, measures: Measures | None, sources: Mapping[str, str]) -> bool:
     """Whether a run measured and kept what is asked for now."""
     result = record.result
+    if result is None and record.asked.is_trial and record.status == "failed":
+        return True  # it counts as it is: to try it until it succeeds would favour methods that fail by chance
     if result is None or measures is None:
         return result is not None
     if measures.costs and (result.costs is None or not record.complete):
