@@ -211,17 +211,16 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
         >>> findings[0]
         Finding(architecture='bert', check='pickles', status='kept', says='')
     """
-    from bench.contract.architectures import ARCHITECTURES
-    from bench.contract.architectures import check as run
+    from bench.contract.architectures import SMALL_MODELS, check_method
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 
     for name in architectures or ():
-        if name not in ARCHITECTURES:
-            raise UserError(f"architecture {name}{near(name, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}")
-    chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
+        if name not in SMALL_MODELS:
+            raise UserError(f"architecture {name}{near(name, SMALL_MODELS)}; there is {', '.join(SMALL_MODELS)}")
+    chosen = {name: SMALL_MODELS[name] for name in architectures or SMALL_MODELS}
     subject = resolve_method(method).method if isinstance(method, str) else method
-    return list(run(subject, chosen))
+    return list(check_method(subject, chosen))
 
 
 def check_meter(meter: str | type[Meter]) -> list[str]:

@@ -17,18 +17,17 @@ def check(
     ] = None,
 ) -> None:
     """Checks what every method promises, on a small random model of every architecture."""
-    from bench.contract.architectures import ARCHITECTURES
-    from bench.contract.architectures import check as run
+    from bench.contract.architectures import SMALL_MODELS, check_method
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 
     for name in architectures or []:
-        if name not in ARCHITECTURES:
-            raise UserError(f"--architecture {name}{near(name, ARCHITECTURES)}; there is {', '.join(ARCHITECTURES)}")
-    chosen = {name: ARCHITECTURES[name] for name in architectures or ARCHITECTURES}
+        if name not in SMALL_MODELS:
+            raise UserError(f"--architecture {name}{near(name, SMALL_MODELS)}; there is {', '.join(SMALL_MODELS)}")
+    chosen = {name: SMALL_MODELS[name] for name in architectures or SMALL_MODELS}
     broken = 0
     for resolved in [resolve_method(text) for text in methods]:
-        broken += _show(resolved.spec.label, list(run(resolved.method, chosen)))
+        broken += _show(resolved.spec.label, list(check_method(resolved.method, chosen)))
     if broken:  # or tested nowhere, which proves nothing
         raise typer.Exit(1)
 
@@ -41,15 +40,15 @@ def _show(label: str, findings: list[Finding]) -> int:
     """
     print(label)
     kept: dict[str, int] = {}
-    told: dict[tuple[str, str, str], list[str]] = {}
+    others: dict[tuple[str, str, str], list[str]] = {}
     for finding in findings:
         if finding.status == "kept":
             kept[finding.architecture] = kept.get(finding.architecture, 0) + 1
         else:
-            told.setdefault((finding.status, finding.check, finding.says), []).append(finding.architecture)
+            others.setdefault((finding.status, finding.check, finding.says), []).append(finding.architecture)
     for architecture, count in kept.items():
         print(f"  kept     {architecture}: {count} promises")
-    for (status, promise, says), places in sorted(told.items(), key=lambda item: item[0][0]):
+    for (status, promise, says), places in sorted(others.items(), key=lambda item: item[0][0]):
         what = "" if status == "refused" else f"{promise}: "
         print(f"  {status:<8} {', '.join(places)}: {what}{says}")
     broken = sum(finding.status == "broken" for finding in findings)

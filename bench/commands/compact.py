@@ -27,22 +27,23 @@ def compact(
     out, digest = record_of(run)
     quiet()
     folder = into or out / "compact" / digest
-    found = make(out, read_record(run), folder, epsilon=epsilon, tolerance=tolerance, tokens=tokens)
-    before, after = found.before, found.after
-    print(f"{found.plan.run.title}: {len(found.plan.dropped)} parts dropped, {len(found.plan.folded)} gates folded")
-    if found.emptied:
+    compaction = make(out, read_record(run), folder, epsilon=epsilon, tolerance=tolerance, tokens=tokens)
+    before, after = compaction.before, compaction.after
+    dropped, folded = len(compaction.plan.dropped), len(compaction.plan.folded)
+    print(f"{compaction.plan.run.title}: {dropped} parts dropped, {folded} gates folded")
+    if compaction.emptied:
         print(
             f"  warning: every part was dropped, only the head is left; on so few dev rows that may be chance: "
             f"compare the test scores below, or give a smaller --epsilon than {epsilon:g}"
         )
-    time = found.after_time
+    time = compaction.after_time
     rows = (
         ("parameters", before.parameters, after.parameters, 0),
         ("stored bytes", before.stored_bytes, after.stored_bytes, 0),
         (f"FLOPs of 1 x {tokens}", before.forward_flops, after.forward_flops, 0),
         ("dev score", before.dev_score, after.dev_score, 4),
         ("test score", before.test_score, after.test_score, 4),
-        (f"ms of 1 x {tokens}", found.before_time.p50_ms, time.p50_ms, 2),
+        (f"ms of 1 x {tokens}", compaction.before_time.p50_ms, time.p50_ms, 2),
     )
     for name, old, new, places in rows:
         print(f"  {name:<18} {fixed(old, places):>16} -> {fixed(new, places)}")
@@ -50,7 +51,7 @@ def compact(
     print(f"  time after / before {with_interval(time.ratio, time.low, time.high)}{wide}")
     if before.dev_score is not None and after.dev_score is not None and after.dev_score < before.dev_score - epsilon:
         print(f"  the dev score fell by more than {epsilon:g}: folding took it there; try a lower --tolerance")
-    if found.unmerged:
-        print(f"  not merged: {found.unmerged}")
-    print(f"  largest change of a dev logit {found.largest_change:.2e}")
+    if compaction.unmerged:
+        print(f"  not merged: {compaction.unmerged}")
+    print(f"  largest change of a dev logit {compaction.largest_change:.2e}")
     print(f"written: {folder}; load it with bench.load_compact({str(folder)!r})")

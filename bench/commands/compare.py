@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import BASE, USUAL, described, option, takes
+from bench.commands.options import BASE, USUAL, meaning_of, option, takes
 from bench.errors import UserError, escaped
 from bench.records.study import CONFIG, Study
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 @takes(BASE.protocol, BASE.measures)
 def compare(
-    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"))] = None,
+    methods: Annotated[list[str] | None, typer.Argument(help=meaning_of(Study, "methods"))] = None,
     tasks: Annotated[list[str] | None, option(USUAL, "tasks", "-t")] = None,
     model: Annotated[str | None, option(USUAL, "model", "-m")] = None,
     k: Annotated[list[str] | None, option(USUAL, "k")] = None,
@@ -151,8 +151,8 @@ def _check_baseline(baseline: str | None, plans: Sequence[Plan], folder: RecordF
 
     if baseline is None:
         return
-    known = {run.method.label for todo in plans for run in todo.runs}
-    known |= {record.asked.method.label for record in folder.records()}
-    if baseline.partition(" (")[0] not in known:  # a report may add in brackets what variants of a label differ in
-        listed = ", ".join(sorted(known))
-        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, known)}; there is {listed}")
+    labels = {run.method.label for todo in plans for run in todo.runs}
+    labels |= {record.asked.method.label for record in folder.records()}
+    if baseline.partition(" (")[0] not in labels:  # a report may add in brackets what variants of a label differ in
+        listed = ", ".join(sorted(labels))
+        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, labels)}; there is {listed}")

@@ -40,9 +40,9 @@ def gates(
     files = {}
     with claimed(out):
         for number, done in enumerate(study_runs(out, chosen.runs, examples=examples), start=1):
-            said = "studied" if done.now else "was there"
-            print(f"[{number}/{len(chosen.runs)}] {done.record.asked.title}: {said}", flush=True)
+            state = "studied" if done.now else "was there"
+            print(f"[{number}/{len(chosen.runs)}] {done.record.asked.title}: {state}", flush=True)
             files[done.record.digest] = done.files
-        found = load(chosen.runs, records, files, examples=examples, left_out=chosen.left_out)
-        paths = write_gates(out, found)
+        study = load(chosen.runs, records, files, examples=examples, left_out=chosen.left_out)
+        paths = write_gates(out, study)
     print(f"written: {len(paths)} files in {out / 'gates'}, to be read from {out / 'gates' / 'gates.md'}")

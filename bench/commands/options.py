@@ -35,7 +35,7 @@ USUAL = Study(
 """The same for what is compared."""
 
 
-def described(model: type[BaseModel], field: str) -> str:
+def meaning_of(model: type[BaseModel], field: str) -> str:
     """What a field means: its docstring in the class, on one line."""
     text = model.model_fields[field].description
     assert text, f"{model.__name__}.{field} needs a docstring, for the help and the documents"
@@ -52,7 +52,7 @@ def option(defaults: BaseModel, field: str, *names: str) -> Any:
     """
     declared = type(defaults).model_fields[field]
     default = _default(defaults, field)
-    text = described(type(defaults), field) + (f" [default: {default}]" if default else "")
+    text = meaning_of(type(defaults), field) + (f" [default: {default}]" if default else "")
     name = option_of(field)
     if is_flag(declared):
         return typer.Option(f"{name}/--no-{name[2:]}", *names, help=text)
@@ -120,7 +120,7 @@ _HEAD = f"""\
 
 <!-- Made by: {MADE_BY} -->
 
-A comparison is described by fields. Each can be given as an option of `bench compare`, in a file that
+A comparison is meaning_of by fields. Each can be given as an option of `bench compare`, in a file that
 `bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
 overrides the file, and the file overrides the preset. A field that is given nowhere has the value of the preset; the
 defaults below are those of the preset `{DEFAULT}`.
@@ -156,7 +156,7 @@ _OTHERWISE = {
 """How the command line takes fields that have more than an option, or none."""
 
 
-def document() -> str:
+def options_document() -> str:
     """docs/options.md: every field, with its option, what it takes, its default and what it means."""
     return _HEAD + "".join(f"\n## {title}\n\n{_table(defaults)}" for title, defaults in _PARTS)
 
@@ -166,10 +166,10 @@ def _table(defaults: BaseModel) -> str:
     for field in type(defaults).model_fields:
         name = _OTHERWISE.get(field, f"`{option_of(field)}`")
         taken = _taken(defaults, field).replace("|", " \\| ")
-        meaning = described(type(defaults), field)
+        meaning = meaning_of(type(defaults), field)
         lines.append(f"| `{field}` | {name} | {taken} | {_default(defaults, field)} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    print(document(), end="")
+    print(options_document(), end="")

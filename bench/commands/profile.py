@@ -54,13 +54,13 @@ def profile(
         rounds=measures.profile_rounds,
         head=protocol.head,
     )
-    found = measure([resolve_method(text).spec for text in methods], shape, protocol)
+    measured = measure([resolve_method(text).spec for text in methods], shape, protocol)
     if out is not None:
-        write_profile(out, found)
+        write_profile(out, measured)
     if as_json:
-        print(found.model_dump_json(indent=1, exclude_none=True))
+        print(measured.model_dump_json(indent=1, exclude_none=True))
     else:
-        _show(found)
+        _show(measured)
 
 
 def _show(profile: Profile) -> None:

@@ -1,4 +1,4 @@
-"""The page: one file that opens offline, asks the network for nothing, and takes no text for markup."""
+"""Makes the page: one HTML file that opens offline, loads nothing from the network, and escapes every text."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def page(
     from reports.gates.table import stored_tables
 
     panels, records, outs = report.panels, report.scored, report.outs
-    known = _definitions(panels)
-    used = [known[key] for key in known if any(key == "score" or key in panel.figures for panel in panels)]
+    definitions = _definitions(panels)
+    used = [definitions[key] for key in definitions if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {
         "title": f"Comparison: {', '.join(out.resolve().name for out in outs)}",
         "sections": [
@@ -136,12 +136,14 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(method for panel in panels for method in panel.methods))
     style, used = looks(names), ["score", *{key: None for panel in panels for key in panel.figures}]
-    known, fields = _definitions(panels), dict[str, str]()
+    definitions, fields = _definitions(panels), dict[str, str]()
     for record, label in zip(records, unique_labels(records), strict=True):
         if label not in fields:
             fields[label] = ", ".join(f"{name}={value}" for name, value in record.asked.method.fields.items())
     return {
-        "figures": {key: _axis(known[key]) for key in used if key in known and not known[key].estimated},
+        "figures": {
+            key: _axis(definitions[key]) for key in used if key in definitions and not definitions[key].estimated
+        },
         "methods": {
             name: {
                 "colour": style[name].colour,

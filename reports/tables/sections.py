@@ -1,4 +1,4 @@
-"""What is said of each panel, made once for all formats: sentences, answers, tables."""
+"""The sections of a report: sentences, answers and tables of each panel, computed once for all formats."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.reques
 WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executors", "bench.grid.executors.executor"]
 WITH_EXAMPLES += ["bench.meters", "bench.meters.column", "bench.meters.meter", "bench.meters.phases"]
 WITH_EXAMPLES += ["bench.meters.instruments.flop_counter", "bench.meters.instruments.operators"]
-WITH_EXAMPLES += ["bench.records.record", "bench.registry.meters"]
+WITH_EXAMPLES += ["bench.meters.instruments.live_tensors", "bench.meters.instruments.run_flops"]
+WITH_EXAMPLES += ["bench.records.record", "bench.records.store", "bench.registry.meters"]
 
 EXAMPLES = [
     pytest.param(test, id=test.name)

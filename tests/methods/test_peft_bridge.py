@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 
-from bench.contract.architectures import ARCHITECTURES, check, small_config, workbench
+from bench.contract.architectures import SMALL_MODELS, check_method, small_config, workbench
 from bench.costs.inspect import config_of, inspect
 from bench.errors import UserError
 from bench.records.spec import Measures, RunSpec
@@ -38,15 +38,15 @@ METHODS = [
 
 @pytest.mark.parametrize("text", METHODS)
 def test_the_contract_on_bert(text: str) -> None:
-    findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
+    findings = list(check_method(resolve_method(text).method, {"bert": SMALL_MODELS["bert"]}))
     assert [f"{finding.check}: {finding.says}" for finding in findings if finding.status != "kept"] == []
     assert len(findings) > 5
 
 
 @pytest.mark.parametrize("text", ["peft:lora", "peft:ia3", "peft:vera"])
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "bert"])
+@pytest.mark.parametrize("architecture", [name for name in SMALL_MODELS if name != "bert"])
 def test_the_contract_elsewhere(text: str, architecture: str) -> None:
-    findings = list(check(resolve_method(text).method, {architecture: ARCHITECTURES[architecture]}))
+    findings = list(check_method(resolve_method(text).method, {architecture: SMALL_MODELS[architecture]}))
     assert [f"{finding.check}: {finding.says}" for finding in findings if finding.status == "broken"] == []
 
 
@@ -241,7 +241,7 @@ def test_a_refusal_of_peft_is_ours(text: str, architecture: str, says: str) -> N
 
 def test_tokens_are_trained_where_they_are_named() -> None:
     text = "peft:trainable_tokens[token_indices=7+9]"
-    findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
+    findings = list(check_method(resolve_method(text).method, {"bert": SMALL_MODELS["bert"]}))
     assert [finding.check for finding in findings if finding.status != "kept"] == []
     assert len(findings) > 1, "refused: nothing was checked"
 

@@ -1,6 +1,7 @@
-"""The kinds of task, found by name: every file of this folder that has a `KIND` adds one.
+"""Finds the kinds of task by name. Every file of this folder that defines `KIND` adds one.
 
-To add a kind, write such a file; no other file names it. `tests/bench/tasks/test_kinds.py` holds it to the contract.
+To add a kind, write such a file; no other file names it. `tests/bench/tasks/test_kinds.py` tests it against the
+contract.
 """
 
 from __future__ import annotations
@@ -28,42 +29,43 @@ __all__ = [
 
 @cache
 def kinds() -> dict[str, Kind]:
-    """Every kind, by its name.
+    """Returns name -> kind for all kinds.
 
     >>> sorted(kinds())
     ['classes', 'regression']
     """
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    found: list[Kind] = [module.KIND for module in modules if hasattr(module, "KIND")]
-    return {kind.name: kind for kind in found}
+    return {module.KIND.name: module.KIND for module in modules if hasattr(module, "KIND")}
 
 
 def kind_named(name: str) -> Kind:
-    """The kind of this name.
+    """Returns the kind with this name.
 
     Raises:
-        ValueError: there is none; the message names those most like it.
+        ValueError: there is none; the message names similar ones.
     """
-    known = kinds()
-    if name not in known:
-        raise ValueError(f"there is no kind of task {name!r}{near(name, known)} (there is {', '.join(sorted(known))})")
-    return known[name]
+    by_name = kinds()
+    if name not in by_name:
+        listed = ", ".join(sorted(by_name))
+        raise ValueError(f"there is no kind of task {name!r}{near(name, by_name)} (there is {listed})")
+    return by_name[name]
 
 
 def kind_of_types(types: AbstractSet[type], name: str | None = None) -> Kind:
-    """The kind of a task whose labels are of these types.
+    """Returns the kind of a task, given the types of its labels.
 
     Args:
-        types: of all labels.
-        name: of the kind, where the task says it; None finds it in the types.
+        types: the types of all labels.
+        name: the name of the kind if the task states it; None: the kind that claims these types.
 
     Raises:
-        ValueError: some labels are numbers and some are strings, or no kind claims them, or there is none of that name.
+        ValueError: some labels are numbers and some are strings, no kind claims the types, or there is no kind with
+            that name.
 
     >>> kind_of_types({int, float}).name
     'regression'
     """
-    if types > {str}:
+    if types > {str}:  # strings, and something else as well
         raise ValueError("some labels are numbers and some are strings")
     if name is not None:
         return kind_named(name)
@@ -75,10 +77,10 @@ def kind_of_types(types: AbstractSet[type], name: str | None = None) -> Kind:
 
 
 def kind_of_outputs(outputs: int) -> Kind:
-    """The kind that a head with so many outputs has where nothing else is known, as in `bench inspect`.
+    """Returns the kind for a head with this many outputs. It is used where there is no task, as in `bench inspect`.
 
     Args:
-        outputs: 1 or more.
+        outputs: the number of outputs, 1 or more.
 
     Raises:
         ValueError: no kind has such a head.
@@ -90,7 +92,7 @@ def kind_of_outputs(outputs: int) -> Kind:
 
 
 def score_named(name: str) -> Score | None:
-    """What is declared of the score of this name, whatever kind has it; None where no kind has it.
+    """Returns the declaration of a score, whichever kind has it; None if no kind has a score with this name.
 
     >>> score_named("matthews").low
     -1.0

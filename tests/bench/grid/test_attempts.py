@@ -18,7 +18,7 @@ from bench.records.store import (
     Record,
     RecordFolder,
     claimed,
-    read_outputs,
+    load_outputs,
     read_record,
     record_path,
     runs_folder,
@@ -185,7 +185,7 @@ def test_what_a_killed_command_left_is_taken_over_at_the_next_start(
     out = tmp_path / "out"
     good = finished(out, ALL if is_measured else SCORES)
     digest = good.digest
-    outputs = read_outputs(out, digest)["logits"]
+    outputs = load_outputs(out, digest)["logits"]
     newer = good.model_copy(update={"started_at": "2027-01-01T00:00:00+00:00"})
     records = {
         "nothing": None,
@@ -200,12 +200,12 @@ def test_what_a_killed_command_left_is_taken_over_at_the_next_start(
     assert folder.by_digest == {digest: stays}
     if left == "a result" or (left == "a scored record" and not is_measured):
         assert stays.started_at == newer.started_at
-        assert read_outputs(out, digest)["logits"].shape == (2, 2)
+        assert load_outputs(out, digest)["logits"].shape == (2, 2)
         why = "the command that did the run ended before its costs were measured"
         assert stays.reason == (None if left == "a result" else why)
     else:
         assert stays == good
-        assert (read_outputs(out, digest)["logits"] == outputs).all()
+        assert (load_outputs(out, digest)["logits"] == outputs).all()
     assert weights_path(out, digest).exists()
     assert not (out / ".attempts").exists()
 
@@ -242,7 +242,7 @@ def test_a_command_killed_while_it_takes_over_loses_nothing(
     with claimed(out) as folder:
         settle(folder)
     assert read_record(record_path(out, digest)) == good
-    assert read_outputs(out, digest)["logits"].shape == (300, 3)
+    assert load_outputs(out, digest)["logits"].shape == (300, 3)
     assert weights_path(out, digest).exists()
     assert not (out / ".attempts").exists()
 
@@ -264,6 +264,6 @@ def test_what_an_earlier_version_put_aside_comes_back(
     write_record(out, newer if has_result else failed)
     with claimed(out) as folder:
         assert folder.records() == [newer if has_result else good]
-    assert read_outputs(out, digest)["logits"].shape == (300, 3)
+    assert load_outputs(out, digest)["logits"].shape == (300, 3)
     assert weights_path(out, digest).exists()
     assert not list(runs_folder(out).glob("*.earlier"))

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of numbers and texts run."""
+"""The examples in the docstrings of numbers, texts and environments run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import doctest
 
 from reports.columns import numerals
 from reports.formats import text
+from reports.frame import environment
 
 
 def test_the_examples_run() -> None:
-    for module in (numerals, text):
+    for module in (environment, numerals, text):
         failed, tried = doctest.testmod(module)
         assert tried
         assert not failed
