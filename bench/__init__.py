@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Kind"]
 __all__ += ["Meter", "Method", "Note", "Part", "Row", "Rows", "Score", "Task", "UserError", "Wheel", "check"]
-__all__ += ["check_executor", "check_kind", "check_meter", "compare", "load_compact", "load_outputs", "load_records"]
+__all__ += ["check_executor", "check_kind", "check_meter", "compare", "load_compact", "load_outputs"]
+__all__ += ["load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",

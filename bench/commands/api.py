@@ -189,7 +189,7 @@ def _frame(records: Sequence[Record], out: Path) -> pd.DataFrame:
 
     runs = frame(records, read_profiles([out])).drop(columns=NOT_TIDY, errors="ignore")
     order = ["method", "task", "model", "data_seed", "model_seed"]
-    sorted_runs: pd.DataFrame = runs.sort_values(order, ignore_index=True)
+    sorted_runs: pd.DataFrame = runs.sort_values(order, ignore_index=True)  # pandas' stubs say Any here
     return sorted_runs
 
 
