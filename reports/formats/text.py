@@ -119,7 +119,7 @@ def latex_document(sections: Sequence[Section], extra: Sequence[Table], columns:
         if table.rows
     ] + [(table, table.key) for table in extra]
     lines = [LATEX_NEEDS, "", *(latex(table, label=label) for table, label in tables)]
-    lines += [r"\section*{Notes and definitions}", r"\footnotesize"]
+    lines += [r"\clearpage", r"\section*{Notes and definitions}", r"\footnotesize"]
     for table, label in tables:
         if rest := [*_split_notes(table)[1], *table.details]:
             lines.append(rf"\paragraph{{Table~\ref{{tab:{label}}}.}} {' '.join(_tex(note) for note in rest)}")
@@ -177,15 +177,22 @@ def _parts(table: Table) -> list[list[int]]:
     """The columns of each part: at most so many, and no wider than a page unless their texts are long."""
     names = next((at for at, head in enumerate(table.header) if head.numeric), 1)
     keys = list(range(min(names, 2)))
-    parts: list[list[int]] = [list(keys)]
     long = any(len(row[at].text) > _LONG for row in table.rows for at in range(len(table.header)))
     most = _WRAPPED if long else None  # letters of a line of a cell
-    for at in range(len(keys), len(table.header)):
-        full = len(parts[-1]) >= MOST_COLUMNS or _points(table, [*parts[-1], at], most) > _PAGE
-        if full and len(parts[-1]) > len(keys):
-            parts.append(list(keys))
-        parts[-1].append(at)
-    return parts
+    rest = range(len(keys), len(table.header))
+
+    def packed(limit: int) -> list[list[int]]:
+        parts: list[list[int]] = [list(keys)]
+        for at in rest:
+            full = len(parts[-1]) >= limit or _points(table, [*parts[-1], at], most) > _PAGE
+            if full and len(parts[-1]) > len(keys):
+                parts.append(list(keys))
+            parts[-1].append(at)
+        return parts
+
+    parts = packed(MOST_COLUMNS)
+    even = packed(len(keys) + -(-len(rest) // len(parts)))  # rather 4 and 3 columns than 6 and 1
+    return even if len(even) == len(parts) else parts
 
 
 def _letters(table: Table, at: int) -> int:

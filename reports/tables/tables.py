@@ -174,7 +174,7 @@ def costs(panel: Panel) -> list[Table]:
         if figures:
             notes = [_cost_note(panel), *(energy_notes(panel) if key == "energy" else [])]
             details = [*setting_notes(panel, figures), *absence_notes(panel, groups)]
-            title, reads = f"{_CAPTIONS[key]}: {panel.name}", _extremes(panel, figures[0])
+            title, reads = f"{_CAPTIONS[key]}: {panel.name}", _extremes(panel, figures)
             found.append(_table(key, title, header, rows, notes, reads=reads, details=details))
     return found
 
@@ -183,7 +183,7 @@ def _cost_note(panel: Panel) -> str:
     over = "seeds and tasks" if panel.sums_up else "seeds"
     return (
         f"Means over {over} (counts that differ by task: from least to greatest); in brackets the 95% interval "
-        f"where the figure varies. {ABSENT}: not measured."
+        f"where the figure varies, cut at 0. {ABSENT}: not measured."
     )
 
 
@@ -200,11 +200,13 @@ def _highest(panel: Panel, best: Mapping[str, frozenset[str]], places: Sequence[
     return f"Here the highest mean has {joined([f'{name} ({joined(where)})' for name, where in won.items()])}."
 
 
-def _extremes(panel: Panel, key: str) -> str:
+def _extremes(panel: Panel, keys: Sequence[str]) -> str:
     """How a table of costs is read, and which methods are at both ends of its first figure."""
-    column, place = panel.definitions[key], panel.places[0]
+    key, place = keys[0], panel.places[0]
+    column = panel.definitions[key]
     known = {m: cost[key].mean for m in panel.methods if key in (cost := panel.costs.get((m, place), {}))}
-    way = {"lower": "Less is better.", "higher": "More is better."}.get(column.better or "", "")
+    ways = {panel.definitions[name].better for name in keys}
+    way = "Less is better." if ways == {"lower"} else "More is better." if ways == {"higher"} else ""
     start = f"A row is a method; a figure is its mean over runs. {way}".strip()
     if len(known) < 2 or len(set(known.values())) < 2:
         return start
@@ -212,7 +214,7 @@ def _extremes(panel: Panel, key: str) -> str:
     scale = scale_of(column, known.values())
     unit = f" {scale.unit}".rstrip()
     low, high = written(column, known[least], scale), written(column, known[most], scale)
-    return f"{start} Here {column.label} goes from {low}{unit} ({least}) to {high}{unit} ({most})."
+    return f"{start} Here {column.label} is from {low}{unit} ({least}) to {high}{unit} ({most})."
 
 
 def _add_figure(
