@@ -1,4 +1,4 @@
-"""One run: what was asked in, a record out."""
+"""Does one run: trains, scores and measures one method on one task, and makes the record of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.meters.clock import Clock, synchronizer
 from bench.meters.parameters import count_parameters
 from bench.meters.phases import Phases
 from bench.parts.measure import all_sites, gate_frame, in_row_order, measure, watching
-from bench.progress import Report
+from bench.progress import ReportProgress
 from bench.records.spec import Measures, RunSpec
 from bench.records.store import Evaluation, Record, Result
-from bench.training.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
+from bench.training.loop import DivergedError, ScoreByName, Training, checkpointed, head_rate, snapshot, train
 from bench.training.prepared import Setting, prepare
 from bench.training.warmup import warm_up_inference, warm_up_training
 
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record and what belongs to it.
+    """The record of a run and the arrays that are stored beside it.
 
     Attributes:
-        record: the run.
-        outputs: `logits` and `labels` on the test rows.
+        record: the record of the run.
+        outputs: `logits` and `labels` on the test rows; empty for a trial, which is not tested.
         gates: the gates' values on dev and test rows; None for a method without gates.
-        weights: what has to be stored to deploy, by name; None if it was not asked for.
+        weights: the tensors that deployment needs beside the pretrained model, by name; None if `Measures.weights`
+            does not ask for them.
     """
 
     record: Record
@@ -58,7 +59,7 @@ def execute(
     meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
     keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
     """Trains and scores one method on one task, and then measures what that cost.
@@ -67,17 +68,17 @@ def execute(
     pass that measures. What such a pass does to the trained classifier, or to this process, comes too late for them.
 
     Args:
-        spec: what is asked.
-        measures: what is measured besides scores and time.
+        spec: method, task, model, K, seeds and protocol of the run.
+        measures: what is measured besides scores and time; None takes the defaults.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
-        meters: measure its costs; None: those that come along, and those of `measures`.
+        meters: the meters that measure its costs; None takes the shipped ones and those that `measures` names.
         first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
-        report: is told how far the run is.
-        keep: is given the scored run, whose costs are still to be measured.
+        report: is called with the progress of the run.
+        keep: is called with the scored run before its costs are measured, so that the scores are on disk by then.
 
     Raises:
-        UserError: what is asked cannot be done.
+        UserError: the run cannot be done, such as a model that is out of reach.
         DivergedError: the loss, or the logits on the test rows, became infinite or no number.
         AlteredError: measuring changed the trained classifier.
     """
@@ -91,14 +92,10 @@ def execute(
     training = run_training(setting, phases=phases, report=report)
     setting.method.eject(setting.classifier.backbone)
     trained = fingerprint(setting.classifier)
-    warm_up_inference(setting)
-    with phases.phase("infer"):
-        logits = setting.logits(setting.test)
-    if not torch.isfinite(logits).all():
-        raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
+    logits = None if spec.is_trial else _answers(setting, phases)
     result = _result(setting, training, logits, phases)
     sites = all_sites(setting)
-    gates = gate_frame(setting, sites) if sites else None
+    gates = gate_frame(setting, sites) if sites and not spec.is_trial else None
     sheet = None
     if measures.costs:
         sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
@@ -119,12 +116,12 @@ def execute(
     kept = measures.keeps(result.stored_parameters, result.backbone_parameters)
     scored = Outcome(
         record,
-        {"logits": logits.numpy().copy(), "labels": setting.test.labels.numpy().copy()},
+        {} if logits is None else {"logits": logits.numpy().copy(), "labels": setting.test.labels.numpy().copy()},
         gates,
         snapshot(setting.stored_state()) if kept else None,
     )
     keep(scored)
-    if sheet is not None:
+    if sheet is not None and not spec.is_trial:
         sheet.measure_inference()
     if measures.effective:
         result = _with_effective(result, setting, measures, gates, sheet)
@@ -136,10 +133,24 @@ def execute(
     return replace(scored, record=record.model_copy(update=done))
 
 
+def _answers(setting: Setting, phases: Phases) -> torch.Tensor:
+    """The logits on the test rows, (examples, outputs), under the clock.
+
+    Raises:
+        DivergedError: they are not finite.
+    """
+    warm_up_inference(setting)
+    with phases.phase("infer"):
+        logits = setting.logits(setting.test)
+    if not torch.isfinite(logits).all():
+        raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
+    return logits
+
+
 def _with_effective(
     result: Result, setting: Setting, measures: Measures, gates: pd.DataFrame | None, sheet: CostSheet | None
 ) -> Result:
-    """The result with the effective parameters, or with the reason why there are none."""
+    """Adds the effective parameters to the result, or notes in `sheet` why they could not be measured."""
     try:
         effective = measure(
             setting,
@@ -158,13 +169,13 @@ def _with_effective(
 
 
 def fingerprint(classifier: Classifier) -> dict[str, str]:
-    """The sha256 of everything that training changes, by name: one bit more or less is another one."""
-    found = {}
+    """The sha256 of each tensor that training changes, by name. It differs if a single bit of the tensor differs."""
+    digests = {}
     for name, tensor in checkpointed(classifier).items():
         values = tensor.to("cpu")
         values = (values if values.layout is torch.strided else values.to_dense()).contiguous().reshape(-1)
-        found[name] = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    return digests
 
 
 def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -181,13 +192,13 @@ def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         )
 
 
-def run_training(setting: Setting, *, phases: Phases, report: Report = lambda progress: None) -> Training:
-    """Trains the setting's classifier; the best checkpoint is in it afterwards."""
+def run_training(setting: Setting, *, phases: Phases, report: ReportProgress = lambda progress: None) -> Training:
+    """Trains the classifier of a setting. Afterwards the classifier holds the checkpoint with the best dev score."""
     seed = setting.spec.model_seed
     order = torch.Generator().manual_seed(seed)
     sites = all_sites(setting)
 
-    def evaluate() -> tuple[Scores, dict[str, float]]:
+    def evaluate() -> tuple[ScoreByName, dict[str, float]]:
         with watching(sites) as log:
             logits = setting.logits(setting.dev)
         if not torch.isfinite(logits).all():
@@ -213,14 +224,14 @@ def run_training(setting: Setting, *, phases: Phases, report: Report = lambda pr
     )
 
 
-def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: Phases) -> Result:
-    """What came out; called after the method has dropped what training alone needed."""
+def _result(setting: Setting, training: Training, logits: torch.Tensor | None, phases: Phases) -> Result:
+    """The result of a run. Call it after `eject`, so that only what deployment needs is counted as stored."""
     counts = count_parameters(setting.classifier, head=setting.classifier.head_parameters().values())
     best, examples = training.best, setting.examples
     return Result(
         kind=examples.kind.name,
         headline=setting.headline,
-        test_scores=setting.scores(setting.test, logits),
+        test_scores={} if logits is None else setting.scores(setting.test, logits),
         dev_scores=None if best is None else best.scores,
         curve=[Evaluation(**asdict(point)) for point in training.curve],
         best_epoch=None if best is None else best.epoch,

@@ -1,4 +1,4 @@
-"""`bench report`, `export` and `list`: what is said about finished runs, and what can be named."""
+"""`bench report` and `bench export` present finished runs; `bench list` shows what the other commands can name."""
 
 from __future__ import annotations
 
@@ -18,17 +18,32 @@ MARGIN = 0.01
 
 
 def report(
-    outs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several stand side by side.")],
-    baseline: Annotated[str | None, typer.Option(help="Method that the others are compared with.")] = None,
-    by: Annotated[str, typer.Option(help="What the columns are: task, k or model.")] = "task",
+    outs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several get one common report.")],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="The method that the others are compared with. [default: the one that stores the most parameters]"
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="What the columns of scores are: task, k or model.")] = "task",
     columns: Annotated[
-        list[str] | None, typer.Option("--columns", "-c", help="Figures to show; `help` explains them all.")
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            "-c",
+            help="Figures to show, separated by commas; the word help lists and explains all of them.",
+        ),
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="markdown, latex, csv, json, html, svg, pdf, png.")
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Formats to write, separated by commas: markdown, latex, csv, json, html, svg, pdf, png. "
+            "[default: markdown,csv,html,svg]",
+        ),
     ] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Where several folders' common report goes; else ./comparison.")
+        Path | None, typer.Option(help="Folder for the common report of several folders. [default: ./comparison]")
     ] = None,
     figure_width: Annotated[
         str, typer.Option(help="Width of figures: column (3.3 in), page (6.9 in), or a number of inches.")
@@ -38,7 +53,7 @@ def report(
         float, typer.Option(help="Difference in score that makes none in practice: `as good` means no worse than this.")
     ] = MARGIN,
 ) -> None:
-    """Writes tables, figures and the page of comparisons anew."""
+    """Writes the report of finished comparisons again: tables, figures and the page. Nothing is trained."""
     if columns == ["help"]:
         from reports.columns.document import document
 
@@ -109,16 +124,24 @@ def _shortened(paths: Sequence[Path], into: Path) -> list[str]:
     return [str(into / first), *(name for name in names if name != first)]
 
 
+def show_choices(records: Sequence[Record]) -> None:
+    """Prints what each search chose, with its dev score and how far from it other values are as good."""
+    from reports.formats.text import terminal
+    from reports.tables.tuning import search_table
+
+    terminal([search_table(records)], [])
+
+
 def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
-    """Prints all records as JSON lines."""
+    """Prints the records of all runs, one line of JSON each."""
     from bench.records.store import read_records
 
     for record in read_records(out):
         print(record.as_json())
 
 
-def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters or executors.")]) -> None:
-    """Shows what can be named."""
+def list_(what: Annotated[str, typer.Argument(help="methods, tasks, models, meters, executors or kinds.")]) -> None:
+    """Lists the names that other commands take: of methods, tasks, models, meters, executors or kinds of task."""
     from bench.registry.listing import LISTINGS
 
     if what not in LISTINGS:

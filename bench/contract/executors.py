@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_SECONDS = 300
-"""How long a small job may take before it counts as lost."""
+"""After so many seconds a small job counts as lost."""
 
 SCORES = Measures(costs=False, energy=False, effective=False, resident=False, profile=False, weights="all")
 
@@ -70,7 +70,7 @@ class Trial(Method):
 
 @dataclass(frozen=True)
 class ExecutorFinding:
-    """What came of one promise.
+    """The result of the check of one promise.
 
     Attributes:
         check: name of the promise.
@@ -118,7 +118,7 @@ class Trial:
         return spec
 
     def run(self, spec: RunSpec, out: Path, *, measures: Measures = SCORES, by: Executor | None = None) -> Record:
-        """Has a run done as a comparison does."""
+        """Lets an executor do a run as `bench compare` does, and returns its record."""
         (record,) = run_grid(Plan([spec], {}, measures), RecordFolder(out), by or self.executor)
         return record
 
@@ -158,7 +158,7 @@ def a_run_is_the_same_as_here(trial: Trial) -> None:
 
 
 def _figures(record: Record) -> dict[str, object]:
-    """What must be equal wherever a run is done: all but times."""
+    """The parts of a record that must be equal wherever the run is done: everything but the times."""
     result = {} if record.result is None else record.result.model_dump(exclude={"train_time_s", "infer_time_s"})
     return {"asked": record.asked, "status": record.status, "complete": record.complete, **result}
 
@@ -313,7 +313,7 @@ PROMISES: tuple[Callable[[Trial], None], ...] = (
 
 
 def _waited(result: Callable[[float], Attempt | None], seconds: float = MOST_SECONDS) -> Attempt:
-    """What a future gives in time."""
+    """The result of a future; a future that has none in time breaks the promise."""
     try:
         attempt = result(seconds)
     except TooLate as error:

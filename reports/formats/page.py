@@ -1,4 +1,4 @@
-"""The page: one file that opens offline, asks the network for nothing, and takes no text for markup."""
+"""Makes the page: one HTML file that opens offline, loads nothing from the network, and escapes every text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def page(
     from reports.frame.environment import commands, environments
     from reports.gates.table import stored_tables
 
-    panels, records, outs = report.panels, report.records, report.outs
+    panels, records, outs = report.panels, report.scored, report.outs
     names = ", ".join(out.resolve().name for out in outs)
     context: dict[str, Any] = {
         "title": f"Which method should I use? {names}".strip(),
@@ -182,12 +182,14 @@ def plot_data(panels: list[Panel], records: Sequence[Record]) -> dict[str, Any]:
 
     names = list(dict.fromkeys(method for panel in panels for method in panel.methods))
     style, used = looks(names), ["score", *{key: None for panel in panels for key in panel.figures}]
-    known, fields = _definitions(panels), dict[str, str]()
+    definitions, fields = _definitions(panels), dict[str, str]()
     for record, label in zip(records, unique_labels(records), strict=True):
         if label not in fields:
             fields[label] = ", ".join(f"{name}={value}" for name, value in record.asked.method.fields.items())
     return {
-        "figures": {key: _axis(known[key]) for key in used if key in known and not known[key].estimated},
+        "figures": {
+            key: _axis(definitions[key]) for key in used if key in definitions and not definitions[key].estimated
+        },
         "methods": {
             name: {
                 "colour": style[name].colour,

@@ -1,4 +1,4 @@
-"""Tables in the forms that people read: terminal, markdown, LaTeX."""
+"""Writes tables for readers: in the terminal, in markdown and in LaTeX."""
 
 from __future__ import annotations
 

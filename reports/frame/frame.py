@@ -1,4 +1,4 @@
-"""From records to one row a run: what was asked, what came out, every figure of `reports.columns.document`."""
+"""Makes a data frame of records: one row a run, with its specification, its status and all of its figures."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from bench.records.spec import Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
+from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
     import pandas as pd
 
 By = Literal["task", "k", "model"]
 BYS: tuple[By, ...] = ("task", "k", "model")
-"""What a table's columns can be; the other two then tell its settings apart."""
+"""What the columns of a table can be. Runs that differ in one of the other two stand in different tables."""
 
 PROFILED = {
     "train_step_ratio": "train_step",
@@ -25,10 +27,10 @@ PROFILED = {
     "infer_merged_ratio": "infer_merged",
     "infer_single_ratio": "infer_single",
 }
-"""Figures that stand in a profile of the model, not in a run's record, and their names there."""
+"""Key of a figure that is measured in a profile of the model and not in a run -> its name in the profile."""
 
 FOLDER_MARK = " @"
-"""Stands in a label between the method and the folder that it is from, where folders repeat runs."""
+"""Separates method and folder in a label such as `lora @out2`, where several folders hold the same run."""
 
 
 def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.DataFrame:
@@ -41,7 +43,7 @@ def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    records = list(records)
+    records = without_trials(records)
     labels = unique_labels(records)
     profiled = fits(records, profiles or {})
     rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
@@ -53,7 +55,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
     """One row an evaluation while training: digest, method, step, epoch, train_loss, score (on dev)."""
     import pandas as pd
 
-    records = list(records)
+    records = without_trials(records)
     rows = [
         {
             "digest": record.digest,
@@ -75,6 +77,8 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
 def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
     protocol = protocol_words(asked.protocol)
+    if asked.search is not None:  # chosen among more or fewer trials it is no rival of equal means
+        protocol = ", ".join(filter(None, [search_words(asked.search), protocol]))
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
@@ -100,7 +104,7 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
         "backbone_parameters": result.backbone_parameters,
         "stored_share": result.stored_parameters / result.backbone_parameters,
         "train_examples": result.train_examples,
-        # Of a user's task: those that come along were looked at, and the made-up one repeats itself by design.
+        # Shown for tasks of users only: the shipped ones were checked, and the made-up one repeats rows by design.
         "repeated_examples": None if asked.task.source == "built-in" else getattr(result, "repeated_examples", None),
         "test_examples": result.test_examples,
         "absent": {},
@@ -142,17 +146,17 @@ def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]
     row, reason = row_of(fit.profile, record, record.asked.method.label.partition(FOLDER_MARK)[0])
     if row is None:
         return {}, dict.fromkeys(PROFILED, reason or "not in the profile")
-    found: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     absent: dict[str, str] = {}
     for key, name in PROFILED.items():
         timed = getattr(row, name)
         why = row.absent.get(name) or (row.unmerged if name == "infer_merged" else None)
         if timed is not None:
-            found |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
-            found[f"{key}_p50_ms"] = timed.p50_ms
+            ratios |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+            ratios[f"{key}_p50_ms"] = timed.p50_ms
         elif why is not None:
             absent[key] = why
-    return found, absent
+    return ratios, absent
 
 
 def size_words(k: int | None) -> str:
@@ -162,15 +166,20 @@ def size_words(k: int | None) -> str:
 
 @cache
 def protocol_words(protocol: BaseModel) -> str:
-    """What of the protocol is not at its default, in words."""
+    """The fields of a protocol that are not at their defaults, in words such as `epochs 5, batch size 8`."""
     values = protocol.model_dump(exclude_defaults=True)
     if values.get("dev") == "k":
         values["dev"] = "rows as K"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
+def search_words(search: Search) -> str:
+    """How the hyper-parameters were chosen: `best of 12 trials`."""
+    return f"best of {search.trials} trials" if search.trials > 1 else "one trial"
+
+
 def unique_labels(records: Sequence[Record]) -> list[str]:
-    """A label for each record's method; those that share one but differ get what they differ in added.
+    """A label for the method of each record. Where methods of one label differ, the fields that differ are added.
 
     Two runs must never be averaged because an edited plug-in or another preset's learning rate goes by
     the same name.
@@ -179,15 +188,17 @@ def unique_labels(records: Sequence[Record]) -> list[str]:
     keys = []
     for record in records:
         method = record.asked.method
+        if record.asked.search is not None:  # what was searched differs from seed to seed
+            method = method.without(record.asked.search.space)
         key = f"{method.source} {method.fields}"
         keys.append((method.label, key))
-        known = variants.setdefault(method.label, {})
-        if key not in known:
-            known[key] = {**method.fields, "code": method.source}
+        variants_of_label = variants.setdefault(method.label, {})
+        if key not in variants_of_label:
+            variants_of_label[key] = {**method.fields, "code": method.source}
     names = {
-        (label, key): label + _distinction(facts, list(known.values()))
-        for label, known in variants.items()
-        for key, facts in known.items()
+        (label, key): label + _distinction(facts, list(variants_of_label.values()))
+        for label, variants_of_label in variants.items()
+        for key, facts in variants_of_label.items()
     }
     return [names[key] for key in keys]
 

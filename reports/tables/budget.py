@@ -1,4 +1,4 @@
-"""What a comparison spent in all: failed runs and trials of settings included (Schwartz et al., Green AI, 2020)."""
+"""What a whole comparison cost, failed runs and tuning trials included (Schwartz et al., Green AI, 2020)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSEEN = (
 
 
 def budget_sentence(panel: Panel) -> str:
-    """Runs, seconds and settings tried, in words."""
+    """A sentence on the number of runs, their seconds, and the settings that were tried."""
     counts = panel.runs["status"].value_counts()
     words = f"Spent in all: {len(panel.runs)} runs ({', '.join(f'{count} {name}' for name, count in counts.items())})"
     wall = panel.runs["wall_time_s"].dropna()
@@ -31,7 +31,7 @@ def budget_sentence(panel: Panel) -> str:
 
 
 def trials(panel: Panel) -> dict[str, int]:
-    """By a method's bare name, in how many settings of its hyper-parameters it was run."""
+    """Name of a method without hyper-parameters -> in how many settings of its hyper-parameters it was run."""
     settings = panel.runs["method"].str.partition(FOLDER_MARK)[0]  # the same one in two folders is one
     named = settings.groupby(panel.runs["method_name"], sort=True).nunique()
     return {str(name): int(count) for name, count in named.items()}

@@ -1,4 +1,4 @@
-"""What stands below a table: without it the figures above mislead."""
+"""The notes below a table: what its figures mean, how intervals and tests were made, and why figures are absent."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def main_details(panel: Panel, keys: Iterable[str]) -> list[str]:
 
 
 def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
-    """Where the time ratios are from, what makes them suspect, and runs whose seconds do not compare."""
+    """Notes on time ratios (their profile, and whether it is suspect) and on seconds that do not compare."""
     keys, notes = set(keys), []
     if keys & PROFILED.keys() and "profile" in panel.ok:
         notes += [
@@ -73,7 +73,7 @@ def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
 
 
 def repeated_notes(panel: Panel) -> list[str]:
-    """Tasks of which test rows stand in the training or dev rows as well."""
+    """Notes on tasks that have test rows whose text stands in the training or dev rows as well."""
     if "repeated_examples" not in panel.ok:
         return []
     runs = panel.ok[panel.ok["repeated_examples"].fillna(0) > 0]
@@ -94,7 +94,7 @@ def _seed_words(panel: Panel) -> str:
 
 
 def _range(runs: pd.DataFrame, key: str) -> str:
-    """The figure that all runs share, or its least and greatest."""
+    """The value of a figure that all runs share, or its least and its greatest value."""
     values = sorted(runs[key].dropna().unique()) if key in runs else []
     if not values:
         return "unknown"
@@ -102,7 +102,7 @@ def _range(runs: pd.DataFrame, key: str) -> str:
 
 
 def loss_notes(panel: Panel) -> list[str]:
-    """Each run without a result, with its reason; the same reason of several runs once."""
+    """A note on each run without a result, with the reason; runs with the same reason share one note."""
     lost = panel.runs[panel.runs["status"] != "ok"]
     if lost.empty:
         return []
@@ -149,15 +149,15 @@ def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
     """Why figures of these groups were not measured, as the records say it."""
     if "absent" not in panel.ok:
         return []
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    methods_of: dict[tuple[str, str], dict[str, None]] = {}
     for method, absent in zip(panel.ok["method"], panel.ok["absent"], strict=True):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
             if key in panel.definitions and panel.definitions[key].group in groups:
-                found.setdefault((key, reason), {})[method] = None
+                methods_of.setdefault((key, reason), {})[method] = None
     return [
         f"{_absent(key, panel)}: {panel.definitions[key].label}: {reason}"
         + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
-        for (key, reason), who in found.items()
+        for (key, reason), who in methods_of.items()
     ]
 
 
@@ -179,7 +179,7 @@ def absence_sentences(panel: Panel) -> list[str]:
 
 
 def energy_notes(panel: Panel) -> list[str]:
-    """Where the joules come from."""
+    """Notes on the sources of the joules."""
     columns = [panel.definitions[key] for key in panel.figures]
     measured = any(column.group == "energy" and not column.estimated for column in columns)
     estimated = any(column.estimated for column in columns)

@@ -58,6 +58,8 @@ def _how_sure(decision: Decision) -> str:
         words += f", and {_few(others)} {_are(others)} as good, less that margin" if others else ""
         return f"{words}."
     rivals = list(decision.may_be_best)
+    if not rivals:
+        return "No other method has enough runs to be compared with it."
     words = f"Not sure: after {decision.seeds} seeds {_few(rivals)} may be as good or better"
     words += f"; shown to be worse {_are(worse)} {_few(worse)}" if worse else "; no method is shown to be worse"
     return f"{words}."

@@ -1,4 +1,4 @@
-"""What tables are made of: cells that know their value, headings that know what they mean."""
+"""Tables as data: cells with a text and a value to sort by, headings with an explanation, and notes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHORT_HEADS = {"stored_share": "share\n%", "train_step_ratio": "step\n/ full", "
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table's field.
+    """One cell of a table.
 
     Attributes:
-        text: as it is read.
-        value: what it is sorted by; None sorts last.
-        strong: the best of its column, where there is a spread to judge it by.
-        short: the same for a narrow terminal; empty: no shorter.
+        text: as readers see it.
+        value: what the column is sorted by; None sorts last.
+        strong: whether it is the best of its column; shown only where there are several seeds.
+        short: a shorter text for a narrow terminal; empty if there is none.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's heading, and what it means."""
+    """The heading of a column, with an explanation in `says`."""
 
     text: str
     says: str = ""
@@ -79,7 +79,7 @@ def shortened(table: Table, most: int, whole: str) -> Table:
     Args:
         table: of any length.
         most: rows that are shown.
-        whole: the file that has all.
+        whole: name of the file that has all rows.
     """
     if len(table.rows) <= most:
         return table
@@ -153,7 +153,7 @@ def score_cell(panel: Panel, method: str, place: str, *, interval: bool = False,
 
 
 def _lost(panel: Panel, method: str, place: str) -> list[str]:
-    """`1 failed`, `2 undefined`."""
+    """How many runs of a cell have no score, such as `1 failed` or `2 undefined`."""
     counts: Mapping[str, int] = panel.statuses.get((method, place), {})
     lost = [f"{count} {status}" for status, count in counts.items() if status != "ok"]
     scored = panel.scores.get((method, place))

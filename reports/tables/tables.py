@@ -1,4 +1,4 @@
-"""Tables as values: what each cell says, what it is sorted by, and the notes without which it misleads."""
+"""Makes the tables of a panel: main table, scores, differences to the baseline, costs and budget."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ _METHOD = Head("method", "The method and the hyper-parameters that are not at th
 
 
 def tables(panel: Panel, columns: Sequence[str] | None = None) -> list[Table]:
-    """All tables of a panel: combined, scores, differences, and what was measured of costs."""
-    found = [main(panel, columns), accuracy(panel), differences(panel), *costs(panel), budget(panel)]
-    return [table for table in found if table.rows]
+    """All tables of a panel that have rows; the main table comes first."""
+    all_tables = [main(panel, columns), accuracy(panel), differences(panel), *costs(panel), budget(panel)]
+    return [table for table in all_tables if table.rows]
 
 
 def main(panel: Panel, columns: Sequence[str] | None = None) -> Table:
@@ -159,7 +159,7 @@ def differences(panel: Panel) -> Table:
 
 def costs(panel: Panel) -> list[Table]:
     """What was measured of parameters, FLOPs and memory, time, energy: a table each."""
-    found = []
+    cost_tables = []
     places = (OVERALL,) if panel.sums_up else panel.columns
     several = len(places) > 1
     for key, groups in _COST_TABLES.items():
@@ -169,14 +169,14 @@ def costs(panel: Panel) -> list[Table]:
         figures = [name for name in panel.figures if panel.definitions[name].group in groups]
         for name in figures:
             # A count that only the task decides has no meaningful mean over tasks: its range is shown.
-            whole = panel.sums_up and panel.definitions[name].group == "parameters"
-            _add_figure(panel, name, header, rows, interval=True, pairs=None if whole else pairs, each=whole)
+            is_count = panel.sums_up and panel.definitions[name].group == "parameters"
+            _add_figure(panel, name, header, rows, interval=True, pairs=None if is_count else pairs, each=is_count)
         if figures:
             notes = [_cost_note(panel), *(energy_notes(panel) if key == "energy" else [])]
             details = [*setting_notes(panel, figures), *absence_notes(panel, groups)]
             title, reads = f"{_CAPTIONS[key]}: {panel.name}", _extremes(panel, figures)
-            found.append(_table(key, title, header, rows, notes, reads=reads, details=details))
-    return found
+            cost_tables.append(_table(key, title, header, rows, notes, reads=reads, details=details))
+    return cost_tables
 
 
 def _cost_note(panel: Panel) -> str:
@@ -233,27 +233,27 @@ def _add_figure(
     """
     column = panel.definitions[key]
     if pairs is not None:
-        found = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
+        cells = [[panel.costs.get(pair, {}).get(key)] for pair in pairs]
     else:
         places = (OVERALL,) if panel.sums_up and not each else panel.columns
-        found = [[panel.costs.get((method, place), {}).get(key) for place in places] for method in panel.methods]
-    known = [[estimate for estimate in some if estimate] for some in found]
-    scale = scale_of(column, (estimate.mean for some in known for estimate in some))
+        cells = [[panel.costs.get((method, place), {}).get(key) for place in places] for method in panel.methods]
+    measured = [[estimate for estimate in some if estimate] for some in cells]
+    scale = scale_of(column, (estimate.mean for some in measured for estimate in some))
     header.append(replace(head_of(column, heading(column, scale)), short=SHORT_HEADS.get(key, "")))
-    for row, estimates in zip(rows, known, strict=True):
+    for row, estimates in zip(rows, measured, strict=True):
         row.append(figure_cell(column, estimates, scale, interval=interval))
 
 
 def _best(panel: Panel) -> dict[str, frozenset[str]]:
     """The methods of the highest mean in each place, several if exactly tied; none at one seed or for one method."""
-    found: dict[str, frozenset[str]] = {}
+    best: dict[str, frozenset[str]] = {}
     for place in panel.places:
         ranked = [
             (est.mean, method) for (method, at), est in panel.scores.items() if at == place and est.std is not None
         ]
         if len(ranked) > 1:
-            found[place] = frozenset(method for value, method in ranked if value > max(ranked)[0] - 1e-12)
-    return found
+            best[place] = frozenset(method for value, method in ranked if value > max(ranked)[0] - 1e-12)
+    return best
 
 
 def _table(

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 
 from bench.records.record import Result
 from bench.tasks import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
-from bench.tasks.kinds import Label, Target
+from bench.tasks.kinds import Label, Target, shipped_kinds
 
 CLASSES, REGRESSION = kind_named("classes"), kind_named("regression")
 
@@ -217,6 +217,7 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     folder = sys.modules["bench.tasks.kinds"]
     monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    shipped_kinds.cache_clear()
     kinds.cache_clear()
     try:
         assert sorted(kinds()) == ["classes", "ranks", "regression"]
@@ -224,6 +225,7 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert kind_of_types({float}, "ranks").headline == "kendall"
         assert score_named("kendall") is not None
     finally:
+        shipped_kinds.cache_clear()
         kinds.cache_clear()
         sys.modules.pop("bench.tasks.kinds.ranks", None)
 

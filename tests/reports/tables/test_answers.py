@@ -95,6 +95,8 @@ def test_the_headline_says_how_sure_it_is() -> None:
     assert how.startswith("Fairly sure (95%): no other method is better by more than 0.01, and ")
     few = panel(seeds=2)
     assert headline(few, decided(few))[1].startswith("Not sure: after 2 seeds")
+    alone = panel(methods=["lora"])
+    assert headline(alone, decided(alone))[1] == "No other method has enough runs to be compared with it."
     assert any(text.startswith("How many seeds it takes") for text in sure(few, leader(few), decided(few)))
 
 
