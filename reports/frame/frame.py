@@ -124,7 +124,8 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     ratios, absent = _ratios(record, fit)
     row["absent"] = absent | row["absent"]
     if ratios and fit.profile is not None:
-        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, **ratios}
+        shape = f"{fit.profile.batch} x {fit.profile.tokens} tokens"
+        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, "profile_shape": shape, **ratios}
     return row
 
 
@@ -139,7 +140,7 @@ def _is_figure(value: object) -> bool:
 
 
 def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]:
-    """The time ratios of a run's method with their intervals, and why others are absent."""
+    """The time ratios of a run's method with their intervals and median milliseconds, and why others are absent."""
     if fit.profile is None:
         return {}, {} if fit.reason is None else dict.fromkeys(PROFILED, fit.reason)
     row, reason = row_of(fit.profile, record, record.asked.method.label.partition(FOLDER_MARK)[0])
@@ -152,6 +153,7 @@ def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]
         why = row.absent.get(name) or (row.unmerged if name == "infer_merged" else None)
         if timed is not None:
             ratios |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+            ratios[f"{key}_p50_ms"] = timed.p50_ms
         elif why is not None:
             absent[key] = why
     return ratios, absent

@@ -27,7 +27,7 @@ def budget_sentence(panel: Panel) -> str:
     tried = (
         f"one a method, but for {joined(several)}" if several else "one a method, so no tuning trials among these runs"
     )
-    return f"{words}. Hyper-parameter settings tried: {tried}. {_UNSEEN}"
+    return f"{words}. Hyper-parameter settings tried: {tried}."
 
 
 def trials(panel: Panel) -> dict[str, int]:
@@ -62,5 +62,6 @@ def budget(panel: Panel) -> Table:
         cells = [Cell(method, method), *(Cell(f"{number:,}", number) for number in numbers)]
         cells += [Cell(significant(value), value) for value in seconds] or [NOTHING, NOTHING]
         rows.append(tuple(cells))
-    notes = (budget_sentence(panel), "A setting that was tried and failed counts like one that succeeded.")
-    return Table("budget", f"Budget: failed runs and trials included, {panel.title}", heads, tuple(rows), notes)
+    notes = ("A setting that was tried and failed counts like one that succeeded.", _UNSEEN)
+    title = f"Budget, failed runs and trials included: {panel.name}"
+    return Table("budget", title, heads, tuple(rows), notes, reads=budget_sentence(panel))
