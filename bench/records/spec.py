@@ -57,6 +57,8 @@ class Protocol(Frozen):
     """Optimizer steps, in place of epochs."""
     batch_size: PositiveInt = 16
     """Examples in a training step."""
+    batches: Literal["random", "by-length"] = "random"
+    """Which examples share a training batch; by-length: such of like length, so that fewer tokens are padding."""
     eval_batch_size: PositiveInt = 64
     """Examples in an evaluation batch."""
     max_length: PositiveInt = 128

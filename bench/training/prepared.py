@@ -68,7 +68,9 @@ class Setting:
 
     def train_batches(self, order: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch, shuffled."""
-        return on_device(batches(self.train, size=self.protocol.batch_size, order=order), self.device)
+        protocol = self.protocol
+        by_length = protocol.batches == "by-length"
+        return on_device(batches(self.train, size=protocol.batch_size, order=order, by_length=by_length), self.device)
 
     def scores(self, part: Encoded, logits: torch.Tensor) -> Scores:
         """The scores that the task names, or all; logits as `logits(part)` gives them."""
