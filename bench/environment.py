@@ -27,11 +27,12 @@ PACKAGES = (
 )
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str, *, side_by_side: int = 1) -> dict[str, Any]:
     """What a record says of where it was made; what cannot be known is absent.
 
     Args:
         device: torch's name of the device the run is on.
+        side_by_side: how many runs share the machine; said only where others do.
     """
     import torch
 
@@ -45,6 +46,7 @@ def describe(device: str) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "cpus": usable_cpus(),
         "threads": torch.get_num_threads(),
+        "side_by_side": side_by_side if side_by_side > 1 else None,
         "allocator": in_force(),
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -58,6 +58,7 @@ def execute(
     meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
+    side_by_side: int = 1,
     report: Report = lambda progress: None,
     keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
@@ -73,6 +74,7 @@ def execute(
         meters: measure its costs; None: those that come along, and those of `measures`.
         first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
+        side_by_side: how many runs share the machine; with more than one no time is measured.
         report: is told how far the run is.
         keep: is given the scored run, whose costs are still to be measured.
 
@@ -83,8 +85,9 @@ def execute(
     """
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     measures = measures or Measures()
-    setting = prepare(spec)
-    ready = prepared_meters(measures, device=str(setting.device), meters=meters)  # takes seconds: before every clock
+    setting = prepare(spec, side_by_side=side_by_side)
+    # Takes seconds: before every clock.
+    ready = prepared_meters(measures, device=str(setting.device), meters=meters, side_by_side=side_by_side)
     clock = clock or Clock(synchronize=synchronizer(setting.device))
     phases = Phases(clock, ready.able)
     warm_up_training(setting)
@@ -97,12 +100,15 @@ def execute(
     if not torch.isfinite(logits).all():
         raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
     result = _result(setting, training, logits, phases)
+    if side_by_side > 1:
+        result = result.model_copy(update={"train_time_s": None, "infer_time_s": None})
     sites = all_sites(setting)
     gates = gate_frame(setting, sites) if sites else None
     sheet = None
     if measures.costs:
         sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
-        sheet.observe(phases, train_examples=training.examples)
+        useful = setting.train.useful_tokens(training.visits)
+        sheet.observe(phases, train_examples=training.examples, train_useful_tokens=useful)
         if measures.effective:
             sheet.note_absent("effective", UNMEASURED)
         result = result.model_copy(update={"costs": sheet.costs()})
@@ -112,9 +118,10 @@ def execute(
         complete=sheet is None and not measures.effective,
         asked=spec,
         result=result,
-        environment=describe(str(setting.device)) | ({} if command is None else {"command": command}),
+        environment=describe(str(setting.device), side_by_side=side_by_side)
+        | ({} if command is None else {"command": command}),
         started_at=started_at.isoformat(timespec="seconds"),
-        wall_time_s=time.perf_counter() - began,
+        wall_time_s=time.perf_counter() - began if side_by_side == 1 else None,
     )
     kept = measures.keeps(result.stored_parameters, result.backbone_parameters)
     scored = Outcome(
@@ -132,7 +139,9 @@ def execute(
         sheet.measure_training()
         result = result.model_copy(update={"costs": sheet.costs(ended=True)})
     refuse_altered(trained, fingerprint(setting.classifier))
-    done = {"result": result, "complete": True, "wall_time_s": time.perf_counter() - began}
+    done = {"result": result, "complete": True}
+    if side_by_side == 1:
+        done["wall_time_s"] = time.perf_counter() - began
     return replace(scored, record=record.model_copy(update=done))
 
 

@@ -64,6 +64,7 @@ def compare(
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
     on: str | None = None,
+    jobs: int | None = None,
     config: str | Path | None = None,
     out: str | Path = "out",
     baseline: str | None = None,
@@ -87,6 +88,7 @@ def compare(
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
         on: what does the runs: an executor's name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this machine.
+        jobs: how many runs are made side by side; of more than one no time and no energy is measured. None: one.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
         out: folder of the records and the report.
         baseline: label of the method that the others are compared with; None: the one that stores most.
@@ -115,7 +117,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
-    named |= {"meters": meters, "on": on}
+    named |= {"meters": meters, "on": on, "jobs": jobs}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 

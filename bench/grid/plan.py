@@ -11,7 +11,7 @@ from pydantic import Field
 
 from bench.errors import UserError
 from bench.meters.allocator import expected
-from bench.records.spec import Frozen, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
+from bench.records.spec import Frozen, Measures, PositiveInt, ProfileJob, ProfileShape, Protocol, RunSpec
 from bench.records.store import RecordFolder, read_profiles
 from bench.registry.executors import DEFAULT
 
@@ -36,6 +36,7 @@ class Request(Frozen):
         measures: what is measured besides scores and time.
         method_defaults: method name -> hyper-parameters that hold unless a specification sets them.
         on: the executor that does the runs, which no run's key and no result depends on.
+        jobs: how many runs are made side by side; of more than one no time is measured.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +49,7 @@ class Request(Frozen):
     measures: Measures = Measures()
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     on: str = DEFAULT
+    jobs: PositiveInt = 1
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,19 @@ class Plan:
         unsupported: digest -> reason.
         measures: what is measured besides scores and time.
         remarks: what the user should know of the data before the first run, a line each.
+        jobs: how many runs may be made side by side on one machine; of more than one no time is measured.
     """
 
     runs: list[RunSpec]
     unsupported: dict[str, str]
     measures: Measures = field(default_factory=Measures)
     remarks: tuple[str, ...] = ()
+    jobs: int = 1
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of the runs are measured."""
+        return self.jobs == 1
 
 
 def plan(request: Request) -> Plan:
@@ -108,7 +117,7 @@ def plan(request: Request) -> Plan:
     ]
     reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
-    return Plan(runs, refused, request.measures, tuple(remarks))
+    return Plan(runs, refused, request.measures, tuple(remarks), jobs=request.jobs)
 
 
 def unique(methods: list[ResolvedMethod]) -> list[ResolvedMethod]:

@@ -389,6 +389,8 @@ class Job(Frozen):
     """Whether it measures costs that hardly differ by seed: no other seed of its method, task and K has."""
     command: str | None = None
     """What the user typed, for the record."""
+    side_by_side: PositiveInt = 1
+    """How many runs share the machine. With more than one none is timed, and each has its share of the CPU threads."""
 
 
 AnyJob = Job | AloneJob | ProfileJob

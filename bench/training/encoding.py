@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +46,16 @@ class Encoded:
     def only(self, rows: np.ndarray) -> Encoded:
         """The examples of these rows, (rows,), in their order."""
         return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
+
+    def useful_tokens(self, visits: Mapping[int, int] | None = None) -> int:
+        """Tokens of the examples, without padding.
+
+        Args:
+            visits: index of an example -> how many times it counts; None: each of them once.
+        """
+        if visits is None:
+            return int(self.lengths.sum())
+        return sum(times * int(self.lengths[row]) for row, times in visits.items())
 
 
 class Batch(NamedTuple):

@@ -65,6 +65,8 @@ class Training:
     examples: int = 0
     shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """How many batches there were of each (rows, padded length)."""
+    visits: Counter[int] = field(default_factory=Counter)
+    """Index of a training row -> how often it was trained on."""
     trained_parameters: int = 0
     """Without the head; require a gradient and got one."""
 
@@ -118,6 +120,7 @@ def train(
         for epoch in range(math.ceil(total / steps_per_epoch)):
             classifier.train()
             losses: list[Tensor] = []
+            rows_seen: list[Tensor] = []
             for batch in epoch_batches(epoch):
                 losses.append(
                     gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol, loss_of=loss_of)
@@ -131,12 +134,14 @@ def train(
                 result.examples += len(batch.labels)
                 rows, length = batch.inputs["input_ids"].shape
                 result.shapes[rows, length] += 1
+                rows_seen.append(batch.rows)
                 report(Progress("train", result.steps, total, None if highest == -math.inf else highest))
                 if result.steps == total:
                     break
 
             with clock.paused():
                 watch.finish()
+                result.visits.update(torch.cat(rows_seen).tolist())
                 mean_loss = torch.stack(losses).mean().item()
                 if not math.isfinite(mean_loss):  # finite losses whose sum is not
                     raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")

@@ -148,14 +148,18 @@ class Setting:
         return predict(self.classifier, found, protocol=self.protocol)
 
 
-def prepare(spec: RunSpec) -> Setting:
+def prepare(spec: RunSpec, *, side_by_side: int = 1) -> Setting:
     """Loads data and weights, and adapts the classifier.
+
+    Args:
+        spec: what is asked.
+        side_by_side: how many runs share the machine, and its CPUs unless the protocol sets the threads.
 
     Raises:
         UserError: what is asked cannot be done, or its sources changed since it was asked.
     """
     protocol = spec.protocol
-    device = prepare_torch(protocol)
+    device = prepare_torch(protocol, side_by_side=side_by_side)
     method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
@@ -194,7 +198,7 @@ def resolved_device(protocol: Protocol) -> str:
     return protocol.device
 
 
-def prepare_torch(protocol: Protocol) -> torch.device:
+def prepare_torch(protocol: Protocol, *, side_by_side: int = 1) -> torch.device:
     """Fixes device, threads and determinism of this process.
 
     Raises:
@@ -205,7 +209,7 @@ def prepare_torch(protocol: Protocol) -> torch.device:
         raise UserError("no CUDA device here; use --device cpu")
     if protocol.precision == "bf16" and name != "cuda":
         raise UserError("precision bf16 needs a CUDA device; use --precision float32")
-    torch.set_num_threads(protocol.threads or usable_cpus())
+    torch.set_num_threads(protocol.threads or max(1, usable_cpus() // side_by_side))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only so
     # What use_deterministic_algorithms does, without the compiler that it imports for seconds.
     torch.set_deterministic_debug_mode("warn" if name == "cuda" else "error")
