@@ -101,7 +101,7 @@ def write_plan(spec: RunSpec, folder: Path) -> None:
     """Writes the files that both sides read: ours a job, theirs rows, batches, settings and initial values.
 
     Raises:
-        ValueError: the model has no files, or the task is not scored by accuracy, which is all that the other side knows.
+        ValueError: the model has no files, or the task is not scored by accuracy, all that the other side knows.
     """
     setting = prepare(spec)
     if setting.headline != "accuracy":
