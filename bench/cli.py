@@ -48,6 +48,7 @@ def program() -> typer.Typer:
     from bench.commands.new import new
     from bench.commands.profile import profile
     from bench.commands.report import export, list_, report
+    from bench.commands.tune import tune
 
     app = typer.Typer(
         help="Measures what a fine-tuning method costs and what it buys.",
@@ -58,6 +59,7 @@ def program() -> typer.Typer:
     )
     app.callback()(_with_version)
     app.command("compare")(compare)
+    app.command("tune")(tune)
     app.command("report")(report)
     app.command("inspect")(inspect)
     app.command("profile")(profile)

@@ -33,6 +33,19 @@ PRESETS: dict[str, Preset] = {
         ),
         method_defaults={"full": {"learning_rate": 1e-3, "head_learning_rate": None}},
     ),
+    "tuned": Preset(
+        title="the same, tuned alike: for each of five seeds the best of four learning rates on the dev rows",
+        methods=_QUICK_METHODS,
+        tasks=("trec", "tweet_valence"),
+        model="minilm-l6",
+        ks=(100,),
+        seeds=5,
+        # Five searches of four trials tell methods apart where one of twelve tells lucky draws apart, and cost little
+        # more: `python -m benchmarks.decisions`.
+        trials=4,
+        protocol=Protocol(dev=1000, epochs=5, evaluations=2, batch_size=8, max_length=128),
+        measures=Measures(effective=False, resident=False, profile_tokens=16, profile_rounds=10),
+    ),
     "gates": Preset(
         title="UniPELT with gates learned, left out, constant and hard, for bench gates: three seeds, two tasks",
         methods=("unipelt", "unipelt[gate=none]", "unipelt[gate=constant]", "unipelt-hard"),

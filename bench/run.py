@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         record: the run.
-        outputs: `logits` and `labels` on the test rows.
+        outputs: `logits` and `labels` on the test rows; empty for a trial, which is not tested.
         gates: the gates' values on dev and test rows; None for a method without gates.
         weights: what has to be stored to deploy, by name; None if it was not asked for.
     """
@@ -94,16 +94,12 @@ def execute(
     training = run_training(setting, phases=phases, report=report)
     setting.method.eject(setting.classifier.backbone)
     trained = fingerprint(setting.classifier)
-    warm_up_inference(setting)
-    with phases.phase("infer"):
-        logits = setting.logits(setting.test)
-    if not torch.isfinite(logits).all():
-        raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
+    logits = None if spec.is_trial else _answers(setting, phases)
     result = _result(setting, training, logits, phases)
     if side_by_side > 1:
         result = result.model_copy(update={"train_time_s": None, "infer_time_s": None})
     sites = all_sites(setting)
-    gates = gate_frame(setting, sites) if sites else None
+    gates = gate_frame(setting, sites) if sites and not spec.is_trial else None
     sheet = None
     if measures.costs:
         sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
@@ -126,12 +122,12 @@ def execute(
     kept = measures.keeps(result.stored_parameters, result.backbone_parameters)
     scored = Outcome(
         record,
-        {"logits": logits.numpy().copy(), "labels": setting.test.labels.numpy().copy()},
+        {} if logits is None else {"logits": logits.numpy().copy(), "labels": setting.test.labels.numpy().copy()},
         gates,
         snapshot(setting.stored_state()) if kept else None,
     )
     keep(scored)
-    if sheet is not None:
+    if sheet is not None and not spec.is_trial:
         sheet.measure_inference()
     if measures.effective:
         result = _with_effective(result, setting, measures, gates, sheet)
@@ -143,6 +139,20 @@ def execute(
     if side_by_side == 1:
         done["wall_time_s"] = time.perf_counter() - began
     return replace(scored, record=record.model_copy(update=done))
+
+
+def _answers(setting: Setting, phases: Phases) -> torch.Tensor:
+    """The logits on the test rows, (examples, outputs), under the clock.
+
+    Raises:
+        DivergedError: they are not finite.
+    """
+    warm_up_inference(setting)
+    with phases.phase("infer"):
+        logits = setting.logits(setting.test)
+    if not torch.isfinite(logits).all():
+        raise DivergedError("the logits on the test rows are not finite: training diverged; lower the learning rate")
+    return logits
 
 
 def _with_effective(
@@ -222,14 +232,14 @@ def run_training(setting: Setting, *, phases: Phases, report: Report = lambda pr
     )
 
 
-def _result(setting: Setting, training: Training, logits: torch.Tensor, phases: Phases) -> Result:
+def _result(setting: Setting, training: Training, logits: torch.Tensor | None, phases: Phases) -> Result:
     """What came out; called after the method has dropped what training alone needed."""
     counts = count_parameters(setting.classifier, head=setting.classifier.head_parameters().values())
     best, examples = training.best, setting.examples
     return Result(
         kind=examples.kind.name,
         headline=setting.headline,
-        test_scores=setting.scores(setting.test, logits),
+        test_scores={} if logits is None else setting.scores(setting.test, logits),
         dev_scores=None if best is None else best.scores,
         curve=[Evaluation(**asdict(point)) for point in training.curve],
         best_epoch=None if best is None else best.epoch,

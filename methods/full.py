@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Gt
 
-from methods.kit.base import Method
+from methods.kit.base import THAWED_RATES, Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +28,10 @@ class Full(Method):
 
     learning_rate: Annotated[float, Gt(0)] = 5e-5
     head_learning_rate: Annotated[float, Gt(0)] | None = 1e-3
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        return {"learning_rate": THAWED_RATES}
 
     def adapt(self, model: PreTrainedModel) -> None:
         for parameter in model.parameters():

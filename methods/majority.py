@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -41,6 +42,11 @@ class Majority(Method):
 
     name: ClassVar[str] = "majority"
     trains_backbone: ClassVar[bool] = False
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """Nothing is trained, so there is nothing to search."""
+        return {}
 
     def adapt(self, model: PreTrainedModel) -> None:
         """Inserts nothing."""

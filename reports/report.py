@@ -17,6 +17,7 @@ from reports.columns.indices import DERIVED, KNOWN
 from reports.frame.environment import studies
 from reports.frame.folders import check_one, read_profiles, side_by_side
 from reports.frame.frame import BYS, By
+from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +129,11 @@ class Report:
         with collector_paused():
             return self._write(into, formats, command, paper)
 
+    @cached_property
+    def scored(self) -> list[Record]:
+        """The records of the runs that are scored on the test rows; trials of searches are not."""
+        return without_trials(self.records)
+
     def _write(self, into: Path, formats: Sequence[str], command: str | None, paper: Paper | None) -> list[Path]:
         paths = _write_tables(self.sections, self.published, into, formats)
         if "json" in formats:
@@ -138,14 +144,14 @@ class Report:
         files = _csv_files(self.panels, self.runs) if {"csv", "html"} & set(formats) else {}
         if "csv" in formats:
             paths += [_text(into / name, text) for name, text in files.items()]
-        paths.append(_config(self.records, self.outs, into))
+        paths.append(_config(self.scored, self.outs, into))
         figures: list[Drawn] = []
         if {"svg", "pdf", "png"} & set(formats):
             from reports.figures.draw import draw_all
             from reports.figures.style import Paper
 
             folder = into / "figures"
-            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
+            figures = draw_all(self.scored, self.panels, self.runs, folder, formats, paper=paper or Paper())
         if "html" in formats:
             from reports.formats.page import page
 

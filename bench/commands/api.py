@@ -63,6 +63,8 @@ def compare(
     meters: str | Sequence[str] | None = None,
     preset: str | None = None,
     method_defaults: dict[str, dict[str, Any]] | None = None,
+    trials: int | None = None,
+    searches: int | None = None,
     on: str | None = None,
     jobs: int | None = None,
     config: str | Path | None = None,
@@ -87,8 +89,12 @@ def compare(
         meters: meters beside those that come along, such as `"my.py:Mine"`.
         preset: what to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
+        trials: how many values of its learning rate each method tries on each task before it is scored; None: it has
+            the one that is set.
+        searches: how many times the trials are made anew, shared by the seeds; None: one for each seed.
         on: what does the runs: an executor's name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this machine.
-        jobs: how many runs are made side by side; of more than one no time and no energy is measured. None: one.
+        jobs: how many runs are made side by side; of more than one no time and no energy is measured. With trials,
+            these alone are made so. None: one.
         config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
         out: folder of the records and the report.
         baseline: label of the method that the others are compared with; None: the one that stores most.
@@ -117,7 +123,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
-    named |= {"meters": meters, "on": on, "jobs": jobs}
+    named |= {"meters": meters, "on": on, "jobs": jobs, "trials": trials, "searches": searches}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +34,8 @@ def compare(
     data_seed: Annotated[str | None, option(USUAL, "data_seed")] = None,
     model_seed: Annotated[str | None, option(USUAL, "model_seed")] = None,
     preset: Annotated[str | None, option(USUAL, "preset")] = None,
+    trials: Annotated[str | None, option(USUAL, "trials")] = None,
+    searches: Annotated[str | None, option(USUAL, "searches")] = None,
     on: Annotated[str | None, option(USUAL, "on")] = None,
     jobs: Annotated[str | None, option(USUAL, "jobs")] = None,
     config: Annotated[
@@ -56,20 +58,25 @@ def compare(
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
-    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "on": on, "jobs": jobs, **settings}
+    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "on": on, "jobs": jobs}
+    typed |= {"trials": trials, "searches": searches, **settings}
     given = {field: value for field, value in typed.items() if value not in (None, [])}
-    _compare(requests_of(given, config=config), out, baseline)
+    run_requests(requests_of(given, config=config), out, baseline)
 
 
-def _compare(requests: Sequence[Request], out: Path, baseline: str | None) -> None:
-    from bench.commands.report import write_report
+def run_requests(requests: Sequence[Request], out: Path, baseline: str | None, *, choose_only: bool = False) -> None:
+    """Does what is asked for and reports it, or says what a search chose; ends the program where a run failed."""
+    from bench.commands.report import show_choices, write_report
     from bench.records.store import claimed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
     try:
         with claimed(out) as folder:
-            failed, runs = carry_out(requests, folder, baseline=baseline)
-            write_report([out], baseline=baseline, records=folder.records())
+            failed, runs = carry_out(requests, folder, baseline=baseline, choose_only=choose_only)
+            if choose_only:
+                show_choices(folder.records())
+            else:
+                write_report([out], baseline=baseline, records=folder.records())
     except KeyboardInterrupt as interrupt:
         print("bench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from interrupt
@@ -78,13 +85,16 @@ def _compare(requests: Sequence[Request], out: Path, baseline: str | None) -> No
         raise typer.Exit(FAILED)
 
 
-def carry_out(requests: Sequence[Request], folder: RecordFolder, *, baseline: str | None = None) -> tuple[int, int]:
+def carry_out(
+    requests: Sequence[Request], folder: RecordFolder, *, baseline: str | None = None, choose_only: bool = False
+) -> tuple[int, int]:
     """Does all runs and profiles that are asked for and not there yet, and notes in the folder what was asked.
 
     Args:
         requests: one after another.
         folder: where the records go; the caller has claimed it.
         baseline: a method's label, which some run has to be of.
+        choose_only: does the trials of a search, and leaves out the runs with what it chose.
 
     Returns:
         How many runs failed now, and how many were asked for.
@@ -115,15 +125,26 @@ def carry_out(requests: Sequence[Request], folder: RecordFolder, *, baseline: st
             executor = executors[request.on, request.jobs]
             for remark in todo.remarks:
                 print(f"bench: {escaped(remark)}", file=sys.stderr)
-            for record in run_grid(todo, folder, executor):  # each record is on disk and has been shown
-                failed += record.status == "failed"
-            if (job := profile_job(todo, folder)) is not None:
+            for phase in _phases(request, todo, folder, choose_only=choose_only):
+                for record in run_grid(phase, folder, executor):  # each record is on disk and has been shown
+                    failed += record.status == "failed" and not record.asked.is_trial  # a trial may fail
+            if not choose_only and (job := profile_job(todo, folder)) is not None:
                 print(f"profile of {job.shape.model}: {len(job.methods)} methods in {job.shape.rounds} rounds")
                 try:
                     run_profile(job, folder, executor)
                 except UserError as error:  # the runs are worth their report without it
                     print(f"bench: {escaped(str(error))}", file=sys.stderr)
     return failed, sum(len(todo.runs) for todo in plans)
+
+
+def _phases(request: Request, todo: Plan, folder: RecordFolder, *, choose_only: bool) -> Iterator[Plan]:
+    """What is done one after another: the runs that are asked for, or with a search its trials before them."""
+    if request.trials is None:
+        return iter([todo])
+    from bench.tuning.search import Budget, phases
+
+    budget = Budget(request.trials, request.searches or len(request.data_seeds))
+    return phases(todo, budget, folder.by_digest, choose_only=choose_only)
 
 
 def _check_baseline(baseline: str | None, plans: Sequence[Plan], folder: RecordFolder) -> None:

@@ -95,6 +95,14 @@ def write_report(
     print(f"folders: {', '.join(map(str, folders))}")
 
 
+def show_choices(records: Sequence[Record]) -> None:
+    """Prints what each search chose, with its dev score and how far from it other values are as good."""
+    from reports.formats.text import terminal
+    from reports.tables.tuning import search_table
+
+    terminal([search_table(records)], [])
+
+
 def export(out: Annotated[Path, typer.Argument(help="Folder of a comparison.")]) -> None:
     """Prints all records as JSON lines."""
     from bench.records.store import read_records

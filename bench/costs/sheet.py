@@ -37,6 +37,7 @@ UNMEASURED = "the run ended before it was measured"
 ELSEWHERE = "measured at another seed of this method, task and K"
 STILL_ALONE = "the child process that measures it has not run"
 UNTRAINED = "nothing is trained"
+UNTESTED = "a trial is not tested"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ class CostSheet:
                 continue
             elif column.phase == "train" and here and not self._batches["train"]:
                 absent[column.key] = UNTRAINED
+            elif column.phase != "train" and self._setting.spec.is_trial:
+                absent[column.key] = UNTESTED
             elif not here:
                 absent[column.key] = ELSEWHERE
             elif measures_alone(meter):

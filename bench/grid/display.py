@@ -98,8 +98,9 @@ def summary(record: Record) -> str:
     if record.result is None:
         return f"{record.asked.title}: {record.status}: {record.reason}"
     headline = record.result.headline
-    score = record.result.test_scores.get(headline)
-    text = f"{headline} {'undefined' if score is None else f'{score:.3f}'}"
+    trial = record.asked.is_trial
+    score = ((record.result.dev_scores or {}) if trial else record.result.test_scores).get(headline)
+    text = f"{'dev ' if trial else ''}{headline} {'undefined' if score is None else f'{score:.3f}'}"
     lacking = "" if record.complete else f"; without all of its costs: {record.reason}"
     seconds = "" if record.wall_time_s is None else f" ({record.wall_time_s:.1f} s)"
     return f"{record.asked.title}: {text}{seconds}{lacking}"

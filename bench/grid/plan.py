@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bench.registry.methods import ResolvedMethod
     from bench.registry.tasks import ResolvedTask
+    from bench.tuning.space import Space
 
 
 class Request(Frozen):
@@ -37,6 +39,8 @@ class Request(Frozen):
         method_defaults: method name -> hyper-parameters that hold unless a specification sets them.
         on: the executor that does the runs, which no run's key and no result depends on.
         jobs: how many runs are made side by side; of more than one no time is measured.
+        trials: draws of each search for hyper-parameters; None: there is no search, they are as they were set.
+        searches: how many searches there are for each method, task and size; None: as many as seeds.
     """
 
     methods: tuple[str, ...]
@@ -50,6 +54,8 @@ class Request(Frozen):
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     on: str = DEFAULT
     jobs: PositiveInt = 1
+    trials: int | None = None
+    searches: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,14 @@ class Plan:
         measures: what is measured besides scores and time.
         remarks: what the user should know of the data before the first run, a line each.
         jobs: how many runs may be made side by side on one machine; of more than one no time is measured.
+        spaces: label of a method -> what a search tries; a method that is not there has nothing to search.
     """
 
     runs: list[RunSpec]
     unsupported: dict[str, str]
     measures: Measures = field(default_factory=Measures)
     remarks: tuple[str, ...] = ()
+    spaces: Mapping[str, Space] = field(default_factory=dict)
     jobs: int = 1
 
     @property
@@ -97,6 +105,8 @@ def plan(request: Request) -> Plan:
     backbone = fetch(request.model)
     config = backbone.config()
     check_length(request.protocol, config, request.model)
+    if request.trials and request.protocol.dev == 0:
+        raise UserError("--trials needs dev rows to choose on; --dev 0 leaves none")
     backbone.tokenizer()
     backbone.check_weights()
     remarks = [remark for task in tasks for remark in check_data(task, request)]
@@ -117,7 +127,18 @@ def plan(request: Request) -> Plan:
     ]
     reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
-    return Plan(runs, refused, request.measures, tuple(remarks), jobs=request.jobs)
+    spaces = {method.spec.label: space for method in methods if (space := _space(method)) is not None}
+    return Plan(runs, refused, request.measures, tuple(remarks), spaces if request.trials else {}, request.jobs)
+
+
+def _space(method: ResolvedMethod) -> Space | None:
+    """What a search tries for a method: its own space, without the hyper-parameters that the user set."""
+    from bench.registry.methods import parse
+    from bench.tuning.space import space_of
+
+    _, typed = parse(method.spec.label)
+    declared = {name: axis for name, axis in method.method.space.items() if name not in typed}
+    return space_of(declared, fields=method.spec.fields) if declared else None
 
 
 def unique(methods: list[ResolvedMethod]) -> list[ResolvedMethod]:
@@ -207,7 +228,11 @@ def profile_job(todo: Plan, folder: RecordFolder) -> ProfileJob | None:
         return None
     first = todo.runs[0]
     here = folder.records()
-    done = [record for record in here if record.result is not None and record.asked.model == first.model]
+    done = [
+        record
+        for record in here
+        if record.result is not None and record.asked.model == first.model and not record.asked.is_trial
+    ]
     methods = {record.asked.method.label: record.asked.method for record in done}
     if not methods:
         return None

@@ -80,6 +80,8 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         method_defaults=base.method_defaults if study.method_defaults is None else study.method_defaults,
         on=study.on or ON,
         jobs=study.jobs or 1,
+        trials=base.trials if study.trials is None else study.trials,
+        searches=_searches(study, len(data_seeds), place),
     )
 
 
@@ -112,6 +114,19 @@ def _seeds(study: Study, usual: int, place: Place) -> tuple[tuple[int, ...], tup
     )
 
 
+def _searches(study: Study, seeds: int, place: Place) -> int | None:
+    """How many searches there are.
+
+    Raises:
+        UserError: more than seeds, so that some would be for nothing.
+    """
+    if study.searches is not None and study.searches > seeds:
+        raise UserError(
+            f"{place('searches')} {study.searches}: there are {seeds} seeds to share them; give {seeds} at most"
+        )
+    return study.searches
+
+
 def study_of(request: Request) -> Fields:
     """The fields that ask for a request again, every one of them stated; the opposite of `request_of`.
 
@@ -133,6 +148,7 @@ def study_of(request: Request) -> Fields:
         "k": ["all" if size is None else size for size in request.ks],
         **_seed_fields(request.data_seeds, request.model_seeds),
     }
+    study |= {name: value for name in ("trials", "searches") if (value := getattr(request, name)) is not None}
     if request.method_defaults:
         study["method_defaults"] = request.method_defaults
     return {**study, **settings_of(request.protocol), **request.measures.model_dump(mode="json")}

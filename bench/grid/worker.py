@@ -67,7 +67,7 @@ def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Reco
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
 
     def keep(scored: Outcome) -> None:
-        write_record(out, scored.record, outputs=scored.outputs, gates=scored.gates, weights=scored.weights)
+        write_record(out, scored.record, outputs=scored.outputs or None, gates=scored.gates, weights=scored.weights)
 
     try:
         outcome = execute(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Valid
 from bench.meters import columns, shipped
 from bench.meters.column import Column
 from bench.meters.meter import measured_keys
-from bench.records.spec import MethodSpec, RunSpec
+from bench.records.spec import RATES, MethodSpec, RunSpec
 from bench.tasks import kinds
 
 if TYPE_CHECKING:
@@ -393,9 +393,6 @@ class ProfileSetting(Stored):
     """Digest of the built-in methods' code; absent in profiles made before it was recorded."""
 
 
-_RATES = ("learning_rate", "head_learning_rate")
-
-
 def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
     """Whether two specifications take the same time: the same code and fields, whatever the learning rates.
 
@@ -405,7 +402,7 @@ def timed_alike(method: MethodSpec, other: MethodSpec) -> bool:
 
 
 def _timed_by(method: MethodSpec) -> dict[str, Any]:
-    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in _RATES}
+    fields = {name: value for name, value in method.model_dump(mode="json")["fields"].items() if name not in RATES}
     return {"name": method.name, "source": method.source, "fields": fields}
 
 

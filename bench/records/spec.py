@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -181,6 +181,8 @@ class Preset(Frozen):
     """Training-set sizes in rows; None: all."""
     seeds: PositiveInt
     """How many seeds, counted from 0."""
+    trials: PositiveInt | None = None
+    """Draws of each search for hyper-parameters; None: there is no search."""
     protocol: Protocol
     """The rest of the setting."""
     measures: Measures = Measures()
@@ -225,6 +227,15 @@ class MethodSpec(Frozen):
         key = self.model_dump(mode="json", exclude={"label"})
         key["fields"] = {name: key["fields"][name] for name in self.key_fields}
         return _canonical(key)
+
+    def with_values(self, values: Mapping[str, Any]) -> MethodSpec:
+        """The same method under the same label, with other values of some hyper-parameters."""
+        return self.model_copy(update={"fields": {**self.fields, **values}})
+
+    def without(self, names: Iterable[str]) -> MethodSpec:
+        """The same without some hyper-parameters, for a key of what does not depend on them."""
+        left = {name: value for name, value in self.fields.items() if name not in names}
+        return self.model_copy(update={"fields": left})
 
     @property
     def spelled(self) -> str:
@@ -281,6 +292,33 @@ class ModelSpec(Frozen):
         return _canonical(self.model_dump(mode="json"))
 
 
+RATES = ("learning_rate", "head_learning_rate")
+"""Hyper-parameters that are factors of the optimizer's update: no FLOPs, bytes or seconds depend on them."""
+
+
+class Search(Frozen):
+    """That a run belongs to a search for hyper-parameters: as a trial, or trained anew with what was chosen."""
+
+    role: Literal["trial", "chosen"]
+    """trial: it shows what some values score on the dev rows, and never sees a test row. chosen: it has the values of
+    the best trial, fresh seeds, and is scored on the test rows."""
+    trials: PositiveInt
+    """How many draws each search of the comparison has. More of them prolong the same draws."""
+    number: Annotated[int, Ge(0)]
+    """Which search it is; its draws and its training rows depend on it."""
+    draw: Annotated[int, Ge(0)] | None = None
+    """A trial's place among the draws; from `trials` on it lies beyond an end of the range."""
+    space: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Searched hyper-parameter -> the fields of its `bench.tuning.space.Axis`; empty: there is nothing to search."""
+    at_edge: dict[str, Literal["low", "high"]] = Field(default_factory=dict)
+    """Chosen: hyper-parameter -> the end of its range, extended ones included, at which the choice stands."""
+
+    @property
+    def key_text(self) -> str:
+        """This piece of a run's key, as text. What led to a run's values does not change what comes out of it."""
+        return _canonical("trial" if self.role == "trial" else f"chosen of {self.trials}")
+
+
 class RunSpec(Frozen):
     """One run: everything that decides its outcome."""
 
@@ -294,11 +332,22 @@ class RunSpec(Frozen):
     model_seed: Annotated[int, Ge(0)]
     """Decides initial values, batch order and dropout."""
     protocol: Protocol
+    search: Search | None = None
+    """The search that it belongs to; none: its hyper-parameters were set."""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is a trial of a search, which is scored on the dev rows alone."""
+        return self.search is not None and self.search.role == "trial"
 
     @property
     def title(self) -> str:
         """A name of the run for progress and errors, such as `lora on trec, K=100, seed 0`."""
         size = "all" if self.k is None else self.k
+        if self.search is not None and self.search.draw is not None:
+            values = ", ".join(f"{name} {self.method.fields[name]}" for name in self.search.space)
+            trial = f"search {self.search.number}, trial {self.search.draw + 1}"
+            return f"{self.method.label} on {self.task.label}, K={size}, {trial}: {values}"
         seed = f"seed {self.data_seed}"
         if self.model_seed != self.data_seed:
             seed += f"/{self.model_seed}"
@@ -317,10 +366,13 @@ class RunSpec(Frozen):
 
     @property
     def seedless_digest(self) -> str:
-        """One key for all runs that differ by their seeds alone: the digest of the one whose seeds are 0."""
-        return self._digest(0, 0)
+        """One key for all runs that differ by their seeds alone: the digest of the one whose seeds are 0.
 
-    def _digest(self, data_seed: int, model_seed: int) -> str:
+        Where they belong to searches, they may differ by their learning rates too, of which no cost depends.
+        """
+        return self._digest(0, 0, method=self.method if self.search is None else self.method.without(RATES))
+
+    def _digest(self, data_seed: int, model_seed: int, *, method: MethodSpec | None = None) -> str:
         """The digest of this run with other seeds.
 
         It is taken over the run as JSON with sorted keys. A plan of many runs shares few methods, tasks and protocols,
@@ -329,12 +381,14 @@ class RunSpec(Frozen):
         pieces = {
             "data_seed": str(data_seed),
             "k": "null" if self.k is None else str(self.k),
-            "method": self.method.key_text,
+            "method": (method or self.method).key_text,
             "model": self.model.key_text,
             "model_seed": str(model_seed),
             "protocol": self.protocol.key_text,
-            "task": self.task.key_text,
         }
+        if self.search is not None:
+            pieces["search"] = self.search.key_text
+        pieces["task"] = self.task.key_text
         text = ",".join(f'"{name}":{piece}' for name, piece in pieces.items())
         return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:16]
 

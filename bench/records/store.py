@@ -206,7 +206,7 @@ class RecordFolder:
 
         Args:
             measures: what is measured besides scores and time; None: nothing.
-            timed: whether the times are asked for too, which runs made side by side lack.
+            timed: whether the times are asked for too, which runs made side by side lack; a trial needs none.
 
         Raises:
             UserError: a record is damaged.
@@ -217,7 +217,8 @@ class RecordFolder:
         return {
             digest
             for digest, record in self._read().items()
-            if _holds(self.out, record, measures, sources) and not (timed and record.side_by_side > 1)
+            if _holds(self.out, record, measures, sources)
+            and not (timed and record.side_by_side > 1 and not record.asked.is_trial)
         }
 
 
@@ -253,6 +254,8 @@ def weights_path(out: Path, digest: str) -> Path:
 def _holds(out: Path, record: Record, measures: Measures | None, sources: Mapping[str, str]) -> bool:
     """Whether a run measured and kept what is asked for now."""
     result = record.result
+    if result is None and record.asked.is_trial and record.status == "failed":
+        return True  # it counts as it is: to try it until it succeeds would favour methods that fail by chance
     if result is None or measures is None:
         return result is not None
     if measures.costs and (result.costs is None or not record.complete):

@@ -54,12 +54,19 @@ class Study(Frozen):
     """One seed of the rows for all runs."""
     model_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
     """One seed of the training for all runs."""
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many values of its learning rate each method tries on each task before it is scored with the best of them,
+    chosen on the dev rows. Without it the learning rates are as set."""
+    searches: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many times the trials are made anew, with other draws and training rows; the seeds share the searches.
+    Without it each seed has one of its own, so that the spread over the seeds holds the luck of searching."""
     method_defaults: dict[str, dict[str, Any]] | None = None
     """Name of a method -> hyper-parameters that hold where its specification does not set them."""
     on: str | None = None
     """What does the runs: an executor (bench list executors), NAME:ADDRESS, or file.py:Class."""
     jobs: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Runs made side by side, each with its share of the CPU threads; of several no time or energy is measured."""
+    """Runs made side by side, each with its share of the CPU threads; of several no time or energy is measured. With
+    trials, these alone are made so."""
 
 
 DECLARED: dict[str, type[BaseModel]] = {

@@ -163,7 +163,10 @@ def prepare(spec: RunSpec, *, side_by_side: int = 1) -> Setting:
     method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
-    examples = split(load_rows(task), k=spec.k, dev=protocol.dev_rows(spec.k), seed=spec.data_seed, kind=task.kind)
+    rows = load_rows(task)
+    if spec.is_trial:  # what is chosen by trials must not have seen a test row
+        rows = replace(rows, test=[])
+    examples = split(rows, k=spec.k, dev=protocol.dev_rows(spec.k), seed=spec.data_seed, kind=task.kind)
     tokenizer = backbone.tokenizer()
     parts = (examples.train, examples.dev, examples.test)
     tokens = [encode(part, tokenizer, kind=examples.kind, max_length=protocol.max_length) for part in parts]

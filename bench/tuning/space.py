@@ -2,7 +2,8 @@
 
 A draw is one uniform number in [0, 1) an axis; the axis maps it to a value. Every method gets the same numbers, so that
 none is luckier than another: the third trial of each stands at the same quantile of its own range. The numbers of an
-axis depend on the seed and the axis's name alone: more trials prolong them, and another axis leaves them as they are.
+axis depend on the seed and on its place among the axes: more trials prolong them, and a further axis leaves them as
+they are.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Space(Frozen):
     Examples:
         >>> space = space_of({"learning_rate": (1e-4, 3e-2, "log"), "r": [4, 8, 16]}, fields=["learning_rate", "r"])
         >>> space.settings(2, seed=0)
-        [{'learning_rate': 0.02241, 'r': 16}, {'learning_rate': 0.003301, 'r': 4}]
+        [{'learning_rate': 0.002744, 'r': 4}, {'learning_rate': 0.005906, 'r': 8}]
     """
 
     axes: Annotated[dict[str, Axis], Field(min_length=1)]
@@ -133,25 +134,12 @@ class Space(Frozen):
         Raises:
             UserError: `trials` is not at least 1.
         """
-        drawn = uniforms(first + trials, self.axes, seed)
+        # By place and not by name: the first axis of every method has the same numbers, whatever it is called.
+        drawn = uniforms(first + trials, [str(place) for place in range(len(self.axes))], seed)
         return [
-            {name: axis.at(float(drawn[name][at])) for name, axis in self.axes.items()}
+            {name: axis.at(float(drawn[str(place)][at])) for place, (name, axis) in enumerate(self.axes.items())}
             for at in range(first, first + trials)
         ]
-
-
-INSERTED_RANGE = (1e-4, 3e-2)
-"""Learning rates of AdamW for what leaves the weight matrices of the backbone frozen.
-
-With MiniLM-L6 on trec (docs/methods.md) an adapter and UniPELT score higher at 0.001 than at 0.01, LoRA and four
-methods of peft at 0.01: both lie well inside. Inserted modules take about 10 times the rate of full fine-tuning ("LoRA
-Without Regret", Thinking Machines, 2025).
-"""
-
-THAWED_RANGE = (3e-6, 1e-3)
-"""Those for what trains all of it: about as far to either side of the usual 5e-5, and as wide as the other range, two
-and a half decades, so that 12 draws lie as densely in both.
-"""
 
 
 def space_of(declared: Mapping[str, Any], *, fields: Iterable[str]) -> Space:

@@ -199,9 +199,17 @@ class Reading:
         self._handle = (home if reads is None else reads).register_forward_pre_hook(self._enter, with_kwargs=True)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Computes the gates from the first input of the module that they read."""
+        """Computes the gates from the first input of the module that they read.
+
+        Raises:
+            ValueError: the gate returned another shape than (batch, count).
+        """
         hidden = args[0] if args else kwargs["hidden_states"]
-        self.values = self.gate(hidden, self.mean.weights).unbind(1)
+        values = self.gate(hidden, self.mean.weights)
+        if values.shape != (len(hidden), self.gate.count):
+            needed = f"({len(hidden)}, {self.gate.count}), one number an example and gate"
+            raise ValueError(f"gate {type(self.gate).__name__} returned shape {tuple(values.shape)}, not {needed}")
+        self.values = values.unbind(1)
 
     def retire(self) -> None:
         """Takes the gate module out of the model, once no part reads it any more."""

@@ -49,7 +49,7 @@ def page(
     from reports.frame.environment import commands, environments
     from reports.gates.table import stored_tables
 
-    panels, records, outs = report.panels, report.records, report.outs
+    panels, records, outs = report.panels, report.scored, report.outs
     known = _definitions(panels)
     used = [known[key] for key in known if any(key == "score" or key in panel.figures for panel in panels)]
     context: dict[str, Any] = {

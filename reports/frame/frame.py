@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
+from bench.records.spec import Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
+from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    records = list(records)
+    records = without_trials(records)
     labels = unique_labels(records)
     profiled = fits(records, profiles or {})
     rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
@@ -53,7 +55,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
     """One row an evaluation while training: digest, method, step, epoch, train_loss, score (on dev)."""
     import pandas as pd
 
-    records = list(records)
+    records = without_trials(records)
     rows = [
         {
             "digest": record.digest,
@@ -75,6 +77,8 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
 def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
     protocol = protocol_words(asked.protocol)
+    if asked.search is not None:  # chosen among more or fewer trials it is no rival of equal means
+        protocol = ", ".join(filter(None, [search_words(asked.search), protocol]))
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
@@ -167,6 +171,11 @@ def protocol_words(protocol: BaseModel) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
+def search_words(search: Search) -> str:
+    """How the hyper-parameters were chosen: `best of 12 trials`."""
+    return f"best of {search.trials} trials" if search.trials > 1 else "one trial"
+
+
 def unique_labels(records: Sequence[Record]) -> list[str]:
     """A label for each record's method; those that share one but differ get what they differ in added.
 
@@ -177,6 +186,8 @@ def unique_labels(records: Sequence[Record]) -> list[str]:
     keys = []
     for record in records:
         method = record.asked.method
+        if record.asked.search is not None:  # what was searched differs from seed to seed
+            method = method.without(record.asked.search.space)
         key = f"{method.source} {method.fields}"
         keys.append((method.label, key))
         known = variants.setdefault(method.label, {})

@@ -107,6 +107,17 @@ def test_a_gate_and_a_method_of_one_file_are_one_module(tmp_path: Path) -> None:
     assert issubclass(gate, bench.Gate)
 
 
+def test_a_gate_of_another_shape_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text(
+        MODULE
+        + "class One(Gate):\n    def forward(self, hidden, mean):\n        return hidden.new_ones(len(hidden), 1)\n"
+    )
+    findings = bench.check(f"unipelt[gate={tmp_path}/one.py:One]", ["bert"])
+    broken = [finding.says for finding in findings if finding.status == "broken"]
+    assert broken
+    assert all("gate One returned shape (" in says for says in broken)
+
+
 def test_a_changed_file_is_another_module(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("A = 1")

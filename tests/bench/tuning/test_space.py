@@ -11,7 +11,8 @@ from scipy import stats
 
 from bench.errors import UserError
 from bench.tuning import choice, space
-from bench.tuning.space import INSERTED_RANGE, THAWED_RANGE, Axis, space_of, uniforms
+from bench.tuning.space import Axis, space_of, uniforms
+from methods.kit.base import INSERTED_RATES, THAWED_RATES
 
 
 @pytest.mark.parametrize("module", [space, choice], ids=lambda module: module.__name__)
@@ -27,12 +28,13 @@ def test_every_method_gets_the_same_numbers_whatever_else_is_searched() -> None:
     np.testing.assert_array_equal(beside["learning_rate"][:12], alone)
     assert not np.isclose(beside["r"], beside["learning_rate"]).any()
     assert not np.isclose(uniforms(12, ["learning_rate"], 8)["learning_rate"], alone).any()
-    one = space_of({"learning_rate": INSERTED_RANGE}, fields=["learning_rate"])
-    other = space_of({"learning_rate": THAWED_RANGE, "r": [4, 8]}, fields=["learning_rate", "r"])
+    one = space_of({"learning_rate": INSERTED_RATES}, fields=["learning_rate"])
+    other = space_of({"learning_rate": THAWED_RATES, "r": [4, 8]}, fields=["learning_rate", "r"])
     places = [
         [of.axes["learning_rate"].position(setting["learning_rate"]) for setting in of.settings(12, seed=7)]
         for of in (one, other)
     ]
+    alone = uniforms(12, ["0"], 7)["0"]
     assert places[0] == pytest.approx(alone, abs=1e-3), "up to the rounding to four digits"
     assert places[1] == pytest.approx(alone, abs=1e-3)
     assert one.settings(4, seed=7, first=8) == one.settings(12, seed=7)[8:], "more trials prolong the draws"
