@@ -142,8 +142,8 @@ def run(folder: Path) -> dict[str, Any]:
     trainer = PlannedTrainer(
         model=model,
         args=arguments,
-        train_dataset=encoded("train"),  # type: ignore[arg-type]
-        eval_dataset=encoded("dev"),  # type: ignore[arg-type]
+        train_dataset=encoded("train"),
+        eval_dataset=encoded("dev"),
         processing_class=tokenizer,
         compute_metrics=accuracy,
         callbacks=[watch],
