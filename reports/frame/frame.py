@@ -12,6 +12,7 @@ from bench.records.spec import Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
+from reports.frame.searches import tuning_figures
 from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    records = without_trials(records)
+    every = list(records)
+    tuning = tuning_figures(every)
+    records = without_trials(every)
     labels = unique_labels(records)
     profiled = fits(records, profiles or {})
     rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
+    for row, (figures, absent) in zip(rows, tuning, strict=True):
+        row |= figures
+        if absent and "absent" in row:
+            row["absent"] |= absent
     runs: pd.DataFrame = pd.DataFrame(rows)
     return runs
 
