@@ -85,7 +85,7 @@ class Report:
         from reports.tables.sections import sections
 
         with collector_paused():
-            return sections(self.panels, self.columns)
+            return sections(self.panels, self.records, self.columns)
 
     @cached_property
     def published(self) -> Table | None:

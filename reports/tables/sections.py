@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.records.store import Record
 from reports.frame.panels import Panel
 from reports.tables.answers import answers
 from reports.tables.summary import leader, sentences
 from reports.tables.table import Table
 from reports.tables.tables import tables
+from reports.tables.tuning import scope_sentences, tuning_tables
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,24 @@ class Section:
         return self.tables[0]
 
 
-def sections(panels: Sequence[Panel], columns: Sequence[str] | None = None) -> list[Section]:
-    """A section for each panel, the main tables with the columns asked for."""
-    return [_section(panel, columns) for panel in panels]
+def sections(
+    panels: Sequence[Panel], records: Sequence[Record] = (), columns: Sequence[str] | None = None
+) -> list[Section]:
+    """A section for each panel.
+
+    Args:
+        panels: of a report.
+        records: that they were made of, for the searches.
+        columns: of the main table beside the scores; None: the usual few.
+    """
+    return [_section(panel, records, columns) for panel in panels]
 
 
-def _section(panel: Panel, columns: Sequence[str] | None) -> Section:
+def _section(panel: Panel, records: Sequence[Record], columns: Sequence[str] | None) -> Section:
     best = leader(panel)
-    return Section(panel.title, tuple(sentences(panel, best)), answers(panel, best), tuple(tables(panel, columns)))
+    return Section(
+        title=panel.title,
+        sentences=(*sentences(panel, best), *scope_sentences(panel, records)),
+        answers=answers(panel, best),
+        tables=(*tables(panel, columns), *tuning_tables(panel, records)),
+    )
