@@ -22,6 +22,7 @@ from reports.stats.intervals import Interval, average_rank
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.stats.best import AgainstBest
     from reports.stats.comparisons import Comparison, Pairs
 
 OVERALL = ""
@@ -112,7 +113,7 @@ class Panel:
         for place in self.places:
             estimates = moderated_estimates(
                 self._of(cube, place),
-                resolution=self._resolution(place),
+                resolution=self.resolution(place),
                 still=still,
                 bounds=self.bounds(place),
             )
@@ -128,9 +129,26 @@ class Panel:
         found: dict[str, Pairs] = {}
         for place in self.places:
             low, high = self.bounds(place)
-            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
-            found[place] = compare_pairs(scores, resolution=self._resolution(place), still=self.still, span=high - low)
+            scores = self.scores_at(place)
+            found[place] = compare_pairs(scores, resolution=self.resolution(place), still=self.still, span=high - low)
         return found
+
+    def against_best(self, place: str, margin: float) -> dict[str, AgainstBest]:
+        """Each method beside the best of the others there, by Hsu's comparisons; `margin` makes no difference."""
+        from reports.stats.best import against_best
+
+        low, high = self.bounds(place)
+        return against_best(
+            self.scores_at(place),
+            margin=margin,
+            resolution=self.resolution(place),
+            still=self.still,
+            span=high - low,
+        )
+
+    def scores_at(self, place: str) -> dict[str, NDArray[np.float64]]:
+        """Scores by method, (seeds, columns of the place), NaN for an absent run."""
+        return {method: self._of(array, place) for method, array in self.arrays.items()}
 
     @cached_property
     def contrasts(self) -> dict[str, dict[str, Comparison]]:
@@ -139,7 +157,7 @@ class Panel:
 
         found: dict[str, dict[str, Comparison]] = {}
         for place in self.places:
-            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            scores = self.scores_at(place)
             pairs = [self.comparisons[place][m, self.baseline] for m in self.methods if m != self.baseline]
             found[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
         return found
@@ -163,7 +181,7 @@ class Panel:
     def _columns(self, place: str) -> tuple[str, ...]:
         return self.columns if place == OVERALL else (place,)
 
-    def _resolution(self, place: str) -> NDArray[np.float64]:
+    def resolution(self, place: str) -> NDArray[np.float64]:
         """The step of each column's score: about one over the test rows; 0 where their number is not known."""
         if "test_examples" not in self.ok:
             return np.zeros(len(self._columns(place)))
