@@ -11,7 +11,7 @@ from reports.figures.drawing import Drawing
 from reports.figures.labels import handles_below
 from reports.figures.multiples import height_of, multiples, powers_of_ten
 from reports.figures.sources import Tuning
-from reports.frame.searches import Searched, by_place, floor_of
+from reports.frame.searches import Searched, Tried, by_place, floor_of
 from reports.tables.tuning import good_range_of
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ def _panel(source: Tuning, each: Searched, ax: Axes) -> None:
             [each.rate(trial) for trial in trials], each.scores(floor, trials), linestyle="", marker=marker, gid=kind,
             color=look.colour, markerfacecolor=face, markersize=2.6, markeredgewidth=0.7, alpha=0.85,
         )  # fmt: skip
-    chosen = [(each.rate(trial), trial.score) for trial in each.trials if _is_chosen(each, trial.search, trial.values)]
+    chosen = [trial for trial in each.trials if _is_chosen(each, trial)]
     ax.plot(
-        [rate for rate, _ in chosen], [score for _, score in chosen], linestyle="", marker="o", color="#000000",
+        [each.rate(trial) for trial in chosen], each.scores(floor, chosen), linestyle="", marker="o", color="#000000",
         markerfacecolor="none", markersize=5.5, markeredgewidth=0.8, gid="chosen",
     )  # fmt: skip
 
 
-def _is_chosen(each: Searched, search: int, values: object) -> bool:
-    return any(chosen.search == search and chosen.values == values for chosen in each.chosen)
+def _is_chosen(each: Searched, trial: Tried) -> bool:
+    return any((chosen.search, chosen.values) == (trial.search, trial.values) for chosen in each.chosen)
