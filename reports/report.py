@@ -164,7 +164,7 @@ class Report:
             from reports.figures.style import Paper
 
             folder = into / "figures"
-            figures = draw_all(self.scored, self.panels, self.runs, folder, formats, paper=paper or Paper())
+            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
         if "html" in formats:
             from reports.formats.page import page
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
-from bench.records.spec import Search
+from bench.records.spec import RunSpec, Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
+from reports.frame.searches import tuning_figures
 from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    records = without_trials(records)
+    every = list(records)
+    tuning = tuning_figures(every)
+    records = without_trials(every)
     labels = unique_labels(records)
     profiled = fits(records, profiles or {})
     rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
+    for row, (figures, absent) in zip(rows, tuning, strict=True):
+        row |= figures
+        if absent and "absent" in row:
+            row["absent"] |= absent
     runs: pd.DataFrame = pd.DataFrame(rows)
     return runs
 
@@ -76,9 +83,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
 
 def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
-    protocol = protocol_words(asked.protocol)
-    if asked.search is not None:  # chosen among more or fewer trials it is no rival of equal means
-        protocol = ", ".join(filter(None, [search_words(asked.search), protocol]))
+    protocol = setting_words(asked)
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
@@ -171,6 +176,12 @@ def protocol_words(protocol: BaseModel) -> str:
     if values.get("dev") == "k":
         values["dev"] = "rows as K"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def setting_words(run: RunSpec) -> str:
+    """How a run was tuned, and what of its protocol is not at its default: runs that differ in it do not compare."""
+    tuned = [] if run.search is None else [search_words(run.search)]
+    return ", ".join(filter(None, [*tuned, protocol_words(run.protocol)]))
 
 
 def search_words(search: Search) -> str:

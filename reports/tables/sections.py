@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.records.store import Record
-from reports.frame.frame import protocol_words
+from reports.frame.frame import setting_words
 from reports.frame.panels import Panel
 from reports.stats.best import MARGIN
 from reports.tables.answers import Advice, advice, answers
@@ -17,6 +17,7 @@ from reports.tables.settings import settings_table
 from reports.tables.summary import headline, missing, sure, terminal_lines
 from reports.tables.table import Table
 from reports.tables.tables import tables
+from reports.tables.tuning import scope_sentences, tuning_tables
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def sections(
 
     Args:
         panels: of a report.
-        records: that they were made of, for the settings.
+        records: that they were made of, for the settings and the searches.
         columns: of the main table beside the scores; None: the usual few.
         margin: the difference in score that makes none in practice.
     """
-    protocols = {protocol_words(record.asked.protocol): record.asked.protocol for record in records}
+    protocols = {setting_words(record.asked): record.asked.protocol for record in records}
     made = []
     for panel in panels:
         best = leader(panel)
@@ -88,12 +89,12 @@ def sections(
                 headline=headline(panel, decision),
                 advice=tuple(given),
                 answers=answers(panel, decision, given),
-                sure=tuple(sure(panel, best, decision)),
+                sure=(*sure(panel, best, decision), *scope_sentences(panel, records)),
                 missing=tuple(missing(panel)),
                 lines=tuple(terminal_lines(panel, decision, given, brief=len(panels) > 1)),
                 savings=savings(panel),
                 settings=settings_table(panel, protocols.get(panel.fixed.get("protocol", ""))),
-                tables=tuple(tables(panel, columns)),
+                tables=(*tables(panel, columns), *tuning_tables(panel, records)),
             )
         )
     return made

@@ -11,7 +11,7 @@ import torch
 
 from bench.grid.worker import work
 from bench.records.spec import job_of
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from benchmarks.trainer import Outcome, refuse_unlike, spec_of, write_plan
 from benchmarks.trainer_peer import run
 
@@ -23,7 +23,7 @@ def test_both_sides_train_the_same(tmp_path: Path) -> None:
     """Dropout included: the same losses to seven digits, and the same scores."""
     from transformers import AutoModelForSequenceClassification
 
-    tiny, files = fetch("tiny"), tmp_path / "model"
+    tiny, files = fetch_model("tiny"), tmp_path / "model"
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(tiny.config()).save_pretrained(files)
     tiny.tokenizer().save_pretrained(files)
