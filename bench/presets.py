@@ -6,7 +6,7 @@ from bench.records.spec import Measures, Preset, Protocol
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
 
-DEFAULT = "quick"
+DEFAULT_PRESET = "quick"
 """The preset that is used if the user names none."""
 
 PRESETS: dict[str, Preset] = {

@@ -19,7 +19,7 @@ new = typer.Typer(
     help="Writes an example of a method, task, meter or kind of task to start from, and its test.", no_args_is_help=True
 )
 
-METHOD = '''\
+_METHOD_FILE = '''\
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,7 +39,7 @@ class {cls}(Method):
                 module.requires_grad_(True)
 '''
 
-METHOD_TEST = """\
+_METHOD_TEST_FILE = """\
 from pathlib import Path
 
 import bench
@@ -52,7 +52,7 @@ def test_it_keeps_the_contract():
     assert [finding for finding in findings if finding.status == "broken"] == []
 """
 
-TASK = """\
+_TASK_FILE = """\
 from pathlib import Path
 
 from bench import Folder, Task
@@ -65,7 +65,7 @@ from bench import Folder, Task
 )
 """
 
-TASK_TEST = """\
+_TASK_TEST_FILE = """\
 from bench.sources.split import load_rows
 
 from {module} import {constant}
@@ -76,7 +76,7 @@ def test_its_rows_are_read():
     assert {{row.label for row in rows.test}} <= {{row.label for row in rows.train}}
 """
 
-METER = '''\
+_METER_FILE = '''\
 import resource
 
 from bench import Column, Meter
@@ -113,7 +113,7 @@ class {cls}(Meter):
         return {{"train_{key}": self.faults}} if seen.phase == "train" else {{}}
 '''
 
-METER_TEST = """\
+_METER_TEST_FILE = """\
 from pathlib import Path
 
 import bench
@@ -125,7 +125,7 @@ def test_it_keeps_the_contract():
     assert bench.check_meter(f"{{HERE}}/{module}.py:{cls}") == []
 """
 
-KIND = '''\
+_KIND_FILE = '''\
 from bench import Kind, Score
 
 
@@ -193,7 +193,7 @@ class {cls}(Kind):
 KIND = {cls}()
 '''
 
-KIND_TEST = """\
+_KIND_TEST_FILE = """\
 import bench
 
 from {module} import KIND
@@ -213,8 +213,8 @@ def new_method(name: Name, folder: Where = Path()) -> None:
     _write(
         folder,
         {
-            f"{module}.py": METHOD.format(cls=cls, name=name),
-            f"test_{module}.py": METHOD_TEST.format(cls=cls, module=module),
+            f"{module}.py": _METHOD_FILE.format(cls=cls, name=name),
+            f"test_{module}.py": _METHOD_TEST_FILE.format(cls=cls, module=module),
         },
     )
     path = folder / f"{module}.py:{cls}"
@@ -230,8 +230,8 @@ def new_task(name: Name, folder: Where = Path()) -> None:
     _write(
         folder,
         {
-            f"{module}.py": TASK.format(name=name, module=module, constant=constant),
-            f"test_{module}.py": TASK_TEST.format(module=module, constant=constant),
+            f"{module}.py": _TASK_FILE.format(name=name, module=module, constant=constant),
+            f"test_{module}.py": _TASK_TEST_FILE.format(module=module, constant=constant),
             f"{module}/train.jsonl": line.replace("film", "book") + line.replace("film", "song"),
             f"{module}/validation.jsonl": line,
         },
@@ -246,8 +246,8 @@ def new_meter(name: Name, folder: Where = Path()) -> None:
     _write(
         folder,
         {
-            f"{module}.py": METER.format(cls=cls, name=name, key=module),
-            f"test_{module}.py": METER_TEST.format(cls=cls, module=module),
+            f"{module}.py": _METER_FILE.format(cls=cls, name=name, key=module),
+            f"test_{module}.py": _METER_TEST_FILE.format(cls=cls, module=module),
         },
     )
     print(f"bench compare lora full --preset smoke --meter {folder / f'{module}.py:{cls}'}")
@@ -260,8 +260,8 @@ def new_kind(name: Name, folder: Where = Path()) -> None:
     _write(
         folder,
         {
-            f"{module}.py": KIND.format(cls=cls, name=name),
-            f"test_{module}.py": KIND_TEST.format(module=module),
+            f"{module}.py": _KIND_FILE.format(cls=cls, name=name),
+            f"test_{module}.py": _KIND_TEST_FILE.format(module=module),
         },
     )
     print(f'in the pyproject.toml of your package:\n[project.entry-points."tunebench.kinds"]\n{name} = "{module}:KIND"')

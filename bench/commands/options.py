@@ -13,18 +13,18 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from bench.presets import DEFAULT, PRESETS
+from bench.presets import DEFAULT_PRESET, PRESETS
 from bench.records.spec import option_of
 from bench.records.study import CONFIG, Study, is_flag, takes_several, values_of, word
 from bench.registry.executors import DEFAULT as DEFAULT_EXECUTOR
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-BASE = PRESETS[DEFAULT]
+BASE = PRESETS[DEFAULT_PRESET]
 """The preset that `bench compare` starts from. Help texts show its values as defaults."""
 
 USUAL = Study(
-    preset=DEFAULT,
+    preset=DEFAULT_PRESET,
     methods=BASE.methods,
     tasks=BASE.tasks,
     model=BASE.model,
@@ -129,11 +129,11 @@ _HEAD = f"""\
 A comparison is described by fields. Each can be given as an option of `bench compare`, in a file that
 `bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
 overrides the file, and the file overrides the preset. A field that is given nowhere has the value of the preset; the
-defaults below are those of the preset `{DEFAULT}`.
+defaults below are those of the preset `{DEFAULT_PRESET}`.
 
 ```yaml
 # study.yaml
-preset: {DEFAULT}
+preset: {DEFAULT_PRESET}
 methods: [full, "lora[r=16]"]
 tasks: [trec]
 k: [100, 500]

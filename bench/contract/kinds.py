@@ -37,7 +37,7 @@ def check_kind(kind: str | Kind) -> list[str]:
     broken = list(_declared(subject))
     if broken:  # the other checks rest on what is declared
         return broken
-    for check in CHECKS:
+    for check in KIND_CHECKS:
         try:
             broken += [f"{check.__name__}: {line}" for line in check(subject)]
         except Exception as error:  # an author's code may raise anything
@@ -156,7 +156,7 @@ def scores_are_as_declared(kind: Kind) -> Iterator[str]:
         yield f"score() accepts {what}; begin with self.truth_and_answers(targets, outputs)"
 
 
-CHECKS: tuple[Callable[[Kind], Iterator[str]], ...] = (
+KIND_CHECKS: tuple[Callable[[Kind], Iterator[str]], ...] = (
     labels_come_back,
     targets_have_one_type,
     the_loss_can_be_trained,

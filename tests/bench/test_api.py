@@ -1,4 +1,4 @@
-"""The public functions: what their examples show is run, and they stand where `import bench` says."""
+"""Examples in docstrings run, and the public names are where `import bench` finds them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from bench.grid.executors import local as executor
 from tests.conftest import NoExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
-WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executors", "bench.grid.executors.executor"]
-WITH_EXAMPLES += ["bench.meters", "bench.meters.column", "bench.meters.meter", "bench.meters.phases"]
-WITH_EXAMPLES += ["bench.meters.instruments.flop_counter", "bench.meters.instruments.operators"]
-WITH_EXAMPLES += ["bench.meters.instruments.live_tensors", "bench.meters.instruments.run_flops"]
-WITH_EXAMPLES += ["bench.records.record", "bench.records.store", "bench.registry.meters"]
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in ("bench", "methods", "reports")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text("utf-8")
+]
+"""Every module with an example in a docstring."""
 
 EXAMPLES = [
     pytest.param(test, id=test.name)

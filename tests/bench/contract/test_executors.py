@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract.executors import PROMISES, Trial
+from bench.contract.executors import PROMISES, ExecutorUnderTest
 from bench.grid.executors.executor import Executor
 from bench.records.store import read_records
 from bench.registry.executors import built_in, make_executor
@@ -30,9 +30,9 @@ def under_test(request: pytest.FixtureRequest, executor: Executor) -> Iterator[E
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_an_executor_keeps_its_promises(
-    promise: Callable[[Trial], None], under_test: Executor, executor: Executor, tmp_path: Path
+    promise: Callable[[ExecutorUnderTest], None], under_test: Executor, executor: Executor, tmp_path: Path
 ) -> None:
-    promise(Trial(under_test, executor, tmp_path))
+    promise(ExecutorUnderTest(under_test, executor, tmp_path))
 
 
 def test_a_comparison_on_an_executor_of_one_file(

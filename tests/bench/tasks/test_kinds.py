@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -243,12 +241,3 @@ def test_kinds_are_listed_without_torch() -> None:
     code = "import sys, bench.tasks; bench.tasks.kinds(); print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
-
-
-@pytest.mark.parametrize(
-    "module", ["bench.tasks.task", "bench.tasks.kinds", *(type(k).__module__ for k in kinds().values())]
-)
-def test_the_examples_run(module: str) -> None:
-    failed, tried = doctest.testmod(import_module(module))
-    assert tried
-    assert not failed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract.executors import Trial
+from bench.contract.executors import ExecutorUnderTest
 from bench.grid.executors.executor import Attempt, Executor
 from tests.conftest import run_one
 
@@ -21,7 +21,7 @@ def test_the_parent_sleeps_while_it_waits(tmp_path: Path, executor: Executor) ->
     def wake(number: int, frame: object) -> None:
         raise Woken
 
-    spec = Trial(executor, executor, tmp_path).spec("sleeps")
+    spec = ExecutorUnderTest(executor, executor, tmp_path).spec("sleeps")
     before = signal.signal(signal.SIGALRM, wake)
     signal.setitimer(signal.ITIMER_REAL, 2.0)
     began = os.times()
