@@ -17,7 +17,7 @@ PRESETS: dict[str, Preset] = {
         model="minilm-l6",
         ks=(100,),
         seeds=2,
-        protocol=Protocol(dev="k", epochs=5, evaluations=2, batch_size=8, batches="by-length", max_length=128),
+        protocol=Protocol(dev="k", epochs=5, evaluations=2, batch_size=8, max_length=128),
         # What fits into minutes: --effective, --resident and more --rounds give the rest.
         measures=Measures(effective=False, resident=False, profile_tokens=16, profile_rounds=10),
     ),
@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
         # Five searches of four trials tell methods apart where one of twelve tells lucky draws apart, and cost little
         # more: `python -m benchmarks.decisions`.
         trials=4,
-        protocol=Protocol(dev=1000, epochs=5, evaluations=2, batch_size=8, max_length=128),
+        protocol=Protocol(dev=1000, epochs=5, evaluations=2, batch_size=8, batches="by-length", max_length=128),
         measures=Measures(effective=False, resident=False, profile_tokens=16, profile_rounds=10),
     ),
     "gates": Preset(
@@ -53,7 +53,7 @@ PRESETS: dict[str, Preset] = {
         model="minilm-l6",
         ks=(100,),
         seeds=3,
-        protocol=Protocol(dev="k", epochs=10, batch_size=16, batches="by-length", max_length=128),
+        protocol=Protocol(dev="k", epochs=10, batch_size=16, max_length=128),
         # The study needs no costs beside the counts; --resident and the profile belong to other questions.
         measures=Measures(profile=False, resident=False),
     ),
