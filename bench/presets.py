@@ -1,4 +1,4 @@
-"""Ready-made comparisons, as data."""
+"""Ready-made comparisons. `bench compare --preset NAME` starts from one, and options change it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from bench.records.spec import Measures, Preset, Protocol
 
 _QUICK_METHODS = ("majority", "head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt")
 
-DEFAULT = "quick"
-"""The preset where none is named."""
+DEFAULT_PRESET = "quick"
+"""The preset that is used if the user names none."""
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
@@ -96,4 +96,4 @@ PRESETS: dict[str, Preset] = {
         },
     ),
 }
-"""Name -> what `bench compare --preset NAME` starts from."""
+"""Name -> preset."""

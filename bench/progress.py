@@ -1,4 +1,4 @@
-"""How far a run and a grid are: bars with the time left on a terminal, plain lines elsewhere."""
+"""The progress of a run, which its process reports to the one that shows it (`bench.grid.display`)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        phase: `train` or `dev`.
-        done: optimizer steps so far.
-        total: of at most so many.
-        score: the best dev score so far; None before there is one.
+        phase: `train` after a training step, `dev` after an evaluation.
+        done: the number of optimizer steps so far.
+        total: the largest number of steps; training may stop earlier.
+        score: the best dev score so far; None before the first evaluation.
     """
 
     phase: str
@@ -23,12 +23,12 @@ class Progress(NamedTuple):
     score: float | None
 
     def as_line(self) -> str:
-        """This as a line of JSON, for a process that only another's output reaches."""
+        """Writes the progress as a line of JSON, for an executor that reads only the output of its processes."""
         return json.dumps(self._asdict())
 
     @classmethod
     def of_line(cls, line: str) -> Progress | None:
-        """What `as_line` wrote; None of any other line.
+        """Reads a line that `as_line` wrote; returns None for any other line.
 
         Examples:
             >>> Progress.of_line(Progress("train", 3, 10, None).as_line())
@@ -41,4 +41,5 @@ class Progress(NamedTuple):
             return None
 
 
-Report = Callable[[Progress], None]
+ReportProgress = Callable[[Progress], None]
+"""A function that is called with each progress of a run."""

@@ -1,4 +1,4 @@
-"""One run: what was asked in, a record out."""
+"""Does one run: trains, scores and measures one method on one task, and makes the record of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.meters.clock import Clock, synchronizer
 from bench.meters.parameters import count_parameters
 from bench.meters.phases import Phases
 from bench.parts.measure import all_sites, gate_frame, in_row_order, measure, watching
-from bench.progress import Report
+from bench.progress import ReportProgress
 from bench.records.spec import Measures, RunSpec
 from bench.records.store import Evaluation, Record, Result
-from bench.training.loop import DivergedError, Scores, Training, checkpointed, head_rate, snapshot, train
+from bench.training.loop import DivergedError, ScoreByName, Training, checkpointed, head_rate, snapshot, train
 from bench.training.prepared import Setting, prepare
 from bench.training.warmup import warm_up_inference, warm_up_training
 
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record and what belongs to it.
+    """The record of a run and the arrays that are stored beside it.
 
     Attributes:
-        record: the run.
+        record: the record of the run.
         outputs: `logits` and `labels` on the test rows; empty for a trial, which is not tested.
         gates: the gates' values on dev and test rows; None for a method without gates.
-        weights: what has to be stored to deploy, by name; None if it was not asked for.
+        weights: the tensors that deployment needs beside the pretrained model, by name; None if `Measures.weights`
+            does not ask for them.
     """
 
     record: Record
@@ -58,7 +59,7 @@ def execute(
     meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
     keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
     """Trains and scores one method on one task, and then measures what that cost.
@@ -67,17 +68,17 @@ def execute(
     pass that measures. What such a pass does to the trained classifier, or to this process, comes too late for them.
 
     Args:
-        spec: what is asked.
-        measures: what is measured besides scores and time.
+        spec: method, task, model, K, seeds and protocol of the run.
+        measures: what is measured besides scores and time; None takes the defaults.
         clock: times the phases `train` and `infer`; a test passes one with a fake time.
-        meters: measure its costs; None: those that come along, and those of `measures`.
+        meters: the meters that measure its costs; None takes the shipped ones and those that `measures` names.
         first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
-        report: is told how far the run is.
-        keep: is given the scored run, whose costs are still to be measured.
+        report: is called with the progress of the run.
+        keep: is called with the scored run before its costs are measured, so that the scores are on disk by then.
 
     Raises:
-        UserError: what is asked cannot be done.
+        UserError: the run cannot be done, such as a model that is out of reach.
         DivergedError: the loss, or the logits on the test rows, became infinite or no number.
         AlteredError: measuring changed the trained classifier.
     """
@@ -149,7 +150,7 @@ def _answers(setting: Setting, phases: Phases) -> torch.Tensor:
 def _with_effective(
     result: Result, setting: Setting, measures: Measures, gates: pd.DataFrame | None, sheet: CostSheet | None
 ) -> Result:
-    """The result with the effective parameters, or with the reason why there are none."""
+    """Adds the effective parameters to the result, or notes in `sheet` why they could not be measured."""
     try:
         effective = measure(
             setting,
@@ -168,13 +169,13 @@ def _with_effective(
 
 
 def fingerprint(classifier: Classifier) -> dict[str, str]:
-    """The sha256 of everything that training changes, by name: one bit more or less is another one."""
-    found = {}
+    """The sha256 of each tensor that training changes, by name. It differs if a single bit of the tensor differs."""
+    digests = {}
     for name, tensor in checkpointed(classifier).items():
         values = tensor.to("cpu")
         values = (values if values.layout is torch.strided else values.to_dense()).contiguous().reshape(-1)
-        found[name] = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    return digests
 
 
 def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
@@ -191,13 +192,13 @@ def refuse_altered(before: Mapping[str, str], after: Mapping[str, str]) -> None:
         )
 
 
-def run_training(setting: Setting, *, phases: Phases, report: Report = lambda progress: None) -> Training:
-    """Trains the setting's classifier; the best checkpoint is in it afterwards."""
+def run_training(setting: Setting, *, phases: Phases, report: ReportProgress = lambda progress: None) -> Training:
+    """Trains the classifier of a setting. Afterwards the classifier holds the checkpoint with the best dev score."""
     seed = setting.spec.model_seed
     order = torch.Generator().manual_seed(seed)
     sites = all_sites(setting)
 
-    def evaluate() -> tuple[Scores, dict[str, float]]:
+    def evaluate() -> tuple[ScoreByName, dict[str, float]]:
         with watching(sites) as log:
             logits = setting.logits(setting.dev)
         if not torch.isfinite(logits).all():
@@ -224,7 +225,7 @@ def run_training(setting: Setting, *, phases: Phases, report: Report = lambda pr
 
 
 def _result(setting: Setting, training: Training, logits: torch.Tensor | None, phases: Phases) -> Result:
-    """What came out; called after the method has dropped what training alone needed."""
+    """The result of a run. Call it after `eject`, so that only what deployment needs is counted as stored."""
     counts = count_parameters(setting.classifier, head=setting.classifier.head_parameters().values())
     best, examples = training.best, setting.examples
     return Result(

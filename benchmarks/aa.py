@@ -14,13 +14,13 @@ import sys
 import numpy as np
 import torch
 
-from bench.costs.profile import Workbench
+from bench.costs.profile import StepTimer
 from bench.grid.worker import quiet
 from bench.meters.allocator import in_force, use
 from bench.meters.interleave import interleave, ratios
 from bench.records.spec import MethodSpec, ProfileShape, Protocol
 from bench.registry.methods import method_of, resolve_method
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from bench.training.prepared import prepare_torch
 
 TOLERANCE = 0.02
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     quiet()
     shape = ProfileShape(model=options.model, batch=options.batch, tokens=options.tokens, rounds=options.rounds)
     protocol = Protocol()
-    bench = Workbench(fetch(options.model), shape, protocol, prepare_torch(protocol))
+    bench = StepTimer(fetch_model(options.model), shape, protocol, prepare_torch(protocol))
     spec: MethodSpec = resolve_method(options.method).spec
     method = method_of(spec)
     shown = f"{options.batch} x {options.tokens}, {torch.get_num_threads()} threads, {in_force()}"

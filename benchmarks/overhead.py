@@ -29,7 +29,7 @@ from bench.records.spec import Measures, ModelSpec, Protocol, RunSpec
 from bench.registry.methods import resolve_method
 from bench.registry.tasks import resolve_task
 from bench.run import run_training
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from bench.training.loop import head_rate
 from bench.training.prepared import Setting, prepare
 
@@ -106,7 +106,7 @@ def main(
     spec = RunSpec(
         method=resolve_method(method).spec,
         task=resolve_task(task).spec,
-        model=ModelSpec(name=model, revision=fetch(model).spec.revision),
+        model=ModelSpec(name=model, revision=fetch_model(model).spec.revision),
         k=100,
         data_seed=0,
         model_seed=0,

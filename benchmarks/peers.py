@@ -30,7 +30,7 @@ from bench.meters.instruments.live_tensors import LiveTensors
 from bench.meters.interleave import Ratio, interleave, ratios
 from bench.records.spec import ProfileShape, Protocol
 from bench.registry.methods import method_of, resolve_method
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import Pooled, load_classifier
 from bench.training.loop import gradient_step
@@ -86,7 +86,7 @@ class Peers:
     def __init__(self, model: str) -> None:
         self.protocol = Protocol()
         self.device = prepare_torch(self.protocol)
-        self.backbone = fetch(model)
+        self.backbone = fetch_model(model)
         self._shared: dict[str, Tensor] = {}
 
     def fresh(self) -> Classifier:

@@ -26,7 +26,7 @@ from bench.meters.interleave import Ratio, interleave, ratios
 from bench.parts.gates import GateSite, gate_sites, recording
 from bench.records.spec import Protocol
 from bench.registry.methods import method_of, resolve_method
-from bench.sources.models import Backbone, fetch
+from bench.sources.models import Backbone, fetch_model
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import load_classifier
 from bench.training.loop import gradient_step, make_optimizer
@@ -87,7 +87,7 @@ class Subject:
 
 def measure(model: str, shape: tuple[int, int], *, phase: str, rounds: int, threads: int | None) -> dict[str, Ratio]:
     """The ratio of each variant's time to plain UniPELT's, in the phase `train` or `infer`."""
-    protocol, backbone = Protocol(threads=threads), fetch(model)
+    protocol, backbone = Protocol(threads=threads), fetch_model(model)
     names = ("plain", "unrecorded", "recorded", "copied")
     subjects = {name: Subject(backbone, "unipelt", shape, protocol) for name in names}
     subjects["ungated"] = Subject(backbone, "unipelt[gate=none]", shape, protocol)

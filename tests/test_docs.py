@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.contract.architectures import ARCHITECTURES, check
+from bench.contract.architectures import SMALL_MODELS, check_method
 from bench.costs.inspect import inspect
 from bench.registry.methods import resolve_method
-from bench.registry.tasks import SHIPPED
 from methods import BUILT_IN
+from tasks import TASKS
 from tests.conftest import bench
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def test_the_method_of_the_readme_keeps_the_contract(tmp_path: Path) -> None:
     for name, text in write_files("README.md", tmp_path).items():
         cls = re.findall(r"^class (\w+)\(Method\)", text, re.MULTILINE)[-1]
         method = resolve_method(f"{tmp_path / name}:{cls}").method
-        found = check(method, {"bert": ARCHITECTURES["bert"]})
+        found = check_method(method, {"bert": SMALL_MODELS["bert"]})
         assert [finding.says for finding in found if finding.status == "broken"] == []
 
 
@@ -92,14 +92,14 @@ def test_every_method_and_task_is_described() -> None:
     methods, tasks = ((ROOT / f"docs/{name}.md").read_text("utf-8") for name in ("methods", "tasks"))
     for name in BUILT_IN:
         assert f"## {name}\n" in methods or f"- `{name}`:" in methods
-    for name, task in SHIPPED.items():
+    for name, task in TASKS.items():
         assert f"`{name}`" in tasks
         assert "/" in name or task.caveat in tasks
 
 
 def test_every_architecture_refused_somewhere_is_in_the_table() -> None:
     text = (ROOT / "docs/methods.md").read_text("utf-8").lower().replace("-", "")
-    for architecture in ARCHITECTURES:
+    for architecture in SMALL_MODELS:
         assert architecture.split("-")[0] in text
 
 

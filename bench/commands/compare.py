@@ -1,4 +1,4 @@
-"""`bench compare`: the main job."""
+"""`bench compare`: trains, scores and measures methods, and writes the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import BASE, USUAL, described, option, takes
+from bench.commands.options import BASE, USUAL, meaning_of, option, takes
 from bench.errors import UserError, escaped
 from bench.records.study import CONFIG, Study
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 @takes(BASE.protocol, BASE.measures)
 def compare(
-    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"))] = None,
+    methods: Annotated[list[str] | None, typer.Argument(help=meaning_of(Study, "methods"))] = None,
     tasks: Annotated[list[str] | None, option(USUAL, "tasks", "-t")] = None,
     model: Annotated[str | None, option(USUAL, "model", "-m")] = None,
     k: Annotated[list[str] | None, option(USUAL, "k")] = None,
@@ -49,11 +49,19 @@ def compare(
         Path, typer.Option(help="Folder of the records and the report. [default: out]", show_default=False)
     ] = Path("out"),
     baseline: Annotated[
-        str | None, typer.Option(help="Method that the others are compared with.", metavar="METHOD")
+        str | None,
+        typer.Option(
+            help="The method that the others are compared with. [default: the one that stores the most parameters]",
+            metavar="METHOD",
+        ),
     ] = None,
     **settings: Any,
 ) -> None:
-    """Trains and scores methods on tasks, and writes the table."""
+    """Trains and scores methods on tasks, measures what they cost, and writes the report.
+
+    Records of finished runs stay in the folder: the same command continues an interrupted comparison, and runs that are
+    there are not done again. Without options this is the preset quick, which takes minutes on two cores.
+    """
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
@@ -151,8 +159,8 @@ def _check_baseline(baseline: str | None, plans: Sequence[Plan], folder: RecordF
 
     if baseline is None:
         return
-    known = {run.method.label for todo in plans for run in todo.runs}
-    known |= {record.asked.method.label for record in folder.records()}
-    if baseline.partition(" (")[0] not in known:  # a report may add in brackets what variants of a label differ in
-        listed = ", ".join(sorted(known))
-        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, known)}; there is {listed}")
+    labels = {run.method.label for todo in plans for run in todo.runs}
+    labels |= {record.asked.method.label for record in folder.records()}
+    if baseline.partition(" (")[0] not in labels:  # a report may add in brackets what variants of a label differ in
+        listed = ", ".join(sorted(labels))
+        raise UserError(f"--baseline {baseline}: no run is of that method{near(baseline, labels)}; there is {listed}")

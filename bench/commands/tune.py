@@ -1,4 +1,4 @@
-"""`bench tune`: the search of a comparison alone, without the runs that are scored on the test rows."""
+"""`bench tune`: searches hyper-parameters as `bench compare --trials` does, without scoring on the test rows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from bench.commands.compare import run_requests
-from bench.commands.options import BASE, USUAL, described, option, takes
+from bench.commands.options import BASE, USUAL, meaning_of, option, takes
 from bench.records.study import Study
 
 
 @takes(BASE.protocol, BASE.measures)
 def tune(
-    methods: Annotated[list[str] | None, typer.Argument(help=described(Study, "methods"))] = None,
+    methods: Annotated[list[str] | None, typer.Argument(help=meaning_of(Study, "methods"))] = None,
     trials: Annotated[str, option(USUAL, "trials")] = "12",
     searches: Annotated[str, option(USUAL, "searches")] = "1",
     tasks: Annotated[list[str] | None, option(USUAL, "tasks", "-t")] = None,

@@ -1,1 +1,1 @@
-"""The contract that every method keeps, as a suite that `bench check` and `bench.check(method)` run."""
+"""The promises of methods, meters and executors, as suites that an author runs with `bench check` or from Python."""

@@ -1,4 +1,4 @@
-"""The contract of `bench.contract.contract`, run for one method on a small random model of every architecture."""
+"""Checks the contract of a method on a small random model of every architecture."""
 
 from __future__ import annotations
 
@@ -7,107 +7,68 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import described
-from bench.records.spec import HeadKind
+from methods.kit.sites import ARCHITECTURES, SMALL, Architecture
 
 if TYPE_CHECKING:
     from bench.contract.workbench import Workbench
     from methods.kit.base import Method
 
-Status = Literal["kept", "broken", "refused"]
+Verdict = Literal["kept", "broken", "refused"]
 
-VOCABULARY = 50
-WIDTH = 16
-
-_COMMON = {
-    "vocab_size": VOCABULARY,
-    "max_position_embeddings": 40,
-    "hidden_size": WIDTH,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "pad_token_id": 1,
+SMALL_MODELS: dict[str, Architecture] = {
+    name: architecture for name, architecture in ARCHITECTURES.items() if architecture.small is not None
 }
-_TOKENS = {"bos_token_id": 2, "eos_token_id": 2}
-_MODERN = {"cls_token_id": 2, "sep_token_id": 2, **_TOKENS}
-_GROUPED = {"num_key_value_heads": 1, **_TOKENS}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A small random model to check methods on.
-
-    Attributes:
-        settings: of its configuration, besides the common ones.
-        head: what a real classifier of that architecture is used with.
-    """
-
-    settings: Mapping[str, Any]
-    head: HeadKind = "mean"
-
-
-ARCHITECTURES: dict[str, Bench] = {
-    "bert": Bench({}),
-    "roberta": Bench({"type_vocab_size": 1}),
-    "electra": Bench({"embedding_size": 8}),
-    "distilbert": Bench({"dim": WIDTH, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
-    "albert": Bench({"embedding_size": 8}),
-    "modernbert": Bench(_MODERN),
-    "deberta-v2": Bench(
-        {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
-    ),
-    "gpt2": Bench({"n_embd": WIDTH, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS}, "last"),
-    "llama": Bench(_GROUPED, "last"),
-    "qwen2": Bench(_GROUPED, "last"),
-    "qwen3": Bench({"head_dim": 8, **_GROUPED}, "last"),
-}
-"""transformers' `model_type` -> what it is checked on."""
+"""`model_type` of transformers -> the architecture, of those that a small random model is made of for the checks."""
 
 
 CRASHED_REFUSAL = (
-    "unsupported() raised, and every comparison asks it before its runs: return the reason as a text, or None."
+    "unsupported() raised an error. It is called before the runs of every comparison: let it return the reason as a "
+    "text, or None."
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found on one architecture.
+    """The result of one check on one architecture.
 
     Attributes:
-        check: name of the promise; `adapt` for a refusal.
-        says: what failed, what it means and where to look; the reason of a refusal; empty if kept.
+        architecture: the `model_type` of transformers.
+        check: the name of the promise; `adapt` for a refusal.
+        status: `kept`, `broken`, or `refused` if the method says that it cannot adapt this architecture.
+        says: what failed, what that means and where to look; the reason of a refusal; empty if kept.
     """
 
     architecture: str
     check: str
-    status: Status
+    status: Verdict
     says: str = ""
 
 
 def small_config(architecture: str) -> Any:
-    """The configuration of the small model that stands for an architecture."""
+    """Makes the configuration of the small model for an architecture."""
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(architecture, **{**_COMMON, **ARCHITECTURES[architecture].settings})
+    return AutoConfig.for_model(architecture, **{**SMALL, **(SMALL_MODELS[architecture].small or {})})
 
 
 def workbench(method: Method, architecture: str) -> Workbench:
-    """A workbench for `method` on the small model of an architecture."""
+    """Makes a workbench that checks a method on the small model of an architecture."""
     import torch
 
     from bench.contract.workbench import Workbench
     from bench.training.classifier import Pooled
 
-    head = ARCHITECTURES[architecture].head
+    head = SMALL_MODELS[architecture].pooling
 
     def make() -> Pooled:
-        torch.manual_seed(123)
+        torch.manual_seed(123)  # the same weights at each call
         return Pooled(_model(architecture), outputs=3, pooling=head, seed=5)
 
-    return Workbench(method, make, vocabulary=VOCABULARY)
+    return Workbench(method, make, vocabulary=SMALL["vocab_size"])
 
 
 def _model(architecture: str) -> Any:
-    """A base model with random weights, without the pooler that no head reads."""
+    """Makes a base model with random weights, without its pooler, which no head uses."""
     from transformers import AutoModel
 
     model = AutoModel.from_config(small_config(architecture))
@@ -116,12 +77,12 @@ def _model(architecture: str) -> Any:
     return model
 
 
-def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) -> Iterator[Finding]:
-    """Runs every promise on every architecture.
+def check_method(method: Method, architectures: Mapping[str, Architecture] = SMALL_MODELS) -> Iterator[Finding]:
+    """Checks every promise on every architecture.
 
     Args:
-        method: under test.
-        architectures: to check it on.
+        method: the method to check.
+        architectures: the small models to check it on.
 
     Yields:
         A finding for each promise, or one refusal for an architecture that the method says it cannot adapt.
@@ -138,7 +99,7 @@ def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) ->
             yield Finding(architecture, "adapt", "refused", reason)
             continue
         bench = workbench(method, architecture)
-        crash = _crash(bench)
+        crash = _crash(bench)  # first, as otherwise every promise would report the same crash
         if crash is None:
             yield from (_finding(promise, bench, architecture) for promise in CHECKS)
         else:
@@ -146,7 +107,7 @@ def check(method: Method, architectures: Mapping[str, Bench] = ARCHITECTURES) ->
 
 
 def _crash(bench: Workbench) -> str | None:
-    """Why the method cannot even be trained; None if it can. Every promise would say it again."""
+    """Returns why the method cannot be trained at all; None if it can."""
     try:
         bench.train(bench.adapted())
     except Exception as error:
@@ -167,15 +128,3 @@ def _finding(promise: Callable[[Workbench], None], bench: Workbench, architectur
     except Exception as error:  # an author's code may raise anything, and the line says what and where
         return Finding(architecture, promise.__name__, "broken", f"it crashed: {described(error)}")
     return Finding(architecture, promise.__name__, "kept")
-
-
-def broken_promises(text: str) -> list[str]:
-    """What a method breaks, one line each: empty if it keeps the contract. For an author's own test.
-
-    Args:
-        text: as on the command line: a name, `name[field=value]`, or `file.py:Class`.
-    """
-    from bench.registry.methods import resolve_method
-
-    found = check(resolve_method(text).method)
-    return [f"{f.architecture}: {f.check}: {f.says}" for f in found if f.status == "broken"]

@@ -1,7 +1,7 @@
-"""What every method promises the harness, as checks that an author can run (`bench check METHOD`).
+"""The promises that every method makes, as checks that an author can run (`bench check METHOD`).
 
-A check takes a `Workbench` and raises `BrokenPromiseError` with what failed, what that means for the figures, and
-where to look. Our own tests call the same checks.
+A check takes a `Workbench` and raises `BrokenPromiseError`. The message says what failed, what that means for the
+figures, and where to look. The tests of the built-in methods call the same checks.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from methods.kit.base import Classifier, hyper_parameters, shared_names
 
 
 class BrokenPromiseError(AssertionError):
-    """A promise that the method does not keep."""
+    """The method breaks a promise; the message says which, what that means, and where to look."""
 
 
 def _names(names: Iterable[str], most: int = 4) -> str:
-    found = list(names)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+    """Lists a few names, and says how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def only_its_parameters_move(bench: Workbench) -> None:
-    """What needs no gradient stays bit-equal while training; pretrained weights need one only if declared."""
+    """Training changes no frozen tensor by a single bit, and pretrained weights are trained only if declared."""
     classifier = bench.adapted()
     pretrained = {name: value.clone() for name, value in bench.make().backbone.state_dict().items()}
     thawed = [n for n, p in classifier.backbone.named_parameters() if p.requires_grad and n in pretrained]
     if thawed and not bench.method.thaws:
         raise BrokenPromiseError(
-            f"it trains weights of the backbone: {_names(thawed)}. They would be counted and stored as its own. "
+            f"it trains weights of the backbone: {_names(thawed)}. They would be counted and stored as the method's. "
             "If that is meant, set the class variable `thaws = True`; else leave requires_grad alone in adapt()"
         )
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
@@ -45,6 +46,7 @@ def only_its_parameters_move(bench: Workbench) -> None:
             f"frozen weights changed while training: {_names(moved)}. The trained and stored counts would be too "
             "small. Look for in-place work on .data or a shared parameter in adapt() or forward()"
         )
+    # Weights that need no gradient may still be changed in adapt(), or by a hook while training.
     outside = [
         name
         for name, value in classifier.backbone.state_dict().items()
@@ -58,7 +60,7 @@ def only_its_parameters_move(bench: Workbench) -> None:
 
 
 def something_is_trained(bench: Workbench) -> None:
-    """Something besides the head is trained, unless the class says that nothing is."""
+    """The method trains something besides the head, unless its class says that it does not."""
     classifier = bench.adapted()
     head = {id(parameter) for parameter in classifier.head_parameters().values()}
     trained = [n for n, p in classifier.named_parameters() if p.requires_grad and id(p) not in head]
@@ -77,7 +79,7 @@ def something_is_trained(bench: Workbench) -> None:
 
 
 def all_of_it_moves(bench: Workbench) -> None:
-    """Every trainable tensor gets a gradient within a few steps."""
+    """Every trainable tensor gets a gradient that is not zero within a few steps."""
     dead = [name for name, reached in bench.train(bench.adapted()).items() if not reached]
     if dead:
         raise BrokenPromiseError(
@@ -101,7 +103,7 @@ def same_seed_same_result(bench: Workbench) -> None:
 
 
 def seeds_matter(bench: Workbench) -> None:
-    """Different seeds give different results, unless nothing is trained."""
+    """Different seeds give different logits, unless nothing is trained."""
     results = []
     for seed in (1, 2):
         classifier = bench.adapted(seed)
@@ -117,7 +119,7 @@ def seeds_matter(bench: Workbench) -> None:
 
 
 def state_round_trips(bench: Workbench) -> None:
-    """Saved and loaded trained tensors give equal logits."""
+    """Trained tensors that are saved and loaded into a newly adapted model give equal logits."""
     first = bench.adapted(seed=1)
     bench.train(first)
     state = {name: p.detach().clone() for name, p in first.named_parameters() if p.requires_grad}
@@ -133,17 +135,25 @@ def state_round_trips(bench: Workbench) -> None:
 
 
 def _unchanged_by(bench: Workbench, act: Callable[[Classifier], None], name: str, meaning: str) -> None:
+    """Checks that a hook changes no logit of a trained classifier by more than 1e-5 of the largest.
+
+    Args:
+        bench: the workbench.
+        act: calls the hook.
+        name: the name of the hook, for the message.
+        meaning: what a change would mean for the figures, for the message.
+    """
     classifier = bench.adapted()
     bench.train(classifier)
     before = bench.logits(classifier)
     act(classifier)
     error = float((bench.logits(classifier) - before).abs().max())
-    if not error <= 1e-5 * max(1.0, float(before.abs().max())):
+    if not error <= 1e-5 * max(1.0, float(before.abs().max())):  # `not <=`, so that nan is an error too
         raise BrokenPromiseError(f"{name}() changed the logits by {error:.1e}. {meaning}")
 
 
 def eject_keeps_logits(bench: Workbench) -> None:
-    """`eject` changes no logit, and leaves no more to store than was trained."""
+    """`eject` changes no logit, and leaves no more parameters to store than were trained."""
     _unchanged_by(
         bench,
         lambda classifier: bench.method.eject(classifier.backbone),
@@ -171,7 +181,7 @@ def merge_keeps_logits(bench: Workbench) -> None:
 
 
 def padding_changes_nothing(bench: Workbench) -> None:
-    """A batch that is padded, on the right or on the left, gives the logits of the unpadded one."""
+    """Padding a batch, on the right or on the left, does not change its logits."""
     classifier = bench.adapted()
     bench.train(classifier)
     batch, _ = bench.batch(5)
@@ -194,19 +204,19 @@ def padding_changes_nothing(bench: Workbench) -> None:
 
 
 def identity_where_promised(bench: Workbench) -> None:
-    """A method that says it starts as the identity gives the bare model's logits when fresh."""
+    """If the class says that the method starts as the identity, a newly adapted model has the bare model's logits."""
     if not bench.method.starts_as_identity:
         return
     error = float((bench.logits(bench.adapted()) - bench.logits(bench.make())).abs().max())
     if error > 0:
         raise BrokenPromiseError(
-            f"a fresh one changes the logits by {error:.1e}, but the class says `starts_as_identity`. "
+            f"before training it changes the logits by {error:.1e}, but the class says `starts_as_identity`. "
             "Initialise the last factor to zero, or drop the promise"
         )
 
 
 def parts_agree_with_counts(bench: Workbench) -> None:
-    """Parts have unique names, hold only stored parameters, each once, and can be removed and put back."""
+    """Parts have different names, hold stored parameters only, each once, and can be removed and put back exactly."""
     pretrained = bench.make().backbone.state_dict()
     classifier = bench.adapted()
     bench.train(classifier)
@@ -230,6 +240,7 @@ def parts_agree_with_counts(bench: Workbench) -> None:
         restore()
     if not torch.equal(bench.logits(classifier), before):
         raise BrokenPromiseError("removing each part and putting it back changed the logits: restore() is not exact")
+    # Where the parts hold all that is stored, removing all of them must leave the pretrained model.
     restores = [part.remove() for part in parts]
     removed, bare = bench.logits(classifier), bench.make()
     for restore in reversed(restores):
@@ -241,7 +252,7 @@ def parts_agree_with_counts(bench: Workbench) -> None:
 
 
 def pickles(bench: Workbench) -> None:
-    """The method survives pickling and its hyper-parameters can be recorded as JSON."""
+    """The method can be pickled, as it is sent to other processes, and its hyper-parameters can be written as JSON."""
     try:
         twin = pickle.loads(pickle.dumps(bench.method))
         json.dumps(hyper_parameters(bench.method))

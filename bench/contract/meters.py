@@ -1,4 +1,4 @@
-"""The contract of a meter as a suite: what it declares, and what it returns in a tiny run."""
+"""Checks the contract of a meter: what it declares, and what it returns in a tiny run."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from bench.records.spec import Measures, ModelSpec, Protocol, RunSpec
 from bench.registry.meters import ResolvedMeter, resolve_meter, wrong_with
 
 _RAISED = re.compile(r"\w*(Error|Exception|Exit|Iteration|Interrupt): ")
-"""How the reason begins where a hook raised."""
+"""The beginning of the reason that is recorded if a hook raised an error."""
 
 _BARE = Measures(effective=False, energy=False, resident=False, weights="none")
+"""The tiny run measures nothing that takes long."""
 
 
 def broken_promises(meter: str | type[Meter]) -> list[str]:
-    """A line for each promise of a meter that it breaks; empty: it keeps them all.
+    """Checks every promise of a meter; returns a line for each broken one, so that an empty list is good.
 
     Args:
         meter: a name as the command line takes it, or the class.
 
     Raises:
-        UserError: there is no such file or name, or what it stands for is no meter.
+        UserError: there is no such file or name, or what it stands for is not a valid meter.
     """
     if isinstance(meter, str):
         resolved = resolve_meter(meter)
@@ -38,6 +39,7 @@ def broken_promises(meter: str | type[Meter]) -> list[str]:
 
 
 def _declared(meter: type[Meter]) -> Iterator[str]:
+    """Yields what is wrong with the columns that a meter declares."""
     for column in meter.columns:
         for name in ("label", "says", "formula", "meter", "error"):
             if not str(getattr(column, name)).strip():
@@ -62,7 +64,7 @@ def _findings(meter: Meter) -> Iterator[str]:
 
 
 def _in_run(resolved: ResolvedMeter) -> Iterator[str]:
-    """What is wrong with its figures in a tiny run."""
+    """Yields what is wrong with the figures of a meter in a tiny run."""
     from bench.run import execute
 
     try:
@@ -79,7 +81,7 @@ def _in_run(resolved: ResolvedMeter) -> Iterator[str]:
 
 
 def _tiny() -> RunSpec:
-    """A run of a second: one epoch on 16 rows of the made-up task."""
+    """Makes a run that takes a second: one epoch on 16 rows of the made-up task."""
     from bench.registry.methods import resolve_method
     from bench.registry.tasks import resolve_task
 

@@ -1,4 +1,4 @@
-"""A workbench for one method: the same small classifier again and again, trained for a few steps."""
+"""The workbench on which a method is checked: it makes the same small classifier again and again, and trains it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from torch import Tensor
 from bench.tasks import Kind, kind_of_outputs
 from methods.kit.base import Classifier, Method, freeze
 
-Batch = dict[str, Tensor]
+Inputs = dict[str, Tensor]
+"""The name of an input of a model -> its tensor, (rows, tokens)."""
 
 
 @dataclass(frozen=True)
 class Workbench:
-    """A workbench for one method on one small model.
+    """A method and a small model on which it is checked.
 
     Attributes:
-        method: the method under test.
-        make: builds the unadapted classifier; the same weights at every call.
-        vocabulary: token ids of the model's inputs are below it.
+        method: the method to check.
+        make: builds the classifier before it is adapted, with the same weights at each call.
+        vocabulary: the token ids of the inputs are below this number.
+        steps: how many training steps `train` takes.
+        classes: the number of classes, and so of outputs.
     """
 
     method: Method
@@ -33,11 +36,15 @@ class Workbench:
 
     @property
     def kind(self) -> Kind:
-        """The kind of the labels."""
+        """The kind of the task."""
         return kind_of_outputs(self.classes)
 
     def adapted(self, seed: int = 0) -> Classifier:
-        """A freshly adapted classifier, as the harness makes it, in evaluation mode."""
+        """Makes a classifier and adapts it as a run does; returns it in evaluation mode.
+
+        Args:
+            seed: the seed of the initial values of what the method inserts.
+        """
         classifier = self.make()
         freeze(classifier)
         torch.manual_seed(seed)
@@ -47,8 +54,8 @@ class Workbench:
         classifier.constant = partial(self.kind.constant, outputs=classifier.outputs)
         return self.method.begin(classifier, self.batch()[1]).eval()
 
-    def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Batch, Tensor]:
-        """Random inputs without padding, and labels of every class."""
+    def batch(self, seed: int = 0, *, rows: int = 6, tokens: int = 9) -> tuple[Inputs, Tensor]:
+        """Makes random inputs without padding, and labels of every class."""
         generator = torch.Generator().manual_seed(seed)
         ids = torch.randint(5, self.vocabulary, (rows, tokens), generator=generator)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, self.kind.encode(
@@ -56,7 +63,11 @@ class Workbench:
         )
 
     def train(self, classifier: Classifier, seed: int = 0) -> dict[str, bool]:
-        """Trains a few steps; returns which trainable tensors ever got a gradient that is not zero."""
+        """Trains for a few steps.
+
+        Returns:
+            Name of each trainable tensor -> whether it got a gradient that is not zero in some step.
+        """
         trainable = {name: p for name, p in classifier.named_parameters() if p.requires_grad}
         reached = dict.fromkeys(trainable, False)
         if not trainable:
@@ -76,8 +87,13 @@ class Workbench:
         classifier.eval()
         return reached
 
-    def logits(self, classifier: Classifier, batch: Batch | None = None) -> Tensor:
-        """Logits in evaluation mode, (rows, outputs)."""
+    def logits(self, classifier: Classifier, batch: Inputs | None = None) -> Tensor:
+        """Computes logits, (rows, outputs), in evaluation mode.
+
+        Args:
+            classifier: the classifier.
+            batch: the inputs; None: random ones, which training never uses.
+        """
         with torch.no_grad():
             logits: Tensor = classifier.eval()(**(self.batch(99)[0] if batch is None else batch))
             return logits.clone()

@@ -1,1 +1,1 @@
-"""What a run, a profile and a bare model cost: the meters applied."""
+"""Applies the meters: to a run, to a profile of several methods, and to a model before any training."""

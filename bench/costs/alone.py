@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from bench.records.spec import Job, RunSpec
 
 Answer = tuple[dict[str, "int | float"], dict[str, str]]
-"""Figures, and the reasons for those that are absent."""
+"""Key -> figure, and key -> the reason why this figure is absent."""
 
 
 def still_alone(record: Record, job: Job) -> dict[str, tuple[str, ...]]:
-    """The meters that have yet to measure in a process of their own: what each is called by, and its keys.
+    """Which meters still have to measure in a process of their own.
 
     Args:
-        record: of the run that was just done.
-        job: what was asked.
+        record: of the run that has just ended.
+        job: the job of this run.
+
+    Returns:
+        Name of the meter -> the keys of its figures.
     """
     from bench.costs.sheet import STILL_ALONE, measures_alone
     from bench.registry.meters import run_meters
@@ -36,19 +39,19 @@ def still_alone(record: Record, job: Job) -> dict[str, tuple[str, ...]]:
 
 
 def shapes_of(record: Record) -> tuple[Shape, Shape]:
-    """The shapes of the largest training batch and test batch of a run."""
+    """The shapes, (rows, tokens), of the largest training batch and the largest test batch of a run."""
     result = record.result
     train, test = (None, None) if result is None else (result.train_shape, result.test_shape)
     return train or (1, 1), test or (1, 1)
 
 
 def answer_alone(name: str, run: RunSpec, shapes: tuple[Shape, Shape]) -> Answer:
-    """Has one meter measure. Call it first in a process of its own: the meter may tune malloc, and torch comes after.
+    """Lets one meter measure. Call it in a new process before torch is imported, since the meter may tune malloc.
 
     Args:
-        name: of the meter, as `still_alone` gives it.
-        run: what was run.
-        shapes: from `shapes_of`.
+        name: the name of the meter, as `still_alone` gives it.
+        run: the specification of the run.
+        shapes: those that `shapes_of` gives.
     """
     from bench.registry.meters import resolve_meter
 
@@ -59,7 +62,7 @@ def _answer(meter: Meter, run: Alone) -> Answer:
     try:
         figures = meter.alone(run)
         refuse_undeclared(meter, figures)
-    except Exception as error:  # costs the meter's own figures
+    except Exception as error:  # an error of a meter loses the figures of this meter, never the run
         return {}, dict.fromkeys(measured_keys(meter), described(error))
     absent = {key: value.reason for key, value in figures.items() if isinstance(value, Absent)}
     owed = [key for key in measured_keys(meter) if key not in figures]

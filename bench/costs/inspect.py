@@ -1,4 +1,4 @@
-"""Counts and FLOPs of a method on a model of shapes alone: no weights, no training."""
+"""Counts parameters, bytes and FLOPs of a method on a model before any training, without its weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from bench.errors import UserError, described
-from bench.meters.instruments.flop_counter import Batch, Flops, LossFn, count_flops
+from bench.meters.instruments.flop_counter import BatchFlops, LossFn, ModelInputs, count_flops
 from bench.meters.instruments.operators import UncountedAttentionError
 from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.instruments.trace import fvcore_flops
@@ -34,41 +34,42 @@ if TYPE_CHECKING:
 
 
 class Inspection(Frozen):
-    """What is known of a method on a model before anything is trained. None: could not be counted."""
+    """The counts of one method on one model before any training. A figure is None if it could not be counted."""
 
     method: str
     trained_parameters: int | None = None
-    """Require a gradient; without the head."""
+    """Parameters that require a gradient, without those of the head."""
     stored_parameters: int | None = None
-    """Have to be kept to deploy; without the head."""
+    """Parameters that deployment needs beside the pretrained model, without those of the head."""
     head_parameters: int | None = None
-    """Of the head."""
+    """Trained parameters of the head."""
     backbone_parameters: int | None = None
-    """Of the bare base model."""
+    """Parameters of the pretrained model without a head."""
     stored_bytes: int | None = None
-    """Of the safetensors file that deployment needs, head included."""
+    """Size in bytes of the safetensors file that deployment needs, head included."""
     forward_flops: int | None = None
-    """Of a forward pass on the batch, as deployed (after eject, unmerged)."""
+    """FLOPs of a forward pass on the batch, as deployed (after `eject`, without `merge`)."""
     forward_flops_fvcore: int | None = None
-    """The same by fvcore, a second and independent count."""
+    """FLOPs of the same pass by fvcore, as a second, independent count."""
     train_step_flops: int | None = None
-    """Of forward and backward pass on the batch; None where nothing is trained."""
+    """FLOPs of forward and backward pass on the batch; None where nothing is trained."""
     unsupported_operators: tuple[str, ...] = ()
-    """Did arithmetic and are not in the FLOPs."""
+    """Names of operators that did arithmetic and are not counted in the FLOPs."""
     reason: str | None = None
-    """Why something is None."""
+    """Why a figure is None."""
     note: str | None = None
     """What the counts leave out that deploying needs, or why there is no second count."""
 
     @property
     def difference(self) -> int | None:
-        """Fvcore's count of the forward pass less the first one; 0 where both saw the same work."""
+        """The count by fvcore minus the count by torch; 0 where both counted the same work."""
         if self.forward_flops is None or self.forward_flops_fvcore is None:
             return None
         return self.forward_flops_fvcore - self.forward_flops
 
 
 DRAWN_AGAIN = "what it drew at random and never trains is not stored: the same seed has to draw it again"
+"""The note on methods, such as VeRA, that need frozen random numbers which they do not store."""
 
 
 def inspect(
@@ -77,12 +78,18 @@ def inspect(
     """Counts every method on a model.
 
     Args:
-        methods: to count.
+        methods: the methods to count.
         model: a name, a hub id, a folder, or a config.json.
-        head: its kind; None: the model's usual one.
-        outputs: logits of the head.
-        batch: examples.
-        tokens: padded length.
+        head: the kind of head; None takes the usual one of the model.
+        outputs: how many logits the head has.
+        batch: examples in the batch that FLOPs are counted for.
+        tokens: their padded length.
+
+    Returns:
+        One result a method, in the order of `methods`.
+
+    Raises:
+        UserError: there is no such model, or it has fewer positions than `tokens`.
     """
     config, usual = config_of(model)
     most = positions(config)
@@ -90,15 +97,15 @@ def inspect(
         raise UserError(f"--tokens {tokens} is more than the {most} positions of {model}")
     rows = []
     for method in methods:
-        row = _inspect(method, _Asked(config, head or usual, outputs, (batch, tokens)))
+        row = _inspect(method, _Workload(config, head or usual, outputs, (batch, tokens)))
         notes = [*([DRAWN_AGAIN] if method.method.draws_again else []), *row.pop("notes", [])]
         rows.append(Inspection(method=method.spec.label, note="; ".join(notes) or None, **row))
     return rows
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What methods are counted on: the model, and the batch's shape."""
+class _Workload:
+    """What methods are counted on: configuration and head of the model, and the shape of the batch, (rows, tokens)."""
 
     config: PretrainedConfig
     head: HeadKind
@@ -106,57 +113,63 @@ class _Asked:
     shape: Shape
 
 
-def _inspect(resolved: ResolvedMethod, asked: _Asked) -> dict[str, Any]:
-    """The figures of one method; from shapes if they are enough, else from a model of random weights."""
-    reason, method = resolved.refusal(asked.config), resolved.method
+def _inspect(resolved: ResolvedMethod, workload: _Workload) -> dict[str, Any]:
+    """Counts one method, on shapes alone if that is possible, else on a model with random weights."""
+    reason, method = resolved.refusal(workload.config), resolved.method
     if reason is not None:
         return {"reason": reason}
-    found, error = _counted(method, asked, "meta")
+    figures, error = _counted(method, workload, "meta")
     if error is None or isinstance(error, UncountedAttentionError):  # running for real would not mend the latter
-        return found
+        return figures
     most = _half_of_memory()
-    size = 4 * found["backbone_parameters"]
+    size = 4 * figures["backbone_parameters"]
     if size > most:
         room = f"{size / 1e9:.1f} GB of weights are more than half of this machine's memory"
-        return {**found, "reason": f"it cannot be counted from shapes ({described(error)}), and {room}"}
-    return _counted(method, asked, "cpu")[0]
+        return {**figures, "reason": f"it cannot be counted from shapes ({described(error)}), and {room}"}
+    return _counted(method, workload, "cpu")[0]
 
 
-def _counted(method: Method, asked: _Asked, device: Literal["meta", "cpu"]) -> tuple[dict[str, Any], Exception | None]:
-    """The figures that can be had on a device, with the reason for those that cannot, and what went wrong."""
-    fresh = shaped_classifier(asked.config, outputs=asked.outputs, head=asked.head, device=device)
-    found: dict[str, Any] = {
+def _counted(
+    method: Method, workload: _Workload, device: Literal["meta", "cpu"]
+) -> tuple[dict[str, Any], Exception | None]:
+    """Counts one method on a device.
+
+    Returns:
+        The fields of `Inspection` that could be counted, with a `reason` for the others, and the error, if any.
+    """
+    fresh = shaped_classifier(workload.config, outputs=workload.outputs, head=workload.head, device=device)
+    figures: dict[str, Any] = {
         "backbone_parameters": count_parameters(fresh, head=fresh.head_parameters().values()).backbone_parameters
     }
-    kind = kind_of_outputs(asked.outputs)
-    labels, targets = kind.made_up((2, asked.shape[1])), kind.made_up(asked.shape)
-    batch = token_batch(asked.shape, device=device)
+    kind = kind_of_outputs(workload.outputs)
+    labels, targets = kind.made_up((2, workload.shape[1])), kind.made_up(workload.shape)
+    batch = token_batch(workload.shape, device=device)
     try:
         with torch.device(device):
             classifier = adapt(fresh, method, kind=kind, labels=labels, seed=0)
-        found |= _trained(classifier)
+        figures |= _trained(classifier)
         step = _flops(classifier, batch, lambda logits: kind.loss(logits, targets))
         with torch.device(device):
             method.eject(classifier.backbone)
-        found |= _stored(classifier)
+        figures |= _stored(classifier)
         forward = _flops(classifier.eval(), batch, None)
         second = fvcore_flops(classifier, batch)
     except Exception as error:  # an author's code may raise anything, and the reason says what and where
-        return {**found, "reason": f"it cannot be counted: {described(error)}"}, error
+        return {**figures, "reason": f"it cannot be counted: {described(error)}"}, error
     failed = next((count for count in (step, forward) if isinstance(count, Exception)), None)
     if not isinstance(step, Exception):
-        found |= {"train_step_flops": step.train_step_flops, "reason": step.reason}
+        figures |= {"train_step_flops": step.train_step_flops, "reason": step.reason}
     if not isinstance(forward, Exception):
-        found["forward_flops"] = forward.forward_flops
+        figures["forward_flops"] = forward.forward_flops
         if isinstance(second, str):
-            found["notes"] = [second]
+            figures["notes"] = [second]
         else:
-            found["forward_flops_fvcore"] = second
+            figures["forward_flops_fvcore"] = second
     operators = [count.unsupported_operators for count in (step, forward) if not isinstance(count, Exception)]
-    found["unsupported_operators"] = tuple(sorted({name for names in operators for name in names}))
+    figures["unsupported_operators"] = tuple(sorted({name for names in operators for name in names}))
     if failed is not None:
-        found["reason"] = f"FLOPs: {described(failed)}"
-    return found, failed
+        figures["reason"] = f"FLOPs: {described(failed)}"
+    return figures, failed
 
 
 def _trained(classifier: Classifier) -> dict[str, int]:
@@ -171,7 +184,7 @@ def _stored(classifier: Classifier) -> dict[str, int]:
     }
 
 
-def _flops(classifier: Classifier, batch: Batch, loss_fn: LossFn | None) -> Flops | Exception:
+def _flops(classifier: Classifier, batch: ModelInputs, loss_fn: LossFn | None) -> BatchFlops | Exception:
     try:
         return count_flops(classifier, batch, loss_fn=loss_fn)
     except Exception as error:  # the counts of parameters are worth having without it
@@ -186,7 +199,7 @@ def _half_of_memory() -> float:
 
 
 def config_of(model: str) -> tuple[PretrainedConfig, HeadKind]:
-    """A model's configuration and usual head; fetches no weights.
+    """The configuration and the usual head of a model. No weights are fetched.
 
     Args:
         model: a shipped name, a random shape, a hub id, a folder, or a config.json.

@@ -1,4 +1,4 @@
-"""What a training step and a forward pass hold in memory, in passes of their own at a run's largest batches."""
+"""Measures the memory of a training step and of a forward pass, in separate passes on the largest batches of a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def live_training(setting: Setting, shape: Shape) -> LiveBytes:
-    """Live bytes at the peak of an ordinary training step on a batch of that shape, the second of two.
+    """Measures the peak of live tensor bytes in an ordinary training step, the second of two.
 
-    The first step makes the optimizer's state. Trained values are put back, also where a step raises; a classifier that
-    is to be scored or stored has no place here all the same (`Setting.untrained`).
+    The first step makes the state of the optimizer. The trained values are put back afterwards, also where a step
+    raises; yet pass no classifier that is still to be scored or stored, but one of `Setting.untrained`.
+
+    Args:
+        setting: its classifier takes the steps.
+        shape: (rows, tokens) of the made-up batch.
     """
     classifier = setting.classifier
     before = snapshot(checkpointed(classifier))
@@ -41,7 +45,7 @@ def live_training(setting: Setting, shape: Shape) -> LiveBytes:
 
 
 def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
-    """A batch with padding in its first row, as most real ones have: then there is a mask to keep."""
+    """A made-up batch, (rows, tokens), with padding in its first row, so that an attention mask is needed and kept."""
     batch = token_batch(shape, device=device)
     if shape[1] > 1:
         batch["attention_mask"][0, -1] = 0
@@ -49,7 +53,7 @@ def padded_batch(shape: Shape, device: torch.device) -> dict[str, Tensor]:
 
 
 def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
-    """Live bytes at the peak of a forward pass on a batch of that shape."""
+    """Measures the peak of live tensor bytes in a forward pass on a made-up batch, (rows, tokens)."""
     batch = padded_batch(shape, setting.device)
     forward = autocasting(setting.protocol)
     with untouched(setting.classifier), torch.inference_mode(), forward():
@@ -60,9 +64,9 @@ def live_inference(setting: Setting, shape: Shape) -> LiveBytes:
 
 
 def resident_peak(run: Alone) -> ResidentMemory:
-    """Resident high-water mark of this process over training steps and a forward pass on a run's largest batches.
+    """Measures the highest resident memory of this process over training steps and a forward pass.
 
-    Call it in a process of its own whose malloc was tuned first.
+    The batches have the shapes of the largest ones of the run. Call it in a new process whose malloc was tuned first.
     """
     setting = run.prepare()
     with ResidentPeak() as meter:
@@ -76,7 +80,7 @@ def resident_peak(run: Alone) -> ResidentMemory:
 
 
 def _training_steps(setting: Setting, shape: Shape, *, steps: int) -> None:
-    """Ordinary training steps on a batch of that shape."""
+    """Takes ordinary training steps on a made-up batch of this shape, (rows, tokens)."""
     optimizer = make_optimizer(setting.classifier, setting.method, setting.protocol)
     batch = padded_batch(shape, setting.device)
     labels = setting.kind.made_up(shape, setting.device)

@@ -1,4 +1,4 @@
-"""A profile: times of all methods against each other, taken in turns in one process, at one batch size and length.
+"""Makes a profile: times all methods against each other, in turns in one process, at one batch size and length.
 
 On a shared machine the time of a method measured by itself drifts by 10%, while ratios within one round repeat to 1%.
 Training steps are compared with training the whole backbone, inference with the bare model. Controls, which by
@@ -26,7 +26,7 @@ from bench.meters.interleave import StepError, interleave, ratios
 from bench.records.record import Profile, ProfileRow, ProfileSetting, Timing
 from bench.records.spec import HeadKind, MethodSpec, ProfileShape, Protocol
 from bench.registry.methods import method_of
-from bench.sources.models import Backbone, fetch
+from bench.sources.models import Backbone, fetch_model
 from bench.tasks import kind_of_outputs
 from bench.training.classifier import load_classifier
 from bench.training.loop import autocasting, gradient_step, make_optimizer
@@ -61,7 +61,7 @@ def profile(specs: Sequence[MethodSpec], shape: ProfileShape, protocol: Protocol
         UserError: the model cannot be loaded.
     """
     device = prepare_torch(protocol)
-    backbone = fetch(shape.model)
+    backbone = fetch_model(shape.model)
     first = _measured(specs, backbone, shape, protocol, device)
     if first.suspect is None:
         return first
@@ -80,7 +80,7 @@ def setting_of(shape: ProfileShape, protocol: Protocol, allocator: str) -> Profi
     Raises:
         UserError: the model cannot be loaded.
     """
-    backbone, device = fetch(shape.model), resolved_device(protocol)
+    backbone, device = fetch_model(shape.model), resolved_device(protocol)
     here = describe(device)
     return ProfileSetting(
         model=shape.model,
@@ -154,7 +154,7 @@ class _Findings:
 def _measured(
     specs: Sequence[MethodSpec], backbone: Backbone, shape: ProfileShape, protocol: Protocol, device: torch.device
 ) -> Profile:
-    bench = Workbench(backbone, shape, protocol, device)
+    bench = StepTimer(backbone, shape, protocol, device)
     findings = bench.findings
     methods: dict[str, Method] = {}
     for spec in specs:
@@ -185,7 +185,7 @@ def _measured(
     )
 
 
-class Workbench:
+class StepTimer:
     """Builds the classifiers of all methods, and times their steps.
 
     All frozen weights (in inference all weights) that equal those of the bare model share its memory, whatever their

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bench.records.spec import Measures
     from bench.registry.meters import ResolvedMeter
 
-UNMEASURED = "the run ended before it was measured"
+UNMEASURED = "the run ended before it was measured"  # these four are reasons of absent figures
 ELSEWHERE = "measured at another seed of this method, task and K"
 STILL_ALONE = "the child process that measures it has not run"
 UNTRAINED = "nothing is trained"
@@ -54,7 +54,7 @@ class RunMeters:
 
     @property
     def able(self) -> list[Meter]:
-        """Those that measure."""
+        """The meters that can measure here."""
         return [each.meter for each in self.resolved if each.meter.name not in self.refused]
 
 
@@ -62,12 +62,12 @@ def prepared_meters(measures: Measures, *, device: str, meters: Sequence[Resolve
     """Makes a run's meters and prepares those that can measure here. Call it before any clock runs.
 
     Args:
-        measures: what is measured; no costs: no meters.
-        device: of the run.
-        meters: of the run; None: those that come along, and those that `measures` names.
+        measures: what is measured. Without costs there are no meters.
+        device: the device of the run, as torch names it.
+        meters: the meters of the run; None takes the shipped ones and those that `measures` names.
 
     Raises:
-        UserError: a meter of another file or package that is none, or is gone.
+        UserError: `measures` names something that is not a meter, or is not there any more.
     """
     from bench.registry.meters import run_meters
 
@@ -79,7 +79,7 @@ def prepared_meters(measures: Measures, *, device: str, meters: Sequence[Resolve
 
 
 def _prepare(meter: Meter, conditions: Conditions) -> str | None:
-    """Why a meter cannot measure; None once it is prepared."""
+    """Prepares a meter. Returns why it cannot measure here, or None."""
     try:
         reason = meter.unsupported(conditions)
         if reason is None:
@@ -96,10 +96,10 @@ class CostSheet:
     time: what is still to be measured is absent with the reason.
 
     Args:
-        setting: the run's; its classifier is trained and ejected, and stays as it is.
+        setting: of the run. Its classifier is trained and ejected, and no measurement changes it.
         shapes: how many training batches there were of each (rows, padded length).
-        meters: of the run.
-        first: whether meters that measure at one seed of a setting do so in this run.
+        meters: the meters of the run.
+        first: whether meters that measure at only one seed of a method, task and K do so in this run.
     """
 
     def __init__(self, setting: Setting, shapes: Mapping[Shape, int], *, meters: RunMeters, first: bool = True) -> None:
@@ -116,7 +116,7 @@ class CostSheet:
         self._passes = [meter for meter in reversed(meters.able) if first or meter.every_seed]
 
     def _expected_absences(self, meter: Meter, *, first: bool) -> dict[str, str]:
-        """What is known beforehand not to be measured in this run, and why."""
+        """The figures of a meter that will not be measured in this run: key -> reason."""
         refused = self._meters.refused.get(meter.name)
         here = first or meter.every_seed
         absent = {}
@@ -136,15 +136,15 @@ class CostSheet:
         return absent
 
     def note_absent(self, name: str, reason: str) -> None:
-        """Says why a figure is missing."""
+        """Notes the reason why a figure is missing."""
         self._absent[name] = reason
 
     def note_measured(self, name: str) -> None:
-        """Takes back what `note_absent` said."""
+        """Removes the reason that `note_absent` noted, since the figure was measured after all."""
         self._absent.pop(name, None)
 
     def observe(self, phases: Phases, *, train_examples: int) -> None:
-        """Asks the meters for what they saw of the phases. They are given no tensor with values."""
+        """Collects the figures of the meters that watched the phases. No meter is given a tensor with values."""
         stored = {name: on_meta(tensor) for name, tensor in self._setting.stored_state().items()}
         examples: dict[Phase, int] = {"train": train_examples, "infer": len(self._setting.test)}
         for phase, batches in self._batches.items():
@@ -159,12 +159,12 @@ class CostSheet:
                     self._take(meter, phase, meter.observed, seen)
 
     def measure_inference(self) -> None:
-        """Has the meters measure the trained classifier as it is deployed."""
+        """Lets the meters measure passes of the trained classifier as it is deployed."""
         for meter in self._passes:
             self._take(meter, "infer", meter.deployed, Run(self._setting, self._batches))
 
     def measure_training(self) -> None:
-        """Has the meters measure training, on a classifier of its own that is thrown away."""
+        """Lets the meters measure training steps, on a new classifier that is thrown away afterwards."""
         meters = [meter for meter in self._passes if type(meter).training is not Meter.training]
         if not meters or not self._batches["train"]:
             return
@@ -179,7 +179,7 @@ class CostSheet:
                 self._take(meter, "train", meter.training, Run(fresh, self._batches))
 
     def _take(self, meter: Meter, phase: Phase, hook: Callable[[Any], Figures], seen: object) -> None:
-        """Keeps what a hook returns; where it fails, the reason for the figures that it owed."""
+        """Calls a hook of a meter and keeps its figures; if it fails, keeps the reason for each figure it declares."""
         try:
             figures = hook(seen)
             refuse_undeclared(meter, figures)
@@ -196,7 +196,7 @@ class CostSheet:
                 self._absent.pop(key, None)
 
     def _note(self, key: str, value: Any) -> None:
-        """Keeps a note; a note of one phase is put beside that of the other."""
+        """Keeps a note; where both phases give one under the same key, their dictionaries are joined."""
         before = self._notes.get(key)
         self._notes[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
 
@@ -207,11 +207,11 @@ class CostSheet:
                 self._absent[column.key] = reason
 
     def costs(self, *, ended: bool = False) -> Costs:
-        """The figures so far.
+        """The costs measured so far.
 
         Args:
-            ended: whether all that is measured in this process has been: a figure that is still missing then is one
-                that its meter owes.
+            ended: whether everything that is measured in this process has been measured. A figure that is still
+                missing is then blamed on its meter.
         """
         absent = dict(self._absent)
         for each in self._meters.resolved:
@@ -230,12 +230,12 @@ class CostSheet:
     def _is_owed(self, key: str, home: str, follows: str | None, absent: Mapping[str, str]) -> bool:
         if home != "costs" or key in self._figures or key in absent:
             return False
-        # A figure that follows from another is missing with it; that of a field of the result says so itself.
+        # A figure that follows from another one is missing together with it, and needs no reason of its own.
         return follows is None or follows in self._figures
 
 
 def measures_alone(meter: Meter) -> bool:
-    """Whether a meter needs a process of its own."""
+    """Whether a meter needs a separate process, that is, whether it defines `alone`."""
     return type(meter).alone is not Meter.alone
 
 
@@ -245,5 +245,5 @@ def _shape(inputs: Mapping[str, Any]) -> Shape:
 
 
 def largest(shapes: Iterable[Shape]) -> Shape | None:
-    """The largest batch's shape; None without batches."""
+    """The shape of the largest batch; None if there are no batches."""
     return max(shapes, key=size_of, default=None)

@@ -84,7 +84,7 @@ def plan(request: Request) -> Plan:
     from bench.registry.meters import meter_sources
     from bench.registry.methods import resolve_method
     from bench.registry.tasks import resolve_task
-    from bench.sources.models import fetch, find
+    from bench.sources.models import fetch_model, find
 
     methods = [resolve_method(text, preset=request.method_defaults) for text in request.methods]
     tasks = [resolve_task(text) for text in request.tasks]
@@ -93,7 +93,7 @@ def plan(request: Request) -> Plan:
     check_protocol(request.protocol)
     check_country(request.measures.country)
     meter_sources(request.measures.meters)  # refuses what is no meter
-    backbone = fetch(request.model)
+    backbone = fetch_model(request.model)
     config = backbone.config()
     check_length(request.protocol, config, request.model)
     if request.trials and request.protocol.dev == 0:

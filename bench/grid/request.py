@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.errors import UserError, near
 from bench.grid.plan import Request
-from bench.presets import DEFAULT, PRESETS
+from bench.presets import DEFAULT_PRESET, PRESETS
 from bench.records.spec import Measures, Protocol, option_of
 from bench.records.study import (
     DECLARED,
@@ -60,7 +60,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         if name not in DECLARED:
             raise UserError(f"{place(name)}: there is no such field{near(name, DECLARED)}")
     study = _study(fields, place)
-    preset = study.preset or DEFAULT
+    preset = study.preset or DEFAULT_PRESET
     if preset not in PRESETS:
         raise UserError(
             f"{place('preset')}: unknown preset {preset!r}{near(preset, PRESETS)}; there is {', '.join(PRESETS)}"

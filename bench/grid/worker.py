@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bench.errors import AlteredError, UserError
 from bench.grid.attempts import ALONE, failed
 from bench.meters import allocator
-from bench.progress import Progress, Report
+from bench.progress import Progress, ReportProgress
 from bench.records.spec import AloneJob, AnyJob, Job, ProfileJob, job_of
 from bench.records.store import Record, write_profile, write_record
 from bench.training.loop import DivergedError
@@ -29,7 +29,7 @@ _IN_WORDS = (UserError, DivergedError, AlteredError)
 """Errors whose own message says all; a traceback would say no more."""
 
 
-def perform(job: AnyJob, folder: Path, *, report: Report = lambda progress: None) -> Record | None:
+def perform(job: AnyJob, folder: Path, *, report: ReportProgress = lambda progress: None) -> Record | None:
     """Does a job and leaves what comes of it in a folder: `runs/` and `profiles/` as in a comparison's folder.
 
     It sets the malloc of this process, which therefore does nothing else.
@@ -48,7 +48,7 @@ def perform(job: AnyJob, folder: Path, *, report: Report = lambda progress: None
     return None
 
 
-def work(job: Job, out: Path, *, report: Report = lambda progress: None) -> Record:
+def work(job: Job, out: Path, *, report: ReportProgress = lambda progress: None) -> Record:
     """Does one run and writes its record, whatever comes of it.
 
     What was scored is written before its costs are measured: a process that dies of that leaves its scores.
@@ -107,7 +107,7 @@ def make_profile(job: ProfileJob, folder: Path) -> None:
     write_profile(folder, profile(job.methods, job.shape, job.protocol))
 
 
-def throttled(send: Callable[[Progress], None]) -> Report:
+def throttled(send: Callable[[Progress], None]) -> ReportProgress:
     """Passes progress on ten times a second at most, so that telling costs no time; ends of phases always."""
     last = 0.0
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from bench.meters.column import Column, Phase
-from bench.meters.instruments.tracker import Overheard, Reading, SourceOf, overhear, read_tracker
+from bench.meters.instruments.tracker import Overheard, SourceOf, TrackerReading, overhear, read_tracker
 from bench.meters.meter import Absent, Conditions, Figures, Finding, Meter, Note, Observed
 
 JOULES_PER_KWH = 3.6e6
@@ -278,7 +278,7 @@ class EnergyMeter:
         self._options = dict(options or {})
         self._factory = tracker or _offline_tracker
         self._tracker: Any = None
-        self._readings: list[Reading] = []
+        self._readings: list[TrackerReading] = []
         self._overheard = Overheard()
         self._co2e_reason = "no country was given" if country is None else None
 
@@ -317,7 +317,7 @@ class EnergyMeter:
         """Ends a stretch and keeps what its tracker read."""
         tracker, self._tracker = self._tracker, None
         if tracker is None:
-            self._readings.append(Reading(reason=self._overheard.reason("the tracker did not start")))
+            self._readings.append(TrackerReading(reason=self._overheard.reason("the tracker did not start")))
             return
         with overhear(self._overheard):
             reading = read_tracker(tracker, self._overheard)

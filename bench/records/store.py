@@ -224,11 +224,33 @@ def collector_paused() -> Iterator[None]:
         resume()
 
 
-def read_outputs(out: Path, digest: str) -> dict[str, np.ndarray]:
-    """The arrays of a record."""
+def load_outputs(out: str | Path, digest: str) -> dict[str, np.ndarray]:
+    """Loads what the model of a finished run answered on the test rows.
+
+    Args:
+        out: the folder of the comparison.
+        digest: of the run, as its record and `bench.load_records` give it.
+
+    Returns:
+        `logits`, (examples, outputs) in float32, and `labels`, (examples,), both in the order of the test rows.
+
+    Raises:
+        UserError: the folder holds no outputs of such a run.
+
+    Examples:
+        >>> import bench
+        >>> done = bench.compare("head", preset="smoke", k=16, seeds=1, steps=2,
+        ...                      costs=False, energy=False, effective=False, profile=False, out="out")
+        >>> outputs = bench.load_outputs("out", done.records[0].digest)
+        >>> outputs["logits"].shape, outputs["labels"].shape
+        ((300, 3), (300,))
+    """
     import numpy as np
 
-    with np.load(record_path(out, digest).with_suffix(".npz"), allow_pickle=False) as arrays:
+    path = record_path(Path(out), digest).with_suffix(".npz")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; outputs are kept of runs that finished, by the digest of their record")
+    with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
 

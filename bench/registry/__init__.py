@@ -1,1 +1,1 @@
-"""From a text to the object it names: methods, tasks and plug-ins."""
+"""Finds the objects that a text names: methods, tasks, meters and executors, built in, in a file or in a package."""

@@ -12,7 +12,7 @@ from bench.grid import executors
 from bench.grid.executors.executor import Executor
 from bench.registry import plugins
 
-GROUP = "tunebench.executors"
+EXECUTOR_GROUP = "tunebench.executors"
 
 DEFAULT = "local"
 """What does the runs where nothing else is named."""
@@ -54,7 +54,7 @@ def _load(name: str) -> type[Executor]:
         module = vars(import_module(f"{executors.__name__}.{name}"))
         (cls,) = (value for value in module.values() if _is_executor(value))
         return _checked(cls, name)
-    packages = plugins.entry_points(GROUP)
+    packages = plugins.entry_points(EXECUTOR_GROUP)
     if name in packages:
         return _checked(plugins.from_package(packages[name])[0], name)
     known = [*built_in(), *packages]

@@ -1,4 +1,4 @@
-"""What `bench list` shows. It imports no plug-in and no method."""
+"""Makes the lists that `bench list` prints. No plug-in and no method is imported for them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Callable, Iterable
 
 from bench.meters import shipped
 from bench.registry import plugins
-from bench.registry.executors import GROUP as EXECUTOR_GROUP
+from bench.registry.executors import EXECUTOR_GROUP
 from bench.registry.executors import built_in as built_in_executors
-from bench.registry.meters import GROUP as METER_GROUP
-from bench.registry.methods import GROUP as METHOD_GROUP
-from bench.registry.tasks import GROUP as TASK_GROUP
-from bench.registry.tasks import HUB
-from bench.registry.tasks import SHIPPED as TASKS
+from bench.registry.meters import METER_GROUP
+from bench.registry.methods import METHOD_GROUP
+from bench.registry.tasks import HUB, TASK_GROUP
 from bench.sources.formats import suffixes
 from bench.sources.models import SHIPPED as MODELS
 from bench.sources.random_models import SHAPES
+from bench.tasks.kinds import KIND_GROUP, shipped_kinds
 from methods import BUILT_IN, VARIANTS
+from tasks import TASKS
 
-Lines = Iterable[tuple[str, str]]
+Listing = Iterable[tuple[str, str]]
+"""Name, and what is said of it on the same line."""
 
 
-def methods() -> Lines:
-    """Name and origin of each method."""
+def methods() -> Listing:
+    """Yields the name and the origin of each method."""
     yield from ((name, "built in") for name in BUILT_IN)
     yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
     yield from _plugins(METHOD_GROUP, {*BUILT_IN, *VARIANTS})
@@ -30,8 +31,8 @@ def methods() -> Lines:
     yield "file.py:Class", "a subclass of bench.Method in a Python file"
 
 
-def tasks() -> Lines:
-    """Name and caveat of each task."""
+def tasks() -> Listing:
+    """Yields the name of each task, and what to know before reading its scores."""
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
     yield "folder", f"with train and validation as {suffixes()}, and perhaps test"
@@ -40,39 +41,46 @@ def tasks() -> Lines:
     yield "file.py:NAME", "a bench.Task in a Python file"
 
 
-def meters() -> Lines:
-    """Name of each meter, and the labels of its figures."""
+def meters() -> Listing:
+    """Yields the name of each meter, and the labels of its figures."""
     yield from ((meter.name, ", ".join(column.label for column in meter.columns)) for meter in shipped())
     yield from _plugins(METER_GROUP, (meter.name for meter in shipped()))
     yield "file.py:Class", "a subclass of bench.Meter in a Python file"
 
 
-def models() -> Lines:
-    """Name and description of each model."""
+def kinds() -> Listing:
+    """Yields the name of each kind of task, and its scores."""
+    yield from ((name, ", ".join(score.name for score in kind.scores)) for name, kind in shipped_kinds().items())
+    yield from _plugins(KIND_GROUP, shipped_kinds())
+
+
+def models() -> Listing:
+    """Yields the name and the description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
     yield from ((name, shape.about) for name, shape in SHAPES.items())
     yield "folder", "with config.json, model.safetensors and a tokenizer"
     yield "owner/name", "a model of the Hugging Face hub with safetensors weights"
 
 
-def _plugins(group: str, taken: Iterable[str]) -> Lines:
+def _plugins(group: str, taken: Iterable[str]) -> Listing:
     for name, entry in plugins.entry_points(group).items():
         clash = " (refused: the name is built in)" if name in set(taken) else ""
         yield name, f"from {plugins.origin(entry)}{clash}"
 
 
-def executors() -> Lines:
-    """Name and origin of each executor."""
+def executors() -> Listing:
+    """Yields the name and the origin of each executor."""
     yield from ((name, "built in") for name in built_in_executors())
     yield from _plugins(EXECUTOR_GROUP, built_in_executors())
     yield "file.py:Class", "a subclass of bench.Executor in a Python file"
 
 
-LISTINGS: dict[str, Callable[[], Lines]] = {
+LISTINGS: dict[str, Callable[[], Listing]] = {
     "methods": methods,
     "tasks": tasks,
     "models": models,
     "meters": meters,
     "executors": executors,
+    "kinds": kinds,
 }
-"""What can be listed."""
+"""The argument of `bench list` -> the function that lists."""

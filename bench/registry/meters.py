@@ -1,4 +1,4 @@
-"""From a name to a meter: the shipped ones, those of a file (`my.py:Mine`), and those of installed packages."""
+"""Finds the meter that a name stands for: a shipped meter, one in a file (`my.py:Mine`), or one of a package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.meters.column import GROUPS, Column
 from bench.meters.meter import Meter
 from bench.registry import plugins
 
-GROUP = "tunebench.meters"
+METER_GROUP = "tunebench.meters"
 
 RESERVED = frozenset(
     (
@@ -23,7 +23,7 @@ RESERVED = frozenset(
         *("test_examples", "absent", "declared", "energy_source", "steps", "profile", "profile_suspect", "pscp", "ppt"),
     )
 )
-"""Columns of a report's data frame that are no figures of a meter."""
+"""Columns of a report's data frame that are not figures of a meter. No meter may use such a name as a key."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class ResolvedMeter:
     """A meter for one run.
 
     Attributes:
-        name: what it was asked for by.
-        meter: a new instance.
-        source: where its code comes from, `package==version` or the file's sha256; empty: it is shipped.
+        name: the text by which the user named the meter.
+        meter: a new instance, since a meter holds counters.
+        source: where its code comes from: `package==version`, or the sha256 of the file; empty for a shipped meter.
     """
 
     name: str
@@ -45,10 +45,10 @@ def resolve_meter(name: str) -> ResolvedMeter:
     """Makes the meter that a name stands for.
 
     Args:
-        name: of a shipped meter or of an entry point, or `file.py:Class`.
+        name: a shipped meter, an entry point of an installed package, or `file.py:Class`.
 
     Raises:
-        UserError: an unknown name, or what it stands for is no meter; the line says what is wrong with it.
+        UserError: the name is unknown, or the class is not a valid meter; the message says what is wrong with it.
 
     Examples:
         >>> resolve_meter("flops").meter.columns[0].label
@@ -60,7 +60,7 @@ def resolve_meter(name: str) -> ResolvedMeter:
     if plugins.is_file(name):
         cls, source = plugins.from_file(name)
     else:
-        packages = plugins.entry_points(GROUP)
+        packages = plugins.entry_points(METER_GROUP)
         if name not in packages:
             listed = [*by_name, *packages]
             raise UserError(f"unknown meter {name!r}{near(name, listed)} (bench list meters shows all)")
@@ -75,17 +75,20 @@ def resolve_meter(name: str) -> ResolvedMeter:
 
 
 def run_meters(names: Sequence[str]) -> list[ResolvedMeter]:
-    """New meters for a run: those of others first, then the shipped ones, each nearer to the clock than the last.
+    """Makes the meters of a run: those that the user added, and then the shipped ones.
+
+    Meters start in this order, the clock last, and stop in the reverse order. So neither the shipped meters nor the
+    clock measure the work of the meters that the user added.
 
     Args:
         names: meters beside the shipped ones.
 
     Raises:
-        UserError: a meter that is none, or two that do not go together.
+        UserError: a name stands for no valid meter, or two meters have the same name or the same key.
     """
     others = [resolve_meter(name) for name in dict.fromkeys(names)]
-    others = [each for each in others if each.source]  # a shipped one measures anyway
-    taken: dict[str, str] = {}
+    others = [each for each in others if each.source]  # shipped meters take part anyway
+    taken: dict[str, str] = {}  # a name or key -> the meter that has it
     for each in others:
         for what in (f"the name {each.meter.name}", *(f"the key {column.key}" for column in each.meter.columns)):
             other = taken.setdefault(what, each.name)
@@ -95,16 +98,16 @@ def run_meters(names: Sequence[str]) -> list[ResolvedMeter]:
 
 
 def meter_sources(names: Sequence[str]) -> dict[str, str]:
-    """Name -> where the code comes from now, of meters beside the shipped ones.
+    """Returns name -> where the code comes from now, for the meters that the user added.
 
     Raises:
-        UserError: a meter that is none, or two that do not go together.
+        UserError: a name stands for no valid meter, or two meters have the same name or the same key.
     """
     return {each.name: each.source for each in run_meters(names) if each.source}
 
 
 def wrong_with(cls: Any) -> str | None:
-    """What keeps a class from being a meter beside the shipped ones, in words that follow its name; None: nothing."""
+    """Says what keeps a class from being a valid meter, in words that follow its name; None if nothing does."""
     if not (inspect.isclass(cls) and issubclass(cls, Meter)):
         return "is no subclass of bench.Meter"
     name = getattr(cls, "name", None)

@@ -1,4 +1,4 @@
-"""From `lora[r=16]` to a method: names, hyper-parameters, and their one canonical spelling."""
+"""Makes the method that a text such as `lora[r=16]` names, and writes each method in one canonical spelling."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
     from methods.kit.base import Method
 
-GROUP = "tunebench.methods"
+METHOD_GROUP = "tunebench.methods"
 
 
 @dataclass(frozen=True)
 class ResolvedMethod:
-    """A method ready to run, and how it was asked for."""
+    """A method that can be run, and its specification, which is recorded and makes the same method again."""
 
     method: Method
     spec: MethodSpec
 
     def refusal(self, config: PretrainedConfig) -> str | None:
-        """Why a model of this configuration cannot be adapted; None if it can.
+        """Returns the reason why a model of this configuration cannot be adapted; None if it can.
 
         Raises:
-            UserError: the method's own code raised in place of telling.
+            UserError: the `unsupported` of the method raised an error.
         """
         try:
             return self.method.unsupported(config)
@@ -47,20 +47,25 @@ class ResolvedMethod:
 
 
 def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None = None) -> ResolvedMethod:
-    """Makes the method that `text` names.
+    """Makes the method that a text names.
 
     Args:
-        text: `name`, `name[field=value,...]`, or either with `file.py:Class` or a variant as name.
-        preset: name -> hyper-parameters that hold where neither `text` nor its variant sets them.
+        text: a name, perhaps followed by `[field=value,...]`. The name may be a built-in method, a variant such as
+            `unipelt-ap`, an entry point of a package, `file.py:Class`, `peft:TYPE`, or an adapter_config.json.
+        preset: name of a method -> hyper-parameters that hold where neither the text nor its variant sets them.
 
     Raises:
-        UserError: unknown name, hyper-parameter or value, or a plug-in that is no method.
+        UserError: the name, a hyper-parameter or a value is unknown, or a plug-in is not a valid method.
+
+    >>> resolved = resolve_method("lora[r=16]")
+    >>> resolved.method.r, resolved.method.alpha, resolved.spec.label
+    (16, 16.0, 'lora[r=16]')
     """
-    asked, overrides = parse(text)
-    name, variant_overrides = parse(VARIANTS[asked]) if asked in VARIANTS else (asked, {})
+    given_name, overrides = parse(text)
+    name, variant_overrides = parse(VARIANTS[given_name]) if given_name in VARIANTS else (given_name, {})
     saved: dict[str, Any] = {}
-    if plugins.is_peft_file(asked):
-        name, saved = plugins.from_peft_file(asked)
+    if plugins.is_peft_file(given_name):
+        name, saved = plugins.from_peft_file(given_name)
     cls, source = _load(name)
     saved = {field: _as_annotated(cls, field, value) for field, value in saved.items()}
     given = {field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()}
@@ -70,10 +75,10 @@ def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None 
 
 
 def method_of(spec: MethodSpec) -> Method:
-    """The method of a recorded specification.
+    """Makes the method of a recorded specification.
 
     Raises:
-        UserError: its code changed since, or is gone.
+        UserError: the code of the method has changed since, or is no longer there.
     """
     cls, source = _load(spec.name)
     if source != spec.source:
@@ -82,7 +87,11 @@ def method_of(spec: MethodSpec) -> Method:
 
 
 def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
-    """Constructs a method; its own checks become one line."""
+    """Constructs a method from its hyper-parameters.
+
+    Raises:
+        UserError: a hyper-parameter is unknown or has a wrong value, or the constructor raised an error.
+    """
     _check_names(cls, values)
     _check_numbers(cls, values)
     try:
@@ -96,9 +105,10 @@ def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
 
 
 def _check_numbers(cls: type[Method], values: Mapping[str, Any]) -> None:
-    """Refuses a number that is not finite anywhere in the hyper-parameters, and a learning rate of zero or less.
+    """Refuses hyper-parameters with a number that is not finite, and learning rates of zero or less.
 
-    Here and not in the annotations alone: presets, saved configurations and authors' defaults pass here too.
+    The annotations of a class alone would not do: they check the text of the command line, but not presets, saved
+    configurations and the author's defaults.
     """
     for field, value in values.items():
         if not _finite(value):
@@ -116,26 +126,34 @@ def _finite(value: Any) -> bool:
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:
-    """Splits `name[field=value,...]` into the name and its fields, still as text."""
+    """Splits `name[field=value,...]` into the name and its fields. The values stay text.
+
+    Raises:
+        UserError: the bracket is not closed, a piece is not `field=value`, or a field is given twice.
+
+    >>> parse("lora[r=16,targets=q+v]")
+    ('lora', {'r': '16', 'targets': 'q+v'})
+    """
     name, bracket, rest = text.strip().partition("[")
     if not bracket:
         return name, {}
     if not rest.endswith("]"):
         raise UserError(f"{text!r}: the bracket is not closed; write {name}[field=value,...]")
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for piece in filter(None, map(str.strip, _pieces(rest[:-1]))):
         field, equals, value = (part.strip() for part in piece.partition("="))
         if not equals or not field or not value:
             raise UserError(f"{text!r}: {piece!r} is not field=value")
-        if field in found:
+        if field in texts:
             raise UserError(f"{text!r}: {field} is given twice")
-        found[field] = value
-    return name, found
+        texts[field] = value
+    return name, texts
 
 
 def _pieces(text: str) -> list[str]:
-    """Splits at the commas that stand neither in JSON quotes nor in brackets or braces."""
+    """Splits at the commas that are neither in JSON strings nor within brackets or braces."""
     pieces, depth, start = [], 0, 0
+    # The pattern matches a whole JSON string, so that commas and brackets in it are skipped, or one sign.
     for token in re.finditer(r'(?<=[=\[{,:\s])"(?:\\.|[^"\\])*"|[\[{\]},]', text):
         if token[0] == "," and depth == 0:
             pieces.append(text[start : token.start()])
@@ -148,16 +166,16 @@ def _pieces(text: str) -> list[str]:
 
 
 def parse_value(cls: type[Method], field: str, text: str) -> Any:
-    """A hyper-parameter's value from its text, by the field's annotation.
+    """Converts the text of a hyper-parameter to the type that the annotation of the field states.
 
     Raises:
-        UserError: unknown field, or a value that the annotation does not allow.
+        UserError: the class has no such field, or the annotation does not allow the value.
     """
     from pydantic import TypeAdapter, ValidationError
 
     _check_names(cls, [field])
     adapter = TypeAdapter[Any](_annotations(cls)[field])
-    # First what the text says exactly: of `bool | str`, true is a bool and "true" in quotes a str.
+    # The strict reading comes first: for `bool | str`, true is a bool and "true" in quotes is a str.
     readings: list[Callable[[], Any]] = [partial(adapter.validate_json, text, strict=True)]
     if text.lower() == "none":
         readings.append(partial(adapter.validate_python, None))
@@ -169,14 +187,17 @@ def parse_value(cls: type[Method], field: str, text: str) -> Any:
         try:
             return _like_default(cls, field, reading())
         except ValidationError as error:  # the next reading of the text may fit
-            if reading is strings:
+            if reading is strings:  # its message speaks of the text that the user wrote
                 reason = error.errors()[0]["msg"]
     raise UserError(f"{cls.name}[{field}={text}]: {reason[0].lower()}{reason[1:]}")
 
 
 def _like_default(cls: type[Method], field: str, value: Any) -> Any:
-    """The value, or the field's default where they are equal: 16.0 is an author's 16, not another run."""
-    default = next(_default(known) for known in fields(cls) if known.name == field)
+    """Returns the default of the field if the value equals it, else the value.
+
+    So 16.0 for a field whose default is the integer 16 is recorded as 16, and is not taken for another run.
+    """
+    default = next(_default(candidate) for candidate in fields(cls) if candidate.name == field)
     return default if value == default and bool not in (type(value), type(default)) else value
 
 
@@ -185,21 +206,21 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _readings(text: str) -> list[Any]:
-    """What a text that is no plain value may stand for: JSON, or several joined by `+`."""
-    found: list[Any] = []
+    """Returns the values that a text may stand for if it is no plain value: JSON, or several texts joined by `+`."""
+    readings: list[Any] = []
     with suppress(json.JSONDecodeError):  # the other reading remains
-        found.append(json.loads(text))
-    return [*found, tuple(text.split("+"))]
+        readings.append(json.loads(text))
+    return [*readings, tuple(text.split("+"))]
 
 
 def _as_annotated(cls: type[Method], field: str, value: Any) -> Any:
-    """A saved value in the type that the command line would give it: a float's 0 as 0.0."""
+    """Converts a saved value to the type that the command line would give it: the 0 of a float field to 0.0."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
         return _like_default(cls, field, TypeAdapter[Any](_annotations(cls)[field]).validate_python(value))
     except ValidationError:
-        return value  # the class's own checks say what is wrong with it
+        return value  # the constructor says what is wrong with it
 
 
 def _annotations(cls: type[Method]) -> dict[str, Any]:
@@ -210,53 +231,61 @@ def _annotations(cls: type[Method]) -> dict[str, Any]:
 
 
 def _check_names(cls: type[Method], names: Iterable[str]) -> None:
-    known = [field.name for field in fields(cls)]
+    declared = [field.name for field in fields(cls)]
     for name in names:
-        if name not in known:
-            hint = near(name, known)
-            raise UserError(f"{cls.name} has no hyper-parameter {name!r}{hint} (it has {', '.join(known)})")
+        if name not in declared:
+            hint = near(name, declared)
+            raise UserError(f"{cls.name} has no hyper-parameter {name!r}{hint} (it has {', '.join(declared)})")
 
 
 def _load(name: str) -> tuple[type[Method], str]:
-    """The class that a name stands for, and its source."""
+    """Returns the class that a name stands for, and where its code comes from."""
     if plugins.is_file(name):
-        found, source = plugins.from_file(name)
-        return _checked(found, name), source
+        loaded, source = plugins.from_file(name)
+        return _checked(loaded, name), source
     if plugins.is_peft(name):
         return plugins.from_peft(name)
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
-        cls: type[Method] = getattr(import_module(module), attribute)
-        return cls, "built-in"
-    packages = plugins.entry_points(GROUP)
+        return getattr(import_module(module), attribute), "built-in"
+    packages = plugins.entry_points(METHOD_GROUP)
     if name in packages:
-        found, source = plugins.from_package(packages[name])
-        return _checked(found, name), source
-    known = [*BUILT_IN, *VARIANTS, *packages]
-    raise UserError(f"unknown method {name!r}{near(name, known)} (bench list methods shows all)")
+        loaded, source = plugins.from_package(packages[name])
+        return _checked(loaded, name), source
+    names = [*BUILT_IN, *VARIANTS, *packages]
+    raise UserError(f"unknown method {name!r}{near(name, names)} (bench list methods shows all)")
 
 
-def _checked(found: Any, name: str) -> type[Method]:
-    """A plug-in's class, if it is a method."""
+def _checked(loaded: Any, name: str) -> type[Method]:
+    """Returns what a plug-in's name stands for, if it is a valid method class.
+
+    Raises:
+        UserError: it is not; the message says what to change.
+    """
     from methods.kit.base import Method
 
-    if not (inspect.isclass(found) and issubclass(found, Method)):
-        raise UserError(f"{name} is no subclass of bench.Method")
-    if not is_dataclass(found) or "__dataclass_fields__" not in vars(found):
+    if not (inspect.isclass(loaded) and issubclass(loaded, Method)):
+        raise UserError(f"{name} is no subclass of bench.Method; write class ...(Method) with Method from bench")
+    # A subclass inherits the fields of its base; without its own decorator, its new fields would be ignored.
+    if not is_dataclass(loaded) or "__dataclass_fields__" not in vars(loaded):
         raise UserError(f"{name} is no dataclass; put @dataclass(frozen=True, kw_only=True) above it")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
+    if inspect.isabstract(loaded):
+        missing = ", ".join(sorted(loaded.__abstractmethods__))
         raise UserError(f"{name} lacks {missing}: write the method `def {missing}(self, model): ...` in it")
-    if not isinstance(getattr(found, "name", None), str):
+    if not isinstance(getattr(loaded, "name", None), str):
         raise UserError(f"{name} has no name; write name: ClassVar[str] = ... in it")
-    reason = refused_name(found.name)
+    reason = refused_name(loaded.name)
     if reason is not None:
-        raise UserError(f"{name} calls itself {found.name!r}, which {reason}")
-    return found
+        raise UserError(f"{name} calls itself {loaded.name!r}, which {reason}")
+    return loaded
 
 
 def refused_name(name: str) -> str | None:
-    """Why a plug-in cannot have this name; None if it can."""
+    """Returns the reason why a plug-in cannot have this name, in words that follow the name; None if it can.
+
+    >>> refused_name("lora"), refused_name("norm-tuning")
+    ('is built in; give it another name', None)
+    """
     if name in BUILT_IN or name in VARIANTS:
         return "is built in; give it another name"
     if not re.fullmatch(r"[A-Za-z][\w.-]*", name, re.ASCII):
@@ -270,11 +299,16 @@ def _spec(method: Method, *, name: str, source: str, defaults: Mapping[str, Any]
 
 
 def label(method: Method, defaults: Mapping[str, Any]) -> str:
-    """The canonical spelling: the name that needs fewest fields, then only the fields that differ.
+    """Writes a method in its canonical spelling: its name, and only the fields that differ from their defaults.
+
+    Of the method's name and its variants, the one that leaves the fewest fields to write is used.
 
     Args:
         method: the method.
-        defaults: what a preset set, which counts as the default.
+        defaults: hyper-parameters that a preset set; they count as defaults.
+
+    >>> label(resolve_method("lora[alpha=16,r=4]").method, {})
+    'lora[r=4]'
     """
     spellings = [_differing(method, method.name, defaults)]
     for variant, text in VARIANTS.items():
@@ -288,16 +322,16 @@ def label(method: Method, defaults: Mapping[str, Any]) -> str:
 
 
 def _differing(method: Method, name: str, defaults: Mapping[str, Any]) -> tuple[str, list[str]]:
-    found = []
+    texts = []
     for field in fields(method):
         value = getattr(method, field.name)
         if value != defaults.get(field.name, _default(field)):
-            found.append(f"{field.name}={_text(value)}")
-    return name, found
+            texts.append(f"{field.name}={_text(value)}")
+    return name, texts
 
 
 def _text(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """Writes a value as the command line takes it."""
     if isinstance(value, (tuple, list)):
         return "+".join(_text(item) for item in value)
     if value is None or isinstance(value, bool):

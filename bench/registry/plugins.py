@@ -1,4 +1,4 @@
-"""The doors through which methods and tasks of others come in: a Python file, or an installed package."""
+"""Loads objects that others wrote: from a Python file, from an installed package, or from the package peft."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name means an object in a Python file, as `file.py:Class`."""
+    """Tells whether a name means an object in a Python file, such as `file.py:Class`."""
     return ".py:" in name
 
 
@@ -25,7 +25,7 @@ def from_file(name: str) -> tuple[Any, str]:
         The object, and `sha256:...` of the file.
 
     Raises:
-        UserError: no such file or name, or the file does not import.
+        UserError: there is no such file, the file does not import, or it has no such name.
     """
     place, _, attribute = name.rpartition(":")
     path = Path(place).expanduser()
@@ -34,24 +34,24 @@ def from_file(name: str) -> tuple[Any, str]:
     except ValueError as error:
         raise UserError(str(error)) from error
     if not hasattr(module, attribute):
-        public = [known for known in vars(module) if not known.startswith("_")]
+        public = [defined for defined in vars(module) if not defined.startswith("_")]
         raise UserError(f"{place} has no {attribute!r}{near(attribute, public)}")
     return getattr(module, attribute), f"sha256:{file_digest(path)}"
 
 
 def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
-    """What installed packages offer, by name, without importing any of it."""
+    """Returns name -> entry point for all entry points of a group, without importing what they name."""
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=group)}
 
 
 def from_package(entry: importlib.metadata.EntryPoint) -> tuple[Any, str]:
-    """Loads what an entry point names.
+    """Loads the object that an entry point names.
 
     Returns:
         The object, and `distribution==version`.
 
     Raises:
-        UserError: it does not import; the line names the package.
+        UserError: the object does not import, or two packages offer the same name; the message names the packages.
     """
     source = origin(entry)
     rivals = sorted({origin(other) for other in importlib.metadata.entry_points(group=entry.group, name=entry.name)})
@@ -59,20 +59,20 @@ def from_package(entry: importlib.metadata.EntryPoint) -> tuple[Any, str]:
         raise UserError(f"{entry.name!r} is offered by {' and '.join(rivals)}; remove one of them")
     try:
         return entry.load(), source
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # importing runs an author's code, which may raise anything
         raise UserError(f"{entry.name!r} of package {source} does not load: {said(error)}") from error
 
 
 def is_peft(name: str) -> bool:
-    """Whether a name means a method of the package peft, as `peft:TYPE`."""
+    """Tells whether a name means a method of the package peft, such as `peft:lora`."""
     return name.startswith("peft:")
 
 
 def from_peft(name: str) -> tuple[type[Method], str]:
-    """The class of `peft:TYPE`, and `peft==VERSION`.
+    """Returns the class that stands for `peft:TYPE`, and `peft==VERSION`.
 
     Raises:
-        UserError: peft is not installed, has no such type, or cannot inject it.
+        UserError: peft is not installed, has no such type, or cannot insert it into a model.
     """
     from methods.kit.peft_bridge import method_class
     from methods.kit.peft_types import PREFIX, kinds
@@ -85,16 +85,16 @@ def from_peft(name: str) -> tuple[type[Method], str]:
 
 
 def is_peft_file(name: str) -> bool:
-    """Whether a name means a saved configuration of peft: an adapter_config.json, or its folder."""
+    """Tells whether a name means a saved configuration of peft: an adapter_config.json, or a folder with one."""
     path = Path(name).expanduser()
     return name.endswith(".json") or (path / "adapter_config.json").is_file()
 
 
 def from_peft_file(name: str) -> tuple[str, dict[str, Any]]:
-    """The `peft:TYPE` that a saved configuration means, and the hyper-parameters that it sets.
+    """Returns the `peft:TYPE` of a saved configuration, and the hyper-parameters that it sets.
 
     Raises:
-        UserError: it is no configuration of peft, or sets what cannot be set here.
+        UserError: the file is no configuration of peft, or sets a field that tunebench does not support.
     """
     from methods.kit.peft_types import PREFIX, read_config
 
@@ -106,7 +106,7 @@ def from_peft_file(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def origin(entry: importlib.metadata.EntryPoint) -> str:
-    """`distribution==version` of an entry point."""
+    """Returns `distribution==version` for the package of an entry point."""
     if entry.dist is None:
         return entry.value
     return f"{entry.dist.name}=={entry.dist.version}"

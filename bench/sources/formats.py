@@ -1,8 +1,8 @@
-"""The file formats that rows are read from. A new format is one function and one entry of `FORMATS`, at the end.
+"""Reads rows from files. To add a file format, write one function and add an entry to `FILE_FORMATS`, at the end.
 
-The readers of csv and jsonl are ours, not those of `datasets`, because a mistake in a file has to be named with its
-line and nothing may be guessed: pandas and Arrow, which read these formats for `datasets`, make 1 of the label "01",
-a missing value of the text "None", a date of a text that looks like one, and know no lines.
+csv and jsonl are read here and not by `datasets`, because a mistake in a file must be reported with its line and no
+value may be guessed. pandas and Arrow, which read these formats for `datasets`, turn the label "01" into 1, the text
+"None" into a missing value and a text that looks like a date into a date, and they report no line numbers.
 """
 
 from __future__ import annotations
@@ -17,47 +17,51 @@ from typing import Any
 
 from bench.errors import UserError
 
-Records = Iterable[tuple[int, dict[str, Any]]]
-"""Line (in a parquet file: row) number from 1, and the record that stands there: column -> value."""
+NumberedRecords = Iterable[tuple[int, dict[str, Any]]]
+"""The records of a file, each with the number of its line (in a parquet file: of its row), counted from 1.
+
+A record maps the names of the columns to their values.
+"""
 
 
 @dataclass(frozen=True)
-class Format:
-    """How files of one suffix are read.
+class FileFormat:
+    """The way files with one suffix are read.
 
     Attributes:
-        read: yields the records of a file, one after another. It raises a UserError that names file and line.
-        typed: whether a label is a number because the file says so. Otherwise every label comes as text, and is
-            taken for a number if all labels of the task are written as numbers.
+        read: yields the records of a file one after another. It raises a UserError that names file and line.
+        typed: whether the format distinguishes numbers from text. Where it does not (csv, tsv), every label is read
+            as text, and the labels become numbers if all labels of the task are written as numbers.
     """
 
-    read: Callable[[Path], Records]
+    read: Callable[[Path], NumberedRecords]
     typed: bool = True
 
 
-def _read_jsonl(path: Path) -> Records:
+def _read_jsonl(path: Path) -> NumberedRecords:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
+                record = json.loads(line.decode("utf-8-sig"))  # -sig: some editors begin a file with a mark
+            except (ValueError, RecursionError) as error:  # RecursionError: thousands of nested brackets
                 raise UserError(f"{path}:{number} is not JSON: {error}") from error
             if not isinstance(record, dict):
                 raise UserError(f"{path}:{number} is not a JSON object with a text and a label")
             yield number, record
 
 
-def _read_csv(path: Path, *, delimiter: str = ",") -> Records:
+def _read_csv(path: Path, *, delimiter: str = ",") -> NumberedRecords:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
             for record in reader:
-                if None in record:
+                if None in record:  # DictReader puts surplus fields under the key None
                     raise UserError(f"{path}:{reader.line_num} has more fields than the header")
                 yield reader.line_num, record
         except (csv.Error, UnicodeDecodeError) as error:
+            # line_num counts the lines that were read without an error, so the faulty one is the next.
             raise UserError(f"{path}:{reader.line_num + 1} is not CSV in UTF-8: {error}") from error
 
 
@@ -76,20 +80,20 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path} is not a parquet file: {str(error).splitlines()[0]}") from error
 
 
-FORMATS: dict[str, Format] = {
-    ".jsonl": Format(_read_jsonl),
-    ".csv": Format(_read_csv, typed=False),
-    ".tsv": Format(partial(_read_csv, delimiter="\t"), typed=False),
-    ".parquet": Format(_read_parquet),
+FILE_FORMATS: dict[str, FileFormat] = {
+    ".jsonl": FileFormat(_read_jsonl),
+    ".csv": FileFormat(_read_csv, typed=False),
+    ".tsv": FileFormat(partial(_read_csv, delimiter="\t"), typed=False),
+    ".parquet": FileFormat(_read_parquet),
 }
-"""By suffix. What else has to know the suffixes (a folder's digest, messages, `bench list`) reads them here."""
+"""Suffix -> format. Other code that needs the suffixes (the digest of a folder, messages, `bench list`) reads this."""
 
 
 def suffixes(between: str = "or") -> str:
-    """The suffixes in a sentence.
+    """Lists the suffixes as part of a sentence.
 
     >>> suffixes()
     '.jsonl, .csv, .tsv or .parquet'
     """
-    *others, last = FORMATS
+    *others, last = FILE_FORMATS
     return f"{', '.join(others)} {between} {last}"

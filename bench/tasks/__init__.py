@@ -1,4 +1,4 @@
-"""What a task is: its rows, its sources, its kind of labels, its scores."""
+"""The types that describe a task: its rows, where they come from, its kind of label, and its scores."""
 
 from __future__ import annotations
 

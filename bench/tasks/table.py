@@ -1,6 +1,6 @@
-"""Rows that lie in Arrow columns, so that a million of them are not a million Python tuples.
+"""Rows stored in Arrow columns, which take far less memory than a Python tuple for each row.
 
-The functions here take any sequence of rows: a reader of an author may give a plain list.
+The functions here take any sequence of rows, because the `read` function of a task may return a plain list.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 10_000
-"""Rows that are Python objects at a time. A task with fewer stays a list: it weighs less than importing pyarrow."""
+"""How many rows exist as Python objects at a time.
+
+A task with fewer rows stays a list, which takes less memory and time than importing pyarrow.
+"""
 
 
-class Table(Sequence[Row]):
-    """A read-only sequence of rows in Arrow columns. A row becomes a Python object when it is asked for.
+class ArrowRows(Sequence[Row]):
+    """A read-only sequence of rows in Arrow columns. A row becomes a Python object only when it is read.
 
     Args:
-        columns: `text`, `pair` (may hold nulls) and `label`, in pieces of `BATCH` rows; the last one may be shorter.
-        order: the position in `columns` of each row; None for all rows as they stand. A slice or a draw of rows is
-            another order over the same columns, so that it copies no text.
+        columns: the columns `text`, `pair` (may hold nulls) and `label`, in pieces of `BATCH` rows; the last piece may
+            be shorter.
+        order: the position of each row in `columns`; None: all rows in the order of the columns. A slice or a random
+            draw has another order over the same columns, so that no text is copied.
     """
 
     def __init__(self, columns: pa.Table, order: NDArray[np.int64] | None = None) -> None:
@@ -41,12 +45,12 @@ class Table(Sequence[Row]):
     def __getitem__(self, index: int) -> Row: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Table: ...
+    def __getitem__(self, index: slice) -> ArrowRows: ...
 
-    def __getitem__(self, index: int | slice) -> Row | Table:
+    def __getitem__(self, index: int | slice) -> Row | ArrowRows:
         if isinstance(index, slice):
-            return Table(self._columns, self._positions()[index])
-        position = range(len(self))[index]  # refuses what is out of range, and counts negative ones from the end
+            return ArrowRows(self._columns, self._positions()[index])
+        position = range(len(self))[index]  # raises IndexError, and counts negative indices from the end
         return next(_rows(self._batch(position, position + 1)))
 
     def __iter__(self) -> Iterator[Row]:
@@ -58,25 +62,25 @@ class Table(Sequence[Row]):
             return NotImplemented
         return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as a list has none
 
     def labels(self) -> Iterator[Label]:
-        """The labels in the order of the rows, without their texts."""
+        """Yields the labels in the order of the rows, without reading the texts."""
         for start in range(0, len(self), BATCH):
             yield from self._batch(start, start + BATCH, names=["label"])["label"].to_pylist()
 
-    def take(self, order: NDArray[np.int64]) -> Table:
-        """The rows at these positions, in this order."""
-        return Table(self._columns, self._positions()[order])
+    def take(self, order: NDArray[np.int64]) -> ArrowRows:
+        """Returns the rows at these positions, in this order. No text is copied."""
+        return ArrowRows(self._columns, self._positions()[order])
 
     def with_labels(self, labels: Sequence[Label]) -> Sequence[Row]:
-        """The same rows with other labels; a list if these fit no Arrow column."""
-        if self._order is not None:  # a draw shares its columns with others
+        """Returns the same rows with other labels; as a list if the labels fit no Arrow column."""
+        if self._order is not None:  # the columns hold rows that are not in this sequence
             return gather(row._replace(label=label) for row, label in zip(self, labels, strict=True))
         column = _joined_labels([_label_array(labels[start : start + BATCH]) for start in range(0, len(labels), BATCH)])
         if column is None:
             return [row._replace(label=label) for row, label in zip(self, labels, strict=True)]
-        return Table(self._columns.set_column(self._columns.column_names.index("label"), "label", column))
+        return ArrowRows(self._columns.set_column(self._columns.column_names.index("label"), "label", column))
 
     def _positions(self) -> NDArray[np.int64]:
         import numpy as np
@@ -84,7 +88,7 @@ class Table(Sequence[Row]):
         return np.arange(len(self)) if self._order is None else self._order
 
     def _batch(self, start: int, stop: int, *, names: Sequence[str] = ("text", "pair", "label")) -> pa.Table:
-        """The rows between two positions, copied out of the columns where they do not lie together."""
+        """Returns the rows between two positions; they are copied if they are not next to each other in the columns."""
         columns = self._columns.select(list(names))
         return columns.slice(start, stop - start) if self._order is None else _picked(columns, self._order[start:stop])
 
@@ -93,12 +97,12 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     """Reads rows into Arrow columns, a batch at a time.
 
     Returns:
-        A `Table`. A list where there are fewer rows than a batch, or where the labels fit no Arrow column: numbers
-        mixed with words (which every task refuses), or whole numbers beyond 64 bits.
+        `ArrowRows`; or a list if there are fewer rows than a batch, or if the labels fit no Arrow column. Those are
+        numbers mixed with words, which every task refuses, and integers of more than 64 bits.
 
     >>> rows = gather(Row(f"text {n}", None, n % 2) for n in range(25_000))
     >>> type(rows).__name__, len(rows), rows[-1]
-    ('Table', 25000, Row(text='text 24999', pair=None, label=1))
+    ('ArrowRows', 25000, Row(text='text 24999', pair=None, label=1))
     """
     source = iter(rows)
     batch = list(islice(source, BATCH))
@@ -120,28 +124,32 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     column = _joined_labels(labels)
     if column is None:
         return list(_unpacked(texts, pairs, labels))
-    return Table(pa.table({"text": pa.chunked_array(texts), "pair": pa.chunked_array(pairs), "label": column}))
+    return ArrowRows(pa.table({"text": pa.chunked_array(texts), "pair": pa.chunked_array(pairs), "label": column}))
 
 
 def labels(rows: Sequence[Row]) -> Iterator[Label]:
-    """The labels of rows, in their order."""
-    return rows.labels() if isinstance(rows, Table) else (row.label for row in rows)
+    """Yields the labels of rows, in their order."""
+    return rows.labels() if isinstance(rows, ArrowRows) else (row.label for row in rows)
 
 
 def with_labels(rows: Sequence[Row], labels: Sequence[Label]) -> Sequence[Row]:
-    """The same rows with these labels, in their order."""
-    if isinstance(rows, Table):
+    """Returns the same rows with these labels, (rows,)."""
+    if isinstance(rows, ArrowRows):
         return rows.with_labels(labels)
     return [row._replace(label=label) for row, label in zip(rows, labels, strict=True)]
 
 
 def take(rows: Sequence[Row], order: NDArray[np.int64]) -> Sequence[Row]:
-    """The rows at these positions, in this order."""
-    return rows.take(order) if isinstance(rows, Table) else [rows[index] for index in order]
+    """Returns the rows at these positions, in this order."""
+    return rows.take(order) if isinstance(rows, ArrowRows) else [rows[index] for index in order]
 
 
 def _picked(columns: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
-    """The rows at these positions, piece by piece: `pyarrow.Table.take` first copies all of a column's text."""
+    """Copies the rows at these positions out of the columns, in this order.
+
+    `pyarrow.Table.take` would first join all pieces of a column, and so copy all of its text. Here each piece is taken
+    from by itself, and the results, which are sorted by piece, are then brought into the given order.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -165,20 +173,20 @@ def _unpacked(texts: list[pa.Array], pairs: list[pa.Array], labels: list[pa.Arra
 
 
 def _label_array(labels: Sequence[Label]) -> pa.Array | None:
-    """A column of int64, float64 or string; None where the labels are none of these."""
+    """Makes a column of int64, float64 or string; None if the labels fit none of these types."""
     import pyarrow as pa
 
     try:
-        found = pa.array(labels)
+        column = pa.array(labels)
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError):
         return None
-    if pa.types.is_string(found.type):
-        return found.cast(pa.large_string())
-    return found if found.type in (pa.int64(), pa.float64()) else None
+    if pa.types.is_string(column.type):
+        return column.cast(pa.large_string())
+    return column if column.type in (pa.int64(), pa.float64()) else None
 
 
 def _joined_labels(pieces: Sequence[pa.Array | None]) -> pa.ChunkedArray | None:
-    """One column out of several; whole numbers beside others become floats, where floats can hold them."""
+    """Joins pieces to one column. Integers become floats if another piece holds floats; None if that loses digits."""
     import pyarrow as pa
 
     present = [piece for piece in pieces if piece is not None]

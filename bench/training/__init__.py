@@ -1,1 +1,1 @@
-"""One run's training: data and classifier prepared, encoded, trained."""
+"""Prepares and trains one run: tokens of the rows, the classifier, the warm-up and the training loop."""

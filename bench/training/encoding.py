@@ -1,4 +1,4 @@
-"""From texts to tokens, once, and from tokens to batches."""
+"""Turns texts into tokens, once for each run, and tokens into padded batches."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _CHUNK = 4096  # rows tokenized in one call: fast, and the lists of a large task
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens of many examples, end to end without padding.
+    """The tokens of many examples in one array, one example after another, without padding.
 
     Attributes:
-        tokens: (all tokens,) int32 input ids.
-        types: (all tokens,) int32 token type ids, or None where the tokenizer gives none.
-        starts: (examples,) where each begins in `tokens`.
-        lengths: (examples,) how many tokens each has.
-        labels: (examples,) as `Kind.encode` makes them: int64 class indices or float32 numbers.
-        padding: the ids that pad tokens and types.
-        pad_left: whether padding stands before the tokens.
+        tokens: (all tokens,) int32, the input ids.
+        types: (all tokens,) int32, the token type ids; None if the tokenizer has none.
+        starts: (examples,) the index in `tokens` of the first token of each example.
+        lengths: (examples,) the number of tokens of each example.
+        labels: (examples,) from `Kind.encode`: int64 class indices or float32 numbers.
+        padding: the ids that pad tokens and token types.
+        pad_left: whether padding is to the left of the tokens.
     """
 
     tokens: np.ndarray
@@ -44,12 +44,18 @@ class Encoded:
         return len(self.labels)
 
     def only(self, rows: np.ndarray) -> Encoded:
-        """The examples of these rows, (rows,), in their order."""
+        """Returns the examples with these indices, (rows,), in this order. No token is copied."""
         return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
 
 
 class Batch(NamedTuple):
-    """What a model is called with, the labels (batch,), and the examples' indices (batch,)."""
+    """A batch of examples.
+
+    Attributes:
+        inputs: name -> tensor, the arguments of the model.
+        labels: (batch,).
+        rows: (batch,) the indices of the examples.
+    """
 
     inputs: dict[str, Tensor]
     labels: Tensor
@@ -57,25 +63,25 @@ class Batch(NamedTuple):
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, kind: Kind, max_length: int) -> Encoded:
-    """Tokenizes once; texts longer than `max_length` tokens are cut, of a pair the longer one first.
+    """Tokenizes examples. Longer ones are cut; of a pair, the longer text loses tokens first.
 
     Args:
-        examples: texts, and the targets of their `kind`.
-        tokenizer: of the model.
-        kind: makes the tensor of the targets.
-        max_length: in tokens.
+        examples: the examples.
+        tokenizer: the tokenizer of the model.
+        kind: the kind of the task, which makes the tensor of the labels.
+        max_length: the largest number of tokens of an example, special tokens included.
     """
     import numpy as np
 
-    tokens: list[np.ndarray] = [np.zeros(0, np.int32)]
+    tokens: list[np.ndarray] = [np.zeros(0, np.int32)]  # so that no examples can be concatenated, too
     types: list[np.ndarray] = []
     lengths: list[int] = []
     for begin in range(0, len(examples), _CHUNK):
         chunk = examples[begin : begin + _CHUNK]
-        found = _tokenized(chunk, tokenizer, max_length)
-        lengths += map(len, found["input_ids"])
-        tokens += (np.asarray(ids, np.int32) for ids in found["input_ids"])
-        types += (np.asarray(ids, np.int32) for ids in found.get("token_type_ids", ()))
+        lists = _tokenized(chunk, tokenizer, max_length)
+        lengths += map(len, lists["input_ids"])
+        tokens += (np.asarray(ids, np.int32) for ids in lists["input_ids"])
+        types += (np.asarray(ids, np.int32) for ids in lists.get("token_type_ids", ()))
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     return Encoded(
         tokens=np.concatenate(tokens),
@@ -91,34 +97,35 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, *, k
 def _tokenized(
     chunk: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> dict[str, list[list[int]]]:
-    """The tokenizer's lists, one entry an example; it takes texts with a pair and texts without one apart."""
-    found: dict[str, list[list[int]]] = {}
-    for paired in (False, True):
+    """Calls the tokenizer; returns the name of each input -> the ids of each example, in the order of the chunk."""
+    inputs: dict[str, list[list[int]]] = {}
+    for paired in (False, True):  # one call of the tokenizer takes either single texts or pairs
         rows = [row for row, example in enumerate(chunk) if (example.pair is not None) is paired]
         if not rows:
             continue
         pairs = [pair for row in rows if (pair := chunk[row].pair) is not None]
-        own = tokenizer(
+        encoding = tokenizer(
             [chunk[row].text for row in rows],
             pairs or None,
             truncation=True,
             max_length=max_length,
             return_attention_mask=False,
         )
-        for name, lists in own.items():
-            whole = found.setdefault(name, [[] for _ in chunk])
+        for name, lists in encoding.items():
+            by_row = inputs.setdefault(name, [[] for _ in chunk])
             for row, ids in zip(rows, lists, strict=True):
-                whole[row] = ids
-    return found
+                by_row[row] = ids
+    return inputs
 
 
 def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
-    """Yields batches padded to their longest example.
+    """Yields batches, each padded to its longest example.
 
     Args:
         encoded: the examples.
-        size: examples in a batch; the last may hold fewer.
-        order: shuffles them for training; None goes from long to short, for evaluation.
+        size: the number of examples in a batch; the last batch may have fewer.
+        order: the generator that shuffles the examples, for training; None: from long to short, for evaluation, which
+            needs the least padding.
     """
     import numpy as np
     import torch
@@ -132,16 +139,16 @@ def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None
 
 
 def _padded(encoded: Encoded, rows: np.ndarray) -> dict[str, Tensor]:
-    """The model's inputs, each (batch, longest), int64."""
+    """Makes the inputs of the model for these examples, each (batch, longest), int64."""
     import numpy as np
     import torch
 
     starts, lengths = encoded.starts[rows, None], encoded.lengths[rows, None]
     places = np.arange(lengths.max())[None]  # (1, longest)
-    if encoded.pad_left:
+    if encoded.pad_left:  # shift each example to the right end; padding gets negative places
         places = places - (places.shape[1] - lengths)
     mask = (places >= 0) & (places < lengths)  # (batch, longest)
-    sources = np.where(mask, starts + places, 0)
+    sources = np.where(mask, starts + places, 0)  # indices in `tokens`; any valid one for padding
 
     def padded(values: np.ndarray, padding: int) -> Tensor:
         return torch.from_numpy(np.where(mask, values[sources], padding).astype(np.int64))

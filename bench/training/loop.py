@@ -1,8 +1,8 @@
-"""The training loop, to be read from top to bottom. The clock covers training steps and nothing else.
+"""The training loop. The clock runs during training steps only; evaluations pause it.
 
-A run whose loss becomes infinite or no number fails, at that step, whatever checkpoint it had: the setting does not
-train stably. A look at the dev rows that gives logits without a finite score does not fail it: that look counts as the
-worst, and the best checkpoint before or after it is the one that is scored.
+A run fails at the first step whose loss is infinite or not a number, even if it has a good checkpoint by then: with
+these hyper-parameters, training is not stable. An evaluation without a finite score does not fail the run. It counts as
+the worst one, and the best checkpoint of the other evaluations is scored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.meters.clock import Clock
 from bench.meters.phases import Phases
-from bench.progress import Progress, Report
+from bench.progress import Progress, ReportProgress
 from bench.records.spec import Protocol
 from bench.training.encoding import Batch
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from methods.kit.base import Classifier, Method
 
 
-Scores = dict[str, float]
+ScoreByName = dict[str, float]
+"""Name of a score -> its value."""
 LossOf = Callable[[Tensor, Tensor], Tensor]
-"""Logits (batch, outputs) and labels (batch,) -> the loss, a scalar: `Kind.loss`."""
+"""A function from logits, (batch, outputs), and labels, (batch,), to the loss, a scalar, such as `Kind.loss`."""
 
 
 class DivergedError(Exception):
-    """The loss, or what the chosen checkpoint gives for the test rows, is not finite."""
+    """The loss, or an output of the chosen checkpoint for a test row, is not finite."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +42,39 @@ class Point:
     """One evaluation on the dev rows.
 
     Attributes:
-        epoch: passes over the training rows so far, from 1.
-        step: optimizer steps so far.
-        train_loss: mean over the steps since the last evaluation.
-        scores: on the dev rows; an undefined one is absent.
+        epoch: the number of the epoch that has just ended, from 1.
+        step: the number of optimizer steps so far.
+        train_loss: the mean training loss of this epoch.
+        scores: the scores on the dev rows, without those that are undefined.
         gates: `layer.part` -> mean gate on the dev rows, for methods with gates.
     """
 
     epoch: int
     step: int
     train_loss: float
-    scores: Scores
+    scores: ScoreByName
     gates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class Training:
-    """What came out of training; the best checkpoint is in the classifier."""
+    """The result of training. The weights of the best checkpoint are in the classifier.
+
+    Attributes:
+        curve: the evaluations, in order.
+        best: the evaluation of the best checkpoint; None if nothing was trained.
+        steps: the number of optimizer steps.
+        examples: the number of examples in all steps together.
+        shapes: (rows, padded length) -> the number of batches with this shape.
+        trained_parameters: the number of parameters outside the head that got a gradient in the first step.
+    """
 
     curve: list[Point] = field(default_factory=list)
     best: Point | None = None
     steps: int = 0
     examples: int = 0
     shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """How many batches there were of each (rows, padded length)."""
     trained_parameters: int = 0
-    """Without the head; require a gradient and got one."""
 
 
 def train(
@@ -77,30 +85,30 @@ def train(
     protocol: Protocol,
     epoch_batches: Callable[[int], Iterable[Batch]],
     steps_per_epoch: int,
-    evaluate: Callable[[], tuple[Scores, dict[str, float]]] | None,
+    evaluate: Callable[[], tuple[ScoreByName, dict[str, float]]] | None,
     headline: str,
     clock: Clock | Phases,
-    report: Report = lambda progress: None,
+    report: ReportProgress = lambda progress: None,
 ) -> Training:
-    """Trains what requires a gradient, and leaves the checkpoint with the highest dev score in place.
+    """Trains the parameters that require a gradient, and restores the checkpoint with the highest dev score at the end.
 
-    A checkpoint holds what trains and the persistent buffers, such as the running means of a batch normalisation.
+    A checkpoint holds these parameters and the persistent buffers, such as the running means of a batch normalization.
 
     Args:
-        classifier: adapted, on its device.
-        method: its learning rates, and its penalty on the loss.
+        classifier: the adapted classifier on its device.
+        method: gives the learning rates, and a penalty that is added to the loss.
         loss_of: the loss of the task's kind.
-        protocol: steps, schedule, patience.
-        epoch_batches: the batches of an epoch, counted from 0, on the classifier's device.
-        steps_per_epoch: how many batches that are.
-        evaluate: scores on the dev rows, and mean gates there; None where there are none, and then the last
-            checkpoint stays.
-        headline: the score that chooses the checkpoint; where it is undefined or not finite it counts as the worst.
-        clock: its phase `train` runs during the steps alone.
-        report: is told how far it is.
+        protocol: gives the number of steps, the schedule and the patience.
+        epoch_batches: a function from the number of an epoch, from 0, to its batches, on the classifier's device.
+        steps_per_epoch: the number of batches in an epoch.
+        evaluate: a function that returns the scores on the dev rows and the mean gates there; None if there are no dev
+            rows, and then the last checkpoint stays.
+        headline: the score that chooses the checkpoint; if it is undefined or not finite, it counts as the lowest.
+        clock: its phase `train` runs during the steps only.
+        report: is called after each step and evaluation.
 
     Raises:
-        DivergedError: the loss became infinite or no number.
+        DivergedError: the loss became infinite or not a number.
     """
     result = Training()
     trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
@@ -109,8 +117,8 @@ def train(
     total = protocol.steps or (protocol.epochs or 0) * steps_per_epoch
     optimizer = make_optimizer(classifier, method, protocol)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_then_down(total, protocol.warmup_share))
-    highest, waited = -math.inf, 0
-    # Without dev rows the last checkpoint is the one, and no copy is needed.
+    highest, waited = -math.inf, 0  # the best dev score, and the evaluations since then
+    # Without dev rows the last checkpoint is kept, and no copy is needed.
     checkpoint = {} if evaluate is None else snapshot(checkpointed(classifier))
     watch = LossWatch(lag=0 if trainable[0].device.type == "cpu" else 1)
 
@@ -122,7 +130,7 @@ def train(
                 losses.append(
                     gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol, loss_of=loss_of)
                 )
-                if result.steps == 0:
+                if result.steps == 0:  # now, while the gradients are there
                     result.trained_parameters = count_trained(classifier)
                 watch.see(losses[-1], step=result.steps + 1, epoch=epoch + 1)
                 schedule.step()
@@ -138,7 +146,7 @@ def train(
             with clock.paused():
                 watch.finish()
                 mean_loss = torch.stack(losses).mean().item()
-                if not math.isfinite(mean_loss):  # finite losses whose sum is not
+                if not math.isfinite(mean_loss):  # each loss is finite, but their sum overflows
                     raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")
                 if not looks_after(epoch + 1, math.ceil(total / steps_per_epoch), protocol.evaluations):
                     continue
@@ -163,13 +171,13 @@ def train(
 
 
 class LossWatch:
-    """Looks at the loss of every step, and raises at the first that is not finite.
+    """Checks the loss of every step, and raises an error at the first one that is not finite.
 
-    To read a loss from a GPU is to wait for all the work queued there, and then the GPU waits for the next step. So
-    the loss is copied in the background and read `lag` steps later, when that copy has long been made.
+    Reading a loss from a GPU waits for all work that is queued there, and afterwards the GPU idles until the next step
+    is queued. So the loss is copied to the host in the background and read `lag` steps later, when the copy is ready.
 
     Args:
-        lag: how many steps later a loss is read; 0 where reading costs nothing.
+        lag: the number of steps after which a loss is read; 0 where reading costs nothing.
     """
 
     def __init__(self, *, lag: int) -> None:
@@ -177,13 +185,13 @@ class LossWatch:
         self._waiting: deque[tuple[Tensor, torch.cuda.Event | None, int, int]] = deque()
 
     def see(self, loss: Tensor, *, step: int, epoch: int) -> None:
-        """Notes the loss of a step, and reads that of `lag` steps before.
+        """Takes the loss of a step, and checks the loss of `lag` steps before.
 
         Raises:
-            DivergedError: it is infinite or no number.
+            DivergedError: the checked loss is infinite or not a number.
         """
         event = None
-        if loss.is_cuda:
+        if loss.is_cuda:  # only pinned memory can be copied to in the background
             host = torch.empty(loss.shape, dtype=loss.dtype, pin_memory=True)
             loss = host.copy_(loss, non_blocking=True)
             event = torch.cuda.Event()
@@ -192,15 +200,15 @@ class LossWatch:
         self._read(self._lag)
 
     def finish(self) -> None:
-        """Reads what has not been read.
+        """Checks the losses that have not been checked.
 
         Raises:
-            DivergedError: a loss is infinite or no number.
+            DivergedError: a loss is infinite or not a number.
         """
         self._read(0)
 
     def _read(self, left: int) -> None:
-        """Reads the losses, oldest first, until so many are left."""
+        """Checks losses, the oldest first, until only `left` are waiting."""
         while len(self._waiting) > left:
             loss, event, step, epoch = self._waiting.popleft()
             if event is not None:
@@ -213,16 +221,26 @@ class LossWatch:
 
 
 def looks_after(epoch: int, epochs: int, evaluations: int | None) -> bool:
-    """Whether the dev rows are looked at after this epoch, counted from 1; after the last one always."""
+    """Tells whether the dev rows are scored after an epoch. The evaluations are spread evenly; the last epoch has one.
+
+    Args:
+        epoch: the number of the epoch, from 1.
+        epochs: how many epochs there are.
+        evaluations: how many evaluations there are; None: one after each epoch.
+
+    >>> [epoch for epoch in range(1, 11) if looks_after(epoch, 10, 3)]
+    [4, 7, 10]
+    """
     looks = epochs if evaluations is None else min(evaluations, epochs)
+    # epoch * looks // epochs evaluations are due by the end of this epoch: is that one more than an epoch before?
     return epoch * looks // epochs > (epoch - 1) * looks // epochs
 
 
 def make_optimizer(classifier: Classifier, method: Method, protocol: Protocol) -> torch.optim.Optimizer:
-    """AdamW in one fused step, the head with its own learning rate: the method's, else the protocol's."""
+    """Makes the optimizer: AdamW, fused into one kernel, with one learning rate for the head and one for the rest."""
     head = classifier.head_parameters()
-    of_head = {id(parameter) for parameter in head.values()}
-    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in of_head]
+    head_ids = {id(parameter) for parameter in head.values()}
+    body = [p for p in classifier.parameters() if p.requires_grad and id(p) not in head_ids]
     groups = [
         {"params": body, "lr": method.learning_rate},
         {"params": [p for p in head.values() if p.requires_grad], "lr": head_rate(method, protocol)},
@@ -233,12 +251,17 @@ def make_optimizer(classifier: Classifier, method: Method, protocol: Protocol) -
 
 
 def head_rate(method: Method, protocol: Protocol) -> float:
-    """The head's learning rate: the method's own, else the protocol's, else the body's."""
+    """Returns the learning rate of the head: that of the method, else of the protocol, else of the other parameters."""
     return method.head_learning_rate or protocol.head_learning_rate or method.learning_rate
 
 
 def warm_up_then_down(total: int, warmup_share: float) -> Callable[[int], float]:
-    """The linear schedule: a factor that rises from 0 to 1 in the warm-up and falls to 0 at `total` steps."""
+    """Returns the linear schedule: a factor that rises from 0 to 1 in the warm-up and falls to 0 at `total` steps.
+
+    >>> factor = warm_up_then_down(10, warmup_share=0.2)
+    >>> [factor(step) for step in (0, 1, 2, 6, 10)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
     warmup = math.ceil(total * warmup_share)
 
     def factor(step: int) -> float:
@@ -250,7 +273,7 @@ def warm_up_then_down(total: int, warmup_share: float) -> Callable[[int], float]
 
 
 def autocasting(protocol: Protocol) -> Callable[[], AbstractContextManager[object]]:
-    """bf16 on CUDA if the protocol says so."""
+    """Returns a function that opens a context: autocast to bfloat16 on CUDA if the protocol says so, else nothing."""
     if protocol.precision == "bf16":
         return lambda: torch.autocast("cuda", torch.bfloat16)
     return nullcontext
@@ -266,15 +289,15 @@ def gradient_step(
     *,
     loss_of: LossOf,
 ) -> Tensor:
-    """One step of training as the protocol has it; the loop takes it, and what measures time or memory does.
+    """Takes one training step. The loop uses this, and so do the measurements of time and memory.
 
     Args:
-        classifier: in training mode.
-        method: its penalty on the loss; None for none.
-        optimizer: of all that trains; its gradients are left in place.
-        inputs: of the classifier.
+        classifier: the classifier in training mode.
+        method: gives a penalty that is added to the loss; None: no penalty.
+        optimizer: the optimizer of all trained parameters. The gradients are not reset.
+        inputs: the inputs of the classifier.
         labels: (batch,).
-        protocol: precision, and the norm that the gradient is clipped to.
+        protocol: gives the precision, and the norm that the gradient is clipped to.
         loss_of: the loss of the task's kind.
 
     Returns:
@@ -297,14 +320,14 @@ def backward_pass(
     *,
     loss_of: LossOf,
 ) -> Tensor:
-    """A training step without the optimizer's: the loss, penalty included, and its gradients.
+    """Computes the loss and its gradients: a training step without the step of the optimizer.
 
     Args:
-        classifier: in training mode.
-        method: its penalty on the loss; None for none.
-        inputs: of the classifier.
+        classifier: the classifier in training mode.
+        method: gives a penalty that is added to the loss; None: no penalty.
+        inputs: the inputs of the classifier.
         labels: (batch,).
-        protocol: precision.
+        protocol: gives the precision.
         loss_of: the loss of the task's kind.
 
     Returns:
@@ -319,42 +342,42 @@ def backward_pass(
 
 
 def count_trained(classifier: Classifier) -> int:
-    """While the gradients are there: parameters that got a gradient, without the head's."""
-    of_head = {id(parameter) for parameter in classifier.head_parameters().values()}
-    return sum(p.numel() for p in classifier.parameters() if p.grad is not None and id(p) not in of_head)
+    """Counts the parameters outside the head that have a gradient. Call it before the gradients are reset."""
+    head_ids = {id(parameter) for parameter in classifier.head_parameters().values()}
+    return sum(p.numel() for p in classifier.parameters() if p.grad is not None and id(p) not in head_ids)
 
 
 def checkpointed(classifier: nn.Module) -> dict[str, Tensor]:
-    """What training changes, by name: parameters that require a gradient, and persistent buffers.
+    """Returns name -> tensor for all that training changes: parameters that require a gradient, persistent buffers.
 
-    The tensors are the classifier's own. Ask anew each time: a module may put another tensor in a buffer's place.
+    The tensors share their memory with the classifier. Call this again each time: a module may replace a buffer.
     """
-    found: dict[str, Tensor] = {name: p.detach() for name, p in classifier.named_parameters() if p.requires_grad}
+    tensors: dict[str, Tensor] = {name: p.detach() for name, p in classifier.named_parameters() if p.requires_grad}
     for place, module in classifier.named_modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and name not in module._non_persistent_buffers_set:
-                found[f"{place}.{name}" if place else name] = buffer
-    return found
+                tensors[f"{place}.{name}" if place else name] = buffer
+    return tensors
 
 
 def snapshot(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies in the memory of the host: on a GPU they would count as memory that training needs."""
+    """Copies tensors to the memory of the host. On a GPU the copies would count as memory that training needs."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def overwrite(target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    """Copies values in place: never two checkpoints at a time."""
+    """Copies values in place, so that there is never more than one copy of a checkpoint."""
     for name, tensor in target.items():
         tensor.copy_(source[name])
 
 
 @torch.inference_mode()
 def predict(classifier: Classifier, batches: Iterable[Batch], *, protocol: Protocol) -> Tensor:
-    """Logits in evaluation mode, put back into the rows' own order.
+    """Computes logits in evaluation mode.
 
     Returns:
-        (examples, outputs), float32, on the CPU.
+        (examples, outputs), float32, on the CPU, in the order of the examples and not of the batches.
     """
     classifier.eval()
     autocast = autocasting(protocol)
@@ -363,7 +386,7 @@ def predict(classifier: Classifier, batches: Iterable[Batch], *, protocol: Proto
         with autocast():
             logits.append(classifier(**batch.inputs))
         rows.append(batch.rows)
-    found = torch.cat(logits).float().cpu()
-    ordered = torch.empty_like(found)
-    ordered[torch.cat(rows)] = found
+    in_batches = torch.cat(logits).float().cpu()
+    ordered = torch.empty_like(in_batches)
+    ordered[torch.cat(rows)] = in_batches
     return ordered

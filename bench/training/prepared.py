@@ -1,4 +1,4 @@
-"""What a run works with: rows, tokens, the adapted classifier on its device."""
+"""Prepares a run: loads rows and weights, tokenizes, and lets the method adapt the classifier."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ from bench.meters.parameters import count_parameters, state_tensors
 from bench.records.spec import HeadKind, Protocol, RunSpec
 from bench.registry.methods import method_of
 from bench.registry.tasks import resolve_task
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from bench.sources.split import Split, load_rows, split, unlike
 from bench.tasks import Kind, Task
 from bench.training.classifier import load_classifier
 from bench.training.encoding import Batch, Encoded, batches, encode
-from bench.training.loop import Scores, predict
+from bench.training.loop import ScoreByName, predict
 from methods.kit.base import Classifier, Method, freeze
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """All that a run works with.
+    """A run that is ready to be trained and scored.
 
     Attributes:
-        examples: who is trained on, who chooses the checkpoint, who is scored on.
-        train, dev, test: their tokens.
-        classifier: adapted, on its device.
-        head: its kind.
-        pretrained_parameters: of the backbone before it was adapted, without the head.
+        spec: the specification of the run.
+        method: the method.
+        task: the task.
+        device: the device of the classifier.
+        examples: the rows for training, choosing the checkpoint, and scoring.
+        train: the tokens of the training rows.
+        dev: the tokens of the dev rows.
+        test: the tokens of the test rows.
+        classifier: the adapted classifier on its device.
+        head: the kind of head.
+        pretrained_parameters: the number of parameters of the backbone before it was adapted, without the head.
     """
 
     spec: RunSpec
@@ -53,7 +59,7 @@ class Setting:
 
     @property
     def protocol(self) -> Protocol:
-        """How it is trained and evaluated."""
+        """The settings of training and evaluation."""
         return self.spec.protocol
 
     @property
@@ -67,65 +73,69 @@ class Setting:
         return self.task.headline_of(self.kind.name)
 
     def train_batches(self, order: torch.Generator) -> Iterator[Batch]:
-        """The batches of one epoch, shuffled."""
+        """Yields the batches of one epoch, shuffled."""
         return on_device(batches(self.train, size=self.protocol.batch_size, order=order), self.device)
 
-    def scores(self, part: Encoded, logits: torch.Tensor) -> Scores:
-        """The scores that the task names, or all; logits as `logits(part)` gives them."""
-        found = self.kind.score(part.labels.numpy(), logits.numpy())
-        return {name: v for name, v in found.items() if not self.task.scores or name in self.task.scores}
+    def scores(self, part: Encoded, logits: torch.Tensor) -> ScoreByName:
+        """Computes the scores that the task names, or all scores of the kind, from the result of `logits(part)`."""
+        scores = self.kind.score(part.labels.numpy(), logits.numpy())
+        return {name: value for name, value in scores.items() if not self.task.scores or name in self.task.scores}
 
     def test_batches(self) -> Iterator[Batch]:
-        """The batches of the infer phase."""
+        """Yields the batches of the test rows."""
         return on_device(batches(self.test, size=self.protocol.eval_batch_size), self.device)
 
     def stored_state(self) -> dict[str, torch.Tensor]:
-        """What has to be kept to deploy, by name: call it after the method's eject."""
+        """Returns name -> tensor for all that must be stored to deploy the model. Call it after `method.eject`."""
         return stored_tensors(self.classifier)
 
     @property
     def stored_parameters(self) -> int:
-        """How many numbers have to be kept to deploy, without the head: call it after the method's eject."""
+        """The number of parameters to store for deployment, without the head. Read it after `method.eject`."""
         return count_stored(self.classifier)
 
     def load_stored(self, state: Mapping[str, torch.Tensor]) -> str | None:
-        """Puts kept tensors in their places, or changes nothing and names the first that does not fit."""
+        """Copies stored tensors into the classifier.
+
+        Returns:
+            None; or the name of the first tensor that does not fit or is missing, and then nothing is changed.
+        """
         places = state_tensors(self.classifier)
-        odd = [name for name, value in state.items() if name not in places or places[name].shape != value.shape]
-        odd += [name for name, place in places.items() if place.requires_grad and name not in state]
-        if odd:
-            return odd[0]
+        unfit = [name for name, value in state.items() if name not in places or places[name].shape != value.shape]
+        unfit += [name for name, place in places.items() if place.requires_grad and name not in state]
+        if unfit:
+            return unfit[0]
         with torch.no_grad():
             for name, value in state.items():
                 places[name].copy_(value)
         return None
 
     def untrained(self) -> Setting:
-        """The same with a classifier made anew, adapted and not trained. It shares no tensor with this one.
+        """Returns a copy with a new classifier, adapted and not trained, which shares no tensor with this one.
 
-        Passes that take optimizer steps run on it, and it is thrown away.
+        Measurements that take optimizer steps use the copy, so that they cannot change the trained model.
         """
         method, seed = method_of(self.spec.method), self.spec.model_seed
-        backbone = fetch(self.spec.model.name)
+        backbone = fetch_model(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=seed)
         classifier = adapt(fresh, method, kind=self.kind, labels=self.train.labels, seed=seed).to(self.device)
         return replace(self, method=method, classifier=classifier)
 
     def pretrained(self) -> Mapping[str, torch.Tensor]:
-        """The backbone's weights before training; read anew, and only where the method changed any."""
+        """Reads the weights of the backbone before training; empty if the method trains none of them."""
         if not self.method.thaws:
             return {}
-        backbone = fetch(self.spec.model.name)
+        backbone = fetch_model(self.spec.model.name)
         fresh = load_classifier(backbone, outputs=self.examples.outputs, head=self.head, seed=self.spec.model_seed)
         return {name: tensor.to(self.device) for name, tensor in fresh.backbone.state_dict().items()}
 
     def verification_rows(self, most: int) -> tuple[Encoded, Encoded]:
-        """Rows to choose a removal on, and others to test it on: none of the latter was trained on.
+        """Returns rows to choose the removal of parts on, and other rows to test the removal on.
 
-        The former are the first dev rows, in their order: all of them beside up to `most` spare rows of the task to
-        test on. Where a task has fewer spare rows than half of its dev rows, one half of the dev rows is chosen on and
-        the other is tested on, but for rows that share a text with the first half, the training rows or each other.
-        All dev rows chose the checkpoint.
+        These are the dev rows and up to `most` spare rows of the task. If the task has fewer spare rows than half of
+        its dev rows, the first half of the dev rows is chosen on, and the second half is tested on, without rows that
+        share a text with the first half, with the training rows or with each other. No row that is tested on was
+        trained on, but all dev rows took part in choosing the checkpoint.
         """
         spare = self.examples.spare[:most]
         half = len(self.dev) // 2
@@ -133,28 +143,28 @@ class Setting:
             first, second = self.examples.dev[:half], self.examples.dev[half:]
             tested = half + np.fromiter(unlike(second, (self.examples.train, first)), dtype=int)
             return self.dev.only(np.arange(half)), self.dev.only(tested[:most])
-        tokenizer = fetch(self.spec.model.name).tokenizer()
+        tokenizer = fetch_model(self.spec.model.name).tokenizer()
         return self.dev, encode(spare, tokenizer, kind=self.kind, max_length=self.protocol.max_length)
 
     def headline_score(self, part: Encoded) -> float | None:
-        """The headline score of the classifier as it is now; None where it is undefined."""
+        """Computes the headline score of the classifier as it is now; None if the score is undefined."""
         return self.scores(part, self.logits(part)).get(self.headline)
 
     def logits(self, part: Encoded) -> torch.Tensor:
-        """(examples, outputs) in the rows' order, on the CPU."""
-        found = on_device(batches(part, size=self.protocol.eval_batch_size), self.device)
-        return predict(self.classifier, found, protocol=self.protocol)
+        """Computes the logits of a part, (examples, outputs), on the CPU, in the order of its rows."""
+        evaluated = on_device(batches(part, size=self.protocol.eval_batch_size), self.device)
+        return predict(self.classifier, evaluated, protocol=self.protocol)
 
 
 def prepare(spec: RunSpec) -> Setting:
-    """Loads data and weights, and adapts the classifier.
+    """Loads rows and weights, and lets the method adapt the classifier.
 
     Raises:
-        UserError: what is asked cannot be done, or its sources changed since it was asked.
+        UserError: the run cannot be done here, or the method's code or the weights have changed since it was planned.
     """
     protocol = spec.protocol
     device = prepare_torch(protocol)
-    method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch(spec.model.name)
+    method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch_model(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
     rows = load_rows(task)
@@ -189,17 +199,17 @@ def prepare(spec: RunSpec) -> Setting:
 
 
 def resolved_device(protocol: Protocol) -> str:
-    """`cpu` or `cuda`: what `auto` means here."""
+    """Returns `cpu` or `cuda`. The device `auto` of a protocol is `cuda` where there is a CUDA device."""
     if protocol.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return protocol.device
 
 
 def prepare_torch(protocol: Protocol) -> torch.device:
-    """Fixes device, threads and determinism of this process.
+    """Sets the number of threads of this process and makes its operations deterministic; returns the device.
 
     Raises:
-        UserError: the device or the precision is not to be had here.
+        UserError: the device or the precision of the protocol is not available here.
     """
     name = resolved_device(protocol)
     if name == "cuda" and not torch.cuda.is_available():
@@ -207,8 +217,8 @@ def prepare_torch(protocol: Protocol) -> torch.device:
     if protocol.precision == "bf16" and name != "cuda":
         raise UserError("precision bf16 needs a CUDA device; use --precision float32")
     torch.set_num_threads(protocol.threads or usable_cpus())
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only so
-    # What use_deterministic_algorithms does, without the compiler that it imports for seconds.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without this cuBLAS is not deterministic
+    # The same as use_deterministic_algorithms, which imports torch's compiler and so takes seconds.
     torch.set_deterministic_debug_mode("warn" if name == "cuda" else "error")
     # Filling fresh memory with NaN would cost time in every step, and no result depends on it.
     deterministic: Any = torch.utils.deterministic
@@ -217,17 +227,21 @@ def prepare_torch(protocol: Protocol) -> torch.device:
 
 
 def adapt(classifier: Classifier, method: Method, *, kind: Kind, labels: torch.Tensor, seed: int) -> Classifier:
-    """Freezes the backbone, lets the method adapt it, thaws the head: the same for every method.
+    """Freezes the backbone, lets the method adapt it, and makes the head trainable. This is the same for all methods.
 
     Args:
-        classifier: fresh.
-        method: inserts or thaws.
-        kind: of the task.
-        labels: of the training rows.
-        seed: of the initial values of what the method inserts.
+        classifier: a new classifier.
+        method: the method, which inserts modules or makes weights of the backbone trainable.
+        kind: the kind of the task.
+        labels: (rows,) the labels of the training rows.
+        seed: the seed of the initial values of inserted modules.
+
+    Returns:
+        The adapted classifier, whose `start` holds the values of all tensors before the adaptation.
     """
     freeze(classifier)
     before = state_tensors(classifier)
+    # A frozen parameter keeps its value, so it needs no copy; a buffer may be changed in place.
     start = {id(t): t if isinstance(t, nn.Parameter) else t.detach().clone() for t in before.values()}
     torch.manual_seed(seed)
     method.adapt(classifier.backbone)
@@ -235,16 +249,17 @@ def adapt(classifier: Classifier, method: Method, *, kind: Kind, labels: torch.T
         parameter.requires_grad_(True)
     classifier.constant = partial(kind.constant, outputs=classifier.outputs)
     adapted = method.begin(classifier, labels)
+    # The method may have wrapped a module and so changed names: a tensor is found under its old and its new name.
     named = [*before.items(), *state_tensors(adapted).items()]
     adapted.start = {name: start[id(tensor)] for name, tensor in named if id(tensor) in start}
     return adapted
 
 
 def stored_tensors(classifier: Classifier) -> dict[str, torch.Tensor]:
-    """What has to be kept to deploy an ejected classifier beside the pretrained model, by name.
+    """Returns name -> tensor for all that must be stored, besides the pretrained model, to deploy a classifier.
 
-    That is what was trained, and every parameter and persistent buffer that the method added or whose value
-    it changed. Of a model without values (`meta`) no value counts as changed.
+    These are the trained parameters, and every parameter and persistent buffer that the method added or changed. In a
+    model without values (on `meta`) no value counts as changed. Call this after `method.eject`.
     """
     start = classifier.start
     frozen = {id(tensor) for tensor in start.values()}
@@ -258,15 +273,15 @@ def stored_tensors(classifier: Classifier) -> dict[str, torch.Tensor]:
 
 
 def count_stored(classifier: Classifier) -> int:
-    """How many numbers of `stored_tensors` are not the head's; a buffer outside the backbone is the head's."""
+    """Counts the numbers in `stored_tensors` that do not belong to the head, as buffers outside the backbone do."""
     head, places = classifier.head_parameters(), state_tensors(classifier)
     outside = {id(buffer) for buffer in classifier.buffers()} - {id(b) for b in classifier.backbone.buffers()}
     stored = stored_tensors(classifier)
     return sum(t.numel() for name, t in stored.items() if name not in head and id(places[name]) not in outside)
 
 
-def on_device(found: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Moves batches to the device as they are asked for."""
-    for batch in found:
+def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """Moves batches to the device, one at a time."""
+    for batch in batches:
         inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()}
         yield Batch(inputs, batch.labels.to(device, non_blocking=True), batch.rows)

@@ -1,8 +1,8 @@
-"""The first step of a process is slow: kernels are loaded, memory is reserved. Here it is taken before the clock.
+"""Takes a step before the clock starts: the first step of a process is slow, as it loads kernels and reserves memory.
 
-A warm-up runs on a classifier and a method of its own, made anew and thrown away, so that nothing that a method keeps
-in its modules or in itself is touched. It draws no random number that the run draws. What code keeps elsewhere, in a
-class or a module of Python, cannot be put back: a method that counts there counts the warm-up too.
+The warm-up uses a new classifier and a new method, which are thrown away, so that it changes nothing that the run's
+method keeps in its modules or in itself. The states of the random generators are restored. Values that a method keeps
+in its class or in a Python module cannot be restored: a counter there counts the warm-up too.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from bench.training.prepared import Setting, on_device
 
 
 def warm_up_training(setting: Setting) -> None:
-    """A forward and backward pass on the longest training rows, and the optimizer's kernel on a weight of its own.
+    """Runs a forward and a backward pass on the longest training rows, and the optimizer's kernel on one weight.
 
-    The passes run beside a block for each trainable weight, so that all the memory of a real step has been reserved
-    once: with the weights of the classifier that is thrown away it is as large as the optimizer's state, AdamW's two
-    moments. On the CPU nothing is written to these blocks, and they cost nothing.
+    During the passes, a block of memory is held for each trainable weight. Together with the weights of the classifier
+    that is thrown away, these blocks are as large as the optimizer's state (AdamW has two moments), so that the memory
+    of a real step has been reserved once. On the CPU nothing is written to the blocks, so they take no memory.
     """
     if any(parameter.requires_grad for parameter in setting.classifier.parameters()):
         _throw_away(setting, _train_once)
 
 
 def warm_up_inference(setting: Setting) -> None:
-    """A forward pass on the longest test rows, as deployed."""
+    """Runs a forward pass on the longest test rows, after `method.eject`."""
     _throw_away(setting, _infer_once)
 
 
 def _train_once(fresh: Setting) -> None:
-    apart = nn.Parameter(torch.zeros(1, device=fresh.device))
-    apart.grad = torch.zeros_like(apart)
-    torch.optim.AdamW([apart], fused=True).step()
+    lone = nn.Parameter(torch.zeros(1, device=fresh.device))
+    lone.grad = torch.zeros_like(lone)
+    torch.optim.AdamW([lone], fused=True).step()
     batch = next(on_device(batches(fresh.train, size=fresh.protocol.batch_size), fresh.device))
     blocks = [torch.empty_like(p) for p in fresh.classifier.parameters() if p.requires_grad]
     fresh.classifier.train()
@@ -57,10 +57,10 @@ def _infer_once(fresh: Setting) -> None:
 
 
 def _throw_away(setting: Setting, passes: Callable[[Setting], None]) -> None:
-    """Runs passes on the setting with a classifier and a method made anew, and frees these.
+    """Runs passes on a copy of the setting with a new classifier and a new method, and frees them.
 
-    On CUDA, whose memory is counted, the frozen weights are the run's own, and the blocks that were used to make the
-    classifier are handed back: they would count as reserved.
+    On CUDA, where the run's memory is measured, the copy shares the frozen weights of the run, and the blocks that were
+    needed to make the classifier are released, since they would count as reserved memory.
     """
     with random_states_kept(setting.device):
         fresh = setting.untrained()
@@ -70,12 +70,12 @@ def _throw_away(setting: Setting, passes: Callable[[Setting], None]) -> None:
             torch.cuda.empty_cache()
         passes(fresh)
     del fresh
-    gc.collect()  # modules refer to each other in circles, and training needs their memory
+    gc.collect()  # modules refer to each other in cycles, so that without this their memory would stay taken
 
 
 @contextmanager
 def random_states_kept(device: torch.device) -> Iterator[None]:
-    """Puts the random states of torch, of Python and of numpy back after the block."""
+    """Restores the states of the random generators of torch, Python and numpy after the block."""
     python, arrays = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     try:
@@ -87,9 +87,9 @@ def random_states_kept(device: torch.device) -> Iterator[None]:
 
 
 def share_frozen(model: nn.Module, other: nn.Module) -> None:
-    """Lets the frozen parameters of a model use the memory of another's that equal them, by name."""
-    theirs = dict(other.named_parameters())
+    """Lets each frozen parameter of a model use the memory of the other model's equal parameter with the same name."""
+    twins = dict(other.named_parameters())
     for name, parameter in model.named_parameters():
-        twin = theirs.get(name)
+        twin = twins.get(name)
         if twin is not None and not parameter.requires_grad and torch.equal(parameter, twin):
             parameter.data = twin.data

@@ -17,7 +17,7 @@ COLUMNS: tuple[Column, ...] = tuple(BY_KEY.values())
 
 
 def document() -> str:
-    """`docs/definitions.md`, whole."""
+    """The text of `docs/definitions.md`."""
     from reports.columns.indices import KNOWN  # reads BY_KEY
 
     lines = [

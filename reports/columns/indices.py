@@ -137,7 +137,7 @@ class Derived:
 
     Attributes:
         column: what is said of it.
-        of: takes the frame of runs and gives a figure for each, missing where one of its terms is missing.
+        of: computes the figure of each run from the frame of runs; it is missing where one of its terms is missing.
     """
 
     column: Column

@@ -1,4 +1,4 @@
-"""How figures are written: one scale for a whole column, three digits that mean something, no unit twice."""
+"""Writes figures: all figures of a column at one scale, with three significant digits, and the unit in the heading."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reports.columns.document import Column
 
 ABSENT = "-"
-"""Stands where nothing was measured."""
+"""The text of a cell whose figure was not measured."""
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _SHORT = {"bytes": "B", "FLOPs": "FLOPs"}
@@ -18,7 +18,7 @@ _COUNTS = ("parameters", "effective")
 
 @dataclass(frozen=True)
 class Scale:
-    """What a column's figures are divided by, and the unit they then have."""
+    """The number that the figures of a column are divided by, and the unit that they then have."""
 
     factor: float = 1.0
     unit: str = ""
@@ -38,7 +38,7 @@ def scale_of(column: Column, values: Iterable[float]) -> Scale:
 
 
 def heading(column: Column, scale: Scale) -> str:
-    """A column's label with its unit, said once."""
+    """The label of a column with its unit, unless the label names the unit already."""
     label = column.label
     if not scale.unit or label.endswith(f" {scale.unit}") or scale.unit == "1/s":
         return label
@@ -48,7 +48,7 @@ def heading(column: Column, scale: Scale) -> str:
 
 
 def written(column: Column, value: float, scale: Scale = Scale()) -> str:
-    """One figure in its column's way: counts whole, scores and ratios to their usual places."""
+    """Writes one figure of a column: counts as whole numbers, scores and ratios with three decimal places."""
     if column.group == "score" or column.key == "verified_test_change":
         return f"{value:.3f}" if column.group == "score" else signed(value)
     if column.group in _COUNTS and not column.unit and column.key not in ("stored_share", "participation_ratio"):
@@ -90,7 +90,11 @@ def general(value: float) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """So many significant digits, never in powers of ten unless below a millionth."""
+    """Writes a number with some significant digits, and in powers of ten only if it is below about a millionth.
+
+    >>> [significant(value) for value in (0.012345, 12.345, 12345.6, 1.2e-9)]
+    ['0.0123', '12.3', '12,300', '1.20e-09']
+    """
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
@@ -100,17 +104,29 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference of scores: three places, its sign, and no minus before what rounds to zero."""
+    """Writes a difference of scores with its sign and three decimal places; zero has no minus.
+
+    >>> signed(0.01234), signed(-0.0001)
+    ('+0.012', '+0.000')
+    """
     return f"{round(value, 3) + 0.0:+.3f}"  # -0.0 + 0.0 is 0.0
 
 
 def rounded(count: float) -> str:
-    """A count for narrow places: 2,310, 30.3k, 22.6M."""
+    """Writes a count in few characters.
+
+    >>> [rounded(count) for count in (2310, 30_270, 22_565_376)]
+    ['2,310', '30.3k', '22.57M']
+    """
     if count < 1e4:
         return f"{count:,.0f}"
     return f"{count / 1e6:.2f}M" if count >= 1e6 else f"{count / 1e3:.1f}k"
 
 
 def p_value(value: float) -> str:
-    """Three places, and never zero."""
+    """Writes a p value with three decimal places, and never as zero.
+
+    >>> p_value(0.0421), p_value(0.00001)
+    ('0.042', '<0.001')
+    """
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -84,10 +84,10 @@ def _row(panel: Panel, method: str, place: str) -> dict[str, Any]:
 
 
 def _flat(key: str, estimate: Estimate) -> dict[str, float]:
-    found = {key: estimate.mean}
+    columns = {key: estimate.mean}
     if estimate.interval is not None and estimate.interval.low != estimate.interval.high:
-        found |= {f"{key}_low": estimate.interval.low, f"{key}_high": estimate.interval.high}
-    return found
+        columns |= {f"{key}_low": estimate.interval.low, f"{key}_high": estimate.interval.high}
+    return columns
 
 
 def nested(panels: list[Panel]) -> list[dict[str, Any]]:

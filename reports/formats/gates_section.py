@@ -10,17 +10,17 @@ FIGURE_BYTES = 700_000
 
 
 def gate_figures(out: Path) -> list[dict[str, str]]:
-    """Each SVG of OUT/gates as an image that can run nothing."""
-    found = []
+    """The SVG files of OUT/gates as images; a browser runs no script inside an image."""
+    figures = []
     for path in sorted((out / "gates").glob("*.svg")):
         if path.stat().st_size <= FIGURE_BYTES:
             data = base64.b64encode(path.read_bytes()).decode()
-            found.append({"link": f"data:image/svg+xml;base64,{data}", "says": says(path), "name": path.stem})
-    return found
+            figures.append({"link": f"data:image/svg+xml;base64,{data}", "says": says(path), "name": path.stem})
+    return figures
 
 
 def says(path: Path) -> str:
-    """The sentence beside it: the first line of text of the markdown or text file of the same name."""
+    """The sentence for a figure: the first line of text in the .txt or .md file of the same name."""
     for suffix in (".txt", ".md"):
         beside = path.with_suffix(suffix)
         if beside.is_file():

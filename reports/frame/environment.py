@@ -1,4 +1,4 @@
-"""Where runs were made, and the command that makes them again."""
+"""The environments in which runs were made, and the commands that make these runs again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bench.records.study import Fields, settings_of, words_of
 
 
 def environments(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Each distinct environment with its number of runs, the most frequent first."""
-    found: dict[str, dict[str, Any]] = {}
+    """The distinct environments of runs, the most frequent first: `runs`, how many, and `facts`, name -> text."""
+    entries: dict[str, dict[str, Any]] = {}
     for record in records:
         facts = {name: value for name, value in record.environment.items() if name != "command"}
-        known = found.setdefault(json.dumps(facts, sort_keys=True, default=str), {"runs": 0, "facts": _flat(facts)})
-        known["runs"] += 1
-    return sorted(found.values(), key=lambda entry: -entry["runs"])
+        entry = entries.setdefault(json.dumps(facts, sort_keys=True, default=str), {"runs": 0, "facts": _flat(facts)})
+        entry["runs"] += 1
+    return sorted(entries.values(), key=lambda entry: -entry["runs"])
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def _flat(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def commands(records: Sequence[Record]) -> list[str]:
-    """The commands as recorded; where a run has none, commands put together from what the runs asked.
+    """The commands that make these runs again: the recorded ones, or others made from the specifications of the runs.
 
     Each command asks for no run that is not among the records. It states every field of the protocol and every
     hyper-parameter, so that no default of a preset or of a later version can come in between.
@@ -43,9 +43,10 @@ def commands(records: Sequence[Record]) -> list[str]:
 
 
 def studies(records: Sequence[Record]) -> list[Fields]:
-    """The fields that ask for these runs again and for no others, in as few comparisons as it takes.
+    """The fields of comparisons that make these runs again and no others, in few comparisons.
 
-    Every field of the protocol and every hyper-parameter is stated. What was measured is not known from a record.
+    Every field of the protocol and every hyper-parameter is stated. Fields of `Measures` are not in a record, and so
+    not here.
     """
     groups: dict[str, list[RunSpec]] = {}
     for record in records:
@@ -59,7 +60,7 @@ def studies(records: Sequence[Record]) -> list[Fields]:
 
 
 def _products(runs: Sequence[RunSpec]) -> Iterator[Fields]:
-    """Methods, tasks, sizes and seeds, a comparison's each: all of their combinations are among the runs."""
+    """Splits runs into comparisons of methods, tasks, sizes and seeds, all of whose combinations are among the runs."""
     cells = [
         (run.task.name, "all" if run.k is None else str(run.k), run.method.spelled, (run.data_seed, run.model_seed))
         for run in runs
@@ -72,22 +73,26 @@ def _products(runs: Sequence[RunSpec]) -> Iterator[Fields]:
 
 
 def _alike(pairs: Iterable[Sequence[Any]]) -> list[tuple[list[str], list[tuple[Any, ...]]]]:
-    """The keys that go with exactly the same rests together, with these rests; both in their first order."""
+    """Groups the keys that occur with exactly the same rests, and gives each group with these rests.
+
+    >>> _alike([("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)])
+    [(['a', 'b'], [(1,), (2,)]), (['c'], [(1,)])]
+    """
     rests: dict[str, dict[tuple[Any, ...], None]] = {}
     for key, *rest in pairs:
         flat = rest[0] if len(rest) == 1 and isinstance(rest[0], list) else rest
         rests.setdefault(key, {})[tuple(flat)] = None
     groups: dict[frozenset[tuple[Any, ...]], list[str]] = {}
-    for key, found in rests.items():
-        groups.setdefault(frozenset(found), []).append(key)
+    for key, pairs_of_key in rests.items():
+        groups.setdefault(frozenset(pairs_of_key), []).append(key)
     return [(keys, list(rests[keys[0]])) for keys in groups.values()]
 
 
 def _seeds(pairs: set[tuple[int, int]]) -> Iterator[Fields]:
     """Fields that together give these (data seed, model seed) pairs and no others.
 
-    `seeds` where both count up from 0 together, with one of them held where the other counts up alone, and
-    both held for a pair that no such row has.
+    The field `seeds` is used where both seeds count up from 0 together, and with one seed fixed where the other counts
+    up alone. A pair that is in no such row has both seeds fixed.
     """
     rows = [(_row(pairs, lambda n: (n, n)), Fields())]
     rows += [
@@ -108,5 +113,5 @@ def _seeds(pairs: set[tuple[int, int]]) -> Iterator[Fields]:
 
 
 def _row(pairs: set[tuple[int, int]], pair: Callable[[int], tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pairs 0, 1, 2, ... up to the first that is not there."""
+    """The pairs of 0, 1, 2, ... up to the first that is not among `pairs`."""
     return list(takewhile(pairs.__contains__, map(pair, count())))

@@ -1,4 +1,4 @@
-"""A figure over runs: its mean, and where there are seeds its spread and interval."""
+"""The mean of a figure over runs, with its standard deviation and interval where there are several seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.stats.moderation import half_width, method_spread
 
 
 class Estimate(NamedTuple):
-    """A mean over runs. At one seed it has neither spread nor interval."""
+    """A mean over runs. With one seed it has neither standard deviation nor interval."""
 
     mean: float
     runs: int
@@ -21,7 +21,14 @@ class Estimate(NamedTuple):
 
 
 def estimate_of(array: NDArray[np.float64]) -> Estimate | None:
-    """The estimate from (seeds, columns); None if a column has no figure at all."""
+    """The estimate over all runs of a method.
+
+    Args:
+        array: (seeds, columns), NaN where a run has no figure.
+
+    Returns:
+        None if some column has no figure at all.
+    """
     centre = mean(array)
     if centre is None:
         return None
@@ -30,7 +37,10 @@ def estimate_of(array: NDArray[np.float64]) -> Estimate | None:
 
 
 def by_column(cube: NDArray[np.float64]) -> list[list[Estimate]]:
-    """`estimate_of` for each method and column alone, in one sweep: the t interval of a single sample.
+    """The estimate of each method and column, all computed at once, with Student's t interval of a single sample.
+
+    Args:
+        cube: (methods, seeds, columns), NaN where a run has no figure.
 
     Runs that all have one figure, such as a count of parameters, have no interval.
     """
@@ -64,13 +74,16 @@ def moderated_estimates(
     still: ArrayLike = False,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> list[Estimate | None]:
-    """The estimate of each method, with the interval of a variance that is estimated over all methods together.
+    """The estimate of each method; the variance of its interval is estimated over all methods together.
 
     Args:
-        cube: scores of one place, (methods, seeds, tasks), NaN where a run is absent.
-        resolution: the step of each task's scores, one over its test rows; 0 where it is not known.
-        still: (methods,) which train nothing.
-        bounds: of the score: no interval reaches beyond them.
+        cube: scores of one column, or of all, (methods, seeds, tasks), NaN where a run is absent.
+        resolution: the smallest difference of each task's scores, 1 over its test rows; 0 if it is not known.
+        still: (methods,), whether a method trains nothing.
+        bounds: the least and the greatest possible score. Intervals are cut there.
+
+    Returns:
+        One estimate a method; None for a method that lacks the score of some task.
     """
     halves = half_width(method_spread(cube, resolution, still), LEVEL).tolist()
     estimates: list[Estimate | None] = []

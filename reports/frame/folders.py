@@ -1,4 +1,4 @@
-"""What lies in output folders, put side by side, and refused by name where it must not be."""
+"""Reads the output folders of comparisons and joins them; refuses folders that are not comparable."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from reports.frame.frame import FOLDER_MARK
 
 
 def read_profiles(outs: Sequence[Path]) -> dict[str, Profile]:
-    """The profiles of folders by file name, with the folder's before it where there are several.
+    """Reads the profiles in folders, by file name, or by path where there are several folders.
 
     Raises:
         UserError: one is damaged.
     """
-    found = {path: profile for out in outs for path, profile in store.read_profiles(out).items()}
+    profiles = {path: profile for out in outs for path, profile in store.read_profiles(out).items()}
     if len(outs) == 1:
-        return {path.name: profile for path, profile in found.items()}
-    return {str(path): profile for path, profile in found.items()}
+        return {path.name: profile for path, profile in profiles.items()}
+    return {str(path): profile for path, profile in profiles.items()}
 
 
 def side_by_side(folders: Mapping[str, Sequence[Record]]) -> list[Record]:
@@ -44,7 +44,7 @@ def side_by_side(folders: Mapping[str, Sequence[Record]]) -> list[Record]:
 
 
 def _refuse(name: str, ours: Sequence[Record], other: str, theirs: Sequence[Record]) -> None:
-    """Raises where two folders are not comparable."""
+    """Raises a `UserError` if two folders are not comparable."""
     start = f"{name} and {other} are not comparable"
     remedy = "report them apart, or run one of them anew"
     here, there = ({r.asked.protocol.model_dump_json() for r in records} for records in (ours, theirs))
@@ -55,28 +55,28 @@ def _refuse(name: str, ours: Sequence[Record], other: str, theirs: Sequence[Reco
         revisions = [_revisions(records, what) for records in (ours, theirs)]
         for label in sorted(revisions[0].keys() & revisions[1].keys()):
             if revisions[0][label] != revisions[1][label]:
-                pins = " and ".join(", ".join(sorted(pin[:12] for pin in found[label])) for found in revisions)
+                pins = " and ".join(", ".join(sorted(pin[:12] for pin in pinned[label])) for pinned in revisions)
                 kind = "data" if what == "task" else what
                 raise UserError(f"{start}: {what} {label} is of {kind} revision {pins}; {remedy}")
     _check_rows([*ours, *theirs], start)
 
 
 def check_one(records: Sequence[Record], out: Path) -> None:
-    """Refuses a folder in which one task, one model or one subset has two revisions.
+    """Checks that all runs of a folder used the same revision of each task and model, and the same rows.
 
     Raises:
-        UserError: which, and what to do.
+        UserError: they did not; the message names the task or model and what to do.
     """
     for what in ("task", "model"):
         for label, pins in _revisions(records, what).items():
             if len(pins) > 1:
-                found = ", ".join(sorted(pin[:12] for pin in pins))
-                raise UserError(f"{out} holds runs of {what} {label} at revisions {found}: use a new --out")
+                listed = ", ".join(sorted(pin[:12] for pin in pins))
+                raise UserError(f"{out} holds runs of {what} {label} at revisions {listed}: use a new --out")
     _check_rows(records, f"{out} holds runs that are not comparable")
 
 
 def _check_rows(records: Sequence[Record], start: str) -> None:
-    """All methods must have seen the same rows."""
+    """Raises a `UserError` unless all runs of the same task, K and data seed used the same rows."""
     seen: dict[tuple[object, ...], str] = {}
     for record in records:
         if record.result is None:
@@ -88,17 +88,17 @@ def _check_rows(records: Sequence[Record], start: str) -> None:
 
 
 def _revisions(records: Sequence[Record], what: str) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    revisions: dict[str, set[str]] = {}
     for record in records:
         if what == "task":
-            found.setdefault(record.asked.task.label, set()).add(record.asked.task.revision)
+            revisions.setdefault(record.asked.task.label, set()).add(record.asked.task.revision)
         else:
-            found.setdefault(record.asked.model.name, set()).add(record.asked.model.revision)
-    return found
+            revisions.setdefault(record.asked.model.name, set()).add(record.asked.model.revision)
+    return revisions
 
 
 def _differing(here: set[str], there: set[str]) -> str:
-    """The protocol's fields whose values are not the same in both."""
+    """The fields of the protocol whose values differ between two sets of protocols in JSON, in words."""
     sides = [[json.loads(text) for text in sorted(texts)] for texts in (here, there)]
     words = []
     for field in sides[0][0]:

@@ -1,4 +1,4 @@
-"""From records to one row a run: what was asked, what came out, every figure of `reports.columns.document`."""
+"""Makes a data frame of records: one row a run, with its specification, its status and all of its figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
-from bench.records.spec import Search
+from bench.records.spec import RunSpec, Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 By = Literal["task", "k", "model"]
 BYS: tuple[By, ...] = ("task", "k", "model")
-"""What a table's columns can be; the other two then tell its settings apart."""
+"""What the columns of a table can be. Runs that differ in one of the other two stand in different tables."""
 
 PROFILED = {
     "train_step_ratio": "train_step",
@@ -28,10 +28,10 @@ PROFILED = {
     "infer_merged_ratio": "infer_merged",
     "infer_single_ratio": "infer_single",
 }
-"""Figures that stand in a profile of the model, not in a run's record, and their names there."""
+"""Key of a figure that is measured in a profile of the model and not in a run -> its name in the profile."""
 
 FOLDER_MARK = " @"
-"""Stands in a label between the method and the folder that it is from, where folders repeat runs."""
+"""Separates method and folder in a label such as `lora @out2`, where several folders hold the same run."""
 
 
 def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.DataFrame:
@@ -83,9 +83,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
 
 def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
-    protocol = protocol_words(asked.protocol)
-    if asked.search is not None:  # chosen among more or fewer trials it is no rival of equal means
-        protocol = ", ".join(filter(None, [search_words(asked.search), protocol]))
+    protocol = setting_words(asked)
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
@@ -111,7 +109,7 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
         "backbone_parameters": result.backbone_parameters,
         "stored_share": result.stored_parameters / result.backbone_parameters,
         "train_examples": result.train_examples,
-        # Of a user's task: those that come along were looked at, and the made-up one repeats itself by design.
+        # Shown for tasks of users only: the shipped ones were checked, and the made-up one repeats rows by design.
         "repeated_examples": None if asked.task.source == "built-in" else getattr(result, "repeated_examples", None),
         "test_examples": result.test_examples,
         "absent": {},
@@ -131,7 +129,8 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     ratios, absent = _ratios(record, fit)
     row["absent"] = absent | row["absent"]
     if ratios and fit.profile is not None:
-        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, **ratios}
+        shape = f"{fit.profile.batch} x {fit.profile.tokens} tokens"
+        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, "profile_shape": shape, **ratios}
     return row
 
 
@@ -146,22 +145,23 @@ def _is_figure(value: object) -> bool:
 
 
 def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]:
-    """The time ratios of a run's method with their intervals, and why others are absent."""
+    """The time ratios of a run's method with their intervals and median milliseconds, and why others are absent."""
     if fit.profile is None:
         return {}, {} if fit.reason is None else dict.fromkeys(PROFILED, fit.reason)
     row, reason = row_of(fit.profile, record, record.asked.method.label.partition(FOLDER_MARK)[0])
     if row is None:
         return {}, dict.fromkeys(PROFILED, reason or "not in the profile")
-    found: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     absent: dict[str, str] = {}
     for key, name in PROFILED.items():
         timed = getattr(row, name)
         why = row.absent.get(name) or (row.unmerged if name == "infer_merged" else None)
         if timed is not None:
-            found |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+            ratios |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+            ratios[f"{key}_p50_ms"] = timed.p50_ms
         elif why is not None:
             absent[key] = why
-    return found, absent
+    return ratios, absent
 
 
 def size_words(k: int | None) -> str:
@@ -171,11 +171,20 @@ def size_words(k: int | None) -> str:
 
 @cache
 def protocol_words(protocol: BaseModel) -> str:
-    """What of the protocol is not at its default, in words."""
+    """The fields of a protocol that are not at their defaults, in words such as `epochs 5, batch size 8`."""
     values = protocol.model_dump(exclude_defaults=True)
     if values.get("dev") == "k":
         values["dev"] = "rows as K"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def setting_words(run: RunSpec) -> str:
+    """How a run was trained: what of the protocol is not at its default, and how its hyper-parameters were chosen."""
+    words = protocol_words(run.protocol)
+    if run.search is None:
+        return words
+    # Chosen among more or fewer trials it is no rival of equal means.
+    return ", ".join(filter(None, [search_words(run.search), words]))
 
 
 def search_words(search: Search) -> str:
@@ -184,7 +193,7 @@ def search_words(search: Search) -> str:
 
 
 def unique_labels(records: Sequence[Record]) -> list[str]:
-    """A label for each record's method; those that share one but differ get what they differ in added.
+    """A label for the method of each record. Where methods of one label differ, the fields that differ are added.
 
     Two runs must never be averaged because an edited plug-in or another preset's learning rate goes by
     the same name.
@@ -197,13 +206,13 @@ def unique_labels(records: Sequence[Record]) -> list[str]:
             method = method.without(record.asked.search.space)
         key = f"{method.source} {method.fields}"
         keys.append((method.label, key))
-        known = variants.setdefault(method.label, {})
-        if key not in known:
-            known[key] = {**method.fields, "code": method.source}
+        variants_of_label = variants.setdefault(method.label, {})
+        if key not in variants_of_label:
+            variants_of_label[key] = {**method.fields, "code": method.source}
     names = {
-        (label, key): label + _distinction(facts, list(known.values()))
-        for label, known in variants.items()
-        for key, facts in known.items()
+        (label, key): label + _distinction(facts, list(variants_of_label.values()))
+        for label, variants_of_label in variants.items()
+        for key, facts in variants_of_label.items()
     }
     return [names[key] for key in keys]
 

@@ -1,4 +1,4 @@
-"""Pareto fronts of a panel: which methods no other beats in both score and cost."""
+"""Pareto fronts of a panel: the methods that no other method beats in both score and cost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from reports.stats.fronts import pareto_front
 
 
 def front_keys(panel: Panel) -> list[str]:
-    """The costs that a front may be drawn over: measured, not estimated, less is better."""
+    """The keys of the costs that a front may be drawn over: measured and not estimated, and lower is better."""
     return [
         key for key in panel.figures if panel.definitions[key].may_rank and panel.definitions[key].better == "lower"
     ]
 
 
 def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate, Estimate]]:
-    """By method: score and cost, where both are known.
+    """Method -> its score and its cost, for the methods that have both.
 
     Raises:
         ValueError: the figure must not rank methods, such as an estimate.
@@ -23,12 +23,12 @@ def front_points(panel: Panel, key: str, place: str) -> dict[str, tuple[Estimate
     if not panel.definitions[key].may_rank:
         why = "is estimated" if panel.definitions[key].estimated else "must not rank methods"
         raise ValueError(f"{key} {why}: no front is drawn over it")
-    found = {}
+    points = {}
     for method in panel.methods:
         score, cost = panel.scores.get((method, place)), panel.costs.get((method, place), {}).get(key)
         if score is not None and cost is not None:
-            found[method] = (score, cost)
-    return found
+            points[method] = (score, cost)
+    return points
 
 
 def front_members(panel: Panel, key: str, place: str) -> list[str]:

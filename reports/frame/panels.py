@@ -1,10 +1,10 @@
-"""Runs that may stand in one table, with every statistic that tables, figures and page show of them."""
+"""Groups runs that may stand in one table, and computes every statistic that tables, figures and page show of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.stats.comparisons import Comparison, Pairs
 
 OVERALL = ""
-"""Stands for all of a panel's columns together where a column's name is asked for."""
+"""The place that stands for all columns of a panel together, where a place is otherwise the name of a column."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Panel:
     """One setting: its runs differ in method, seed and the column's value alone.
 
     Attributes:
-        title: the setting in words.
-        by: what the columns are.
-        columns: their values, in order.
-        methods: by what they store, least first.
+        title: the setting with every field of the protocol that is not at its default; no two panels share it.
+        by: what the columns are: task, k or model.
+        columns: the values of `by`, in order.
+        methods: their labels, sorted by what they store, least first.
         baseline: the method that the others are compared with.
-        runs: their rows of the frame.
+        runs: the rows of the frame for these runs.
         fixed: what all runs share, such as model and k.
+        name: the setting for readers, such as `minilm-l6, 100 training rows`; no two panels share it.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Panel:
     baseline: str
     runs: pd.DataFrame = field(repr=False)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @cached_property
     def ok(self) -> pd.DataFrame:
@@ -64,10 +66,10 @@ class Panel:
 
     def cube(self, key: str) -> NDArray[np.float64]:
         """A figure of every run: (methods, seeds, columns), NaN where there is none."""
-        found = np.full((len(self.methods), self.runs["seed"].nunique(), len(self.columns)), np.nan)
+        figures = np.full((len(self.methods), self.runs["seed"].nunique(), len(self.columns)), np.nan)
         if key in self.ok:
-            found[self._where] = self.ok[key].astype(float)
-        return found
+            figures[self._where] = self.ok[key].astype(float)
+        return figures
 
     @cached_property
     def _where(self) -> tuple[NDArray[np.intp], ...]:
@@ -106,10 +108,10 @@ class Panel:
 
     @cached_property
     def scores(self) -> dict[tuple[str, str], Estimate]:
-        """By method and place; what no run finished is absent, and so is a mean that lacks a task."""
+        """(method, place) -> score. It is absent where no run finished, and a mean is absent where a task is."""
         cube = np.stack(list(self.arrays.values()))
         still = [method in self.still for method in self.methods]
-        found: dict[tuple[str, str], Estimate] = {}
+        by_place: dict[tuple[str, str], Estimate] = {}
         for place in self.places:
             estimates = moderated_estimates(
                 self._of(cube, place),
@@ -118,20 +120,22 @@ class Panel:
                 bounds=self.bounds(place),
             )
             pairs = zip(self.methods, estimates, strict=True)
-            found |= {(method, place): estimate for method, estimate in pairs if estimate is not None}
-        return found
+            by_place |= {(method, place): estimate for method, estimate in pairs if estimate is not None}
+        return by_place
 
     @cached_property
     def comparisons(self) -> dict[str, Pairs]:
-        """By place and (method, baseline): every pair of methods, compared once for all who speak of it."""
+        """Place -> the comparisons of all pairs of methods. Tables, sentences and figures all use these."""
         from reports.stats.comparisons import compare_pairs
 
-        found: dict[str, Pairs] = {}
+        by_place: dict[str, Pairs] = {}
         for place in self.places:
             low, high = self.bounds(place)
             scores = self.scores_at(place)
-            found[place] = compare_pairs(scores, resolution=self.resolution(place), still=self.still, span=high - low)
-        return found
+            by_place[place] = compare_pairs(
+                scores, resolution=self.resolution(place), still=self.still, span=high - low
+            )
+        return by_place
 
     def against_best(self, place: str, margin: float) -> dict[str, AgainstBest]:
         """Each method beside the best of the others there, by Hsu's comparisons; `margin` makes no difference."""
@@ -152,15 +156,15 @@ class Panel:
 
     @cached_property
     def contrasts(self) -> dict[str, dict[str, Comparison]]:
-        """By place and method: the difference to the baseline, out of `comparisons`."""
+        """Place -> method -> its difference to the baseline, taken from `comparisons`."""
         from reports.stats.comparisons import with_improvement
 
-        found: dict[str, dict[str, Comparison]] = {}
+        by_place: dict[str, dict[str, Comparison]] = {}
         for place in self.places:
             scores = self.scores_at(place)
             pairs = [self.comparisons[place][m, self.baseline] for m in self.methods if m != self.baseline]
-            found[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
-        return found
+            by_place[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
+        return by_place
 
     @cached_property
     def still(self) -> frozenset[str]:
@@ -173,10 +177,10 @@ class Panel:
     def bounds(self, place: str) -> tuple[float, float]:
         """The least and the greatest score that is possible there; infinite where the score is not known."""
         scales = [score_named(self.headlines.get(column, "")) for column in self._columns(place)]
-        known = [scale for scale in scales if scale is not None]
-        if len(known) < len(scales):
+        bounded = [scale for scale in scales if scale is not None]
+        if len(bounded) < len(scales):
             return -np.inf, np.inf
-        return sum(scale.low for scale in known) / len(known), sum(scale.high for scale in known) / len(known)
+        return sum(scale.low for scale in bounded) / len(bounded), sum(scale.high for scale in bounded) / len(bounded)
 
     def _columns(self, place: str) -> tuple[str, ...]:
         return self.columns if place == OVERALL else (place,)
@@ -192,11 +196,11 @@ class Panel:
     @cached_property
     def ranks(self) -> dict[str, float]:
         """Average rank of the methods that have a score of every task; empty at one seed or one method."""
-        whole = [method for method, array in self.arrays.items() if not np.isnan(array).all(axis=0).any()]
-        if self.seeds < 2 or len(whole) < 2 or self.by != "task":
+        complete = [method for method, array in self.arrays.items() if not np.isnan(array).all(axis=0).any()]
+        if self.seeds < 2 or len(complete) < 2 or self.by != "task":
             return {}
-        found = average_rank(np.stack([self.arrays[method] for method in whole]))
-        return {} if found is None else dict(zip(whole, map(float, found), strict=True))
+        mean_ranks = average_rank(np.stack([self.arrays[method] for method in complete]))
+        return {} if mean_ranks is None else dict(zip(complete, map(float, mean_ranks), strict=True))
 
     @cached_property
     def figures(self) -> tuple[str, ...]:
@@ -211,24 +215,24 @@ class Panel:
 
     @cached_property
     def costs(self) -> dict[tuple[str, str], dict[str, Estimate]]:
-        """By method and place, all figures but the score."""
-        found: dict[tuple[str, str], dict[str, Estimate]] = {}
+        """(method, place) -> key -> estimate, for all figures except the score."""
+        by_place: dict[tuple[str, str], dict[str, Estimate]] = {}
         for key in self.figures:
             cube = self.cube(key)
             swept = self._profiled(key) if key in PROFILED else by_column(cube)
             for method, array, singles in zip(self.methods, cube, swept, strict=True):
-                known = np.flatnonzero(~np.isnan(array).all(axis=0))
-                estimates: dict[str, Estimate | None] = {self.columns[at]: singles[at] for at in known}
-                if self.sums_up and len(known):  # what one task lacks, the others have
-                    first = singles[known[0]]
-                    estimates[OVERALL] = first if key in PROFILED else estimate_of(array[:, known])
+                measured = np.flatnonzero(~np.isnan(array).all(axis=0))
+                estimates: dict[str, Estimate | None] = {self.columns[at]: singles[at] for at in measured}
+                if self.sums_up and len(measured):  # a mean over the tasks that have the figure
+                    first = singles[measured[0]]
+                    estimates[OVERALL] = first if key in PROFILED else estimate_of(array[:, measured])
                 for place, estimate in estimates.items():
                     if estimate is not None:
-                        found.setdefault((method, place), {})[key] = estimate
-        return found
+                        by_place.setdefault((method, place), {})[key] = estimate
+        return by_place
 
     def _profiled(self, key: str) -> list[list[Estimate]]:
-        """A ratio of the models' profiles with the profile's own interval; the runs only carry it."""
+        """A time ratio with the interval that the profile computed: all runs of a method carry the same ratio."""
         ratio, low, high = (
             np.fmax.reduce(self.cube(name), axis=1).tolist() for name in (key, f"{key}_low", f"{key}_high")
         )
@@ -239,12 +243,12 @@ class Panel:
 
     @cached_property
     def statuses(self) -> dict[tuple[str, str], Counter[str]]:
-        """By method and column: how many runs ended how."""
-        found: dict[tuple[str, str], Counter[str]] = {}
+        """(method, column) -> status -> number of runs."""
+        counts: dict[tuple[str, str], Counter[str]] = {}
         rows = zip(self.runs["method"], self.runs[self.by], self.runs["status"], strict=True)
         for method, column, status in rows:
-            found.setdefault((method, column), Counter())[status] += 1
-        return found
+            counts.setdefault((method, column), Counter())[status] += 1
+        return counts
 
     def _of(self, array: NDArray[np.float64], place: str) -> NDArray[np.float64]:
         if place == OVERALL:
@@ -254,7 +258,7 @@ class Panel:
 
 
 def panels(runs: pd.DataFrame, *, by: By = "task", baseline: str | None = None) -> list[Panel]:
-    """The settings of a frame, each a panel.
+    """Splits a frame into panels, one for each setting.
 
     Args:
         runs: of `reports.frame.frame.frame`.
@@ -265,23 +269,41 @@ def panels(runs: pd.DataFrame, *, by: By = "task", baseline: str | None = None) 
         UserError: no run is of the baseline.
     """
     if baseline is not None and baseline not in set(runs["method"]):
-        known = ", ".join(sorted(runs["method"].unique()))
-        raise UserError(f"--baseline {baseline}: no run is of that method; there is {known}")
+        listed = ", ".join(sorted(runs["method"].unique()))
+        raise UserError(f"--baseline {baseline}: no run is of that method; there is {listed}")
     keys = [key for key in ("model", "k", "task") if key != by]
-    found = []
+    settings = []
     for values, group in runs.groupby([*keys, "protocol"], sort=False):
         fixed = dict(zip([*keys, "protocol"], map(str, values), strict=True))
         methods = _order(group)
-        own = baseline if baseline in methods else methods[-1]
-        found.append(
-            Panel(_title(fixed), by, _sorted(by, group[by].unique()), methods, own or methods[-1], group, fixed)
+        reference = baseline if baseline in methods else methods[-1]
+        settings.append(
+            Panel(_title(fixed), by, _sorted(by, group[by].unique()), methods, reference or methods[-1], group, fixed)
         )
-    return sorted(found, key=lambda panel: [_natural(panel.fixed[key]) for key in [*keys, "protocol"]])
+    ordered = sorted(settings, key=lambda panel: [_natural(panel.fixed[key]) for key in [*keys, "protocol"]])
+    return [replace(panel, name=name) for panel, name in zip(ordered, _names(ordered), strict=True)]
 
 
 def _title(fixed: Mapping[str, str]) -> str:
     words = [f"K={value}" if key == "k" else value for key, value in fixed.items() if value]
     return ", ".join(words)
+
+
+def _names(found: Sequence[Panel]) -> list[str]:
+    """Model, rows and task of each panel; where several share these, what tells their protocols apart."""
+    short = []
+    for panel in found:
+        words = {**panel.fixed, "protocol": ""}
+        if "k" in words:
+            words["k"] = "all training rows" if words["k"] == "all" else f"{words['k']} training rows"
+        short.append(", ".join(text for text in words.values() if text))
+    names = []
+    for panel, name in zip(found, short, strict=True):
+        alike = [other.fixed["protocol"].split(", ") for other, same in zip(found, short, strict=True) if same == name]
+        apart = [word for word in panel.fixed["protocol"].split(", ") if not all(word in other for other in alike)]
+        difference = ", ".join(filter(None, apart)) or "usual settings"
+        names.append(f"{name}, {difference}" if len(alike) > 1 else name)
+    return names
 
 
 def _natural(value: str) -> tuple[int, str]:
@@ -294,7 +316,7 @@ def _sorted(by: By, values: Any) -> tuple[str, ...]:
 
 
 def _order(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Methods by what they store; those of which that is unknown come first, for the last is the baseline."""
+    """Sorts methods by what they store. Unknown ones come first, since the last method is the default baseline."""
     if "stored_parameters" not in runs:
         return tuple(sorted(runs["method"].unique()))
     sizes = runs.groupby("method")["stored_parameters"].max().sort_index()
@@ -302,7 +324,7 @@ def _order(runs: pd.DataFrame) -> tuple[str, ...]:
 
 
 def declared(runs: pd.DataFrame) -> dict[str, Column]:
-    """Key -> column of the figures that records declare themselves: those of meters that do not come along."""
+    """Key -> column of the figures that records declare themselves: those of meters that are not shipped."""
     if "declared" not in runs:
         return {}
     return {key: column for each in runs["declared"] if isinstance(each, dict) for key, column in each.items()}

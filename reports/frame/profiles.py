@@ -1,4 +1,4 @@
-"""Which profile's time ratios may stand beside a run: one of the run's own setting, or none, with the reason."""
+"""Finds the profile whose time ratios may stand beside a run: one of the same setting, or none, with the reason."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ USUAL_HEADS = {"minilm-l6": "mean"}
 
 @dataclass(frozen=True)
 class Fit:
-    """The profile for one run.
+    """The profile that belongs to a run.
 
     Attributes:
-        profile: of the run's setting; None where there is none.
+        profile: a profile of the same setting as the run; None where there is none.
         words: its shape and setting, and how it was chosen where several fit.
         reason: why there is none; None also where nobody profiled the run's model.
     """
@@ -37,7 +37,7 @@ class Fit:
 
 
 def fits(records: Sequence[Record], profiles: Profiles) -> list[Fit]:
-    """The profile for each run.
+    """Finds the profile for each run.
 
     All runs of one model and setting get the same profile: of several that fit, the one that has most of their
     methods, then one that is not suspect, then one whose head has as many outputs as that of some of them, then the
@@ -52,18 +52,18 @@ def fits(records: Sequence[Record], profiles: Profiles) -> list[Fit]:
         if record.result is not None:
             groups.setdefault(key, []).append(record)
     chosen = {key: _choice(group, profiles) for key, group in groups.items()}
-    found = [chosen.get(key, Fit()) for key in keys]
+    chosen_fits = [chosen.get(key, Fit()) for key in keys]
     places = [_table(record) for record in records]
     seen: dict[str, set[str]] = {}
-    for place, fit in zip(places, found, strict=True):
+    for place, fit in zip(places, chosen_fits, strict=True):
         if fit.words is not None:
             seen.setdefault(place, set()).add(fit.words)
     mixed = Fit(reason="the runs of this table were made in several settings, each with a profile of its own")
-    return [mixed if len(seen.get(place, ())) > 1 else fit for place, fit in zip(places, found, strict=True)]
+    return [mixed if len(seen.get(place, ())) > 1 else fit for place, fit in zip(places, chosen_fits, strict=True)]
 
 
 def row_of(profile: Profile, record: Record, label: str) -> tuple[ProfileRow | None, str | None]:
-    """What a profile has of a run's method, or else why it has nothing."""
+    """The times of the run's method in a profile; or None and the reason why the profile has none."""
     if not profile.methods:  # made before methods were recorded: the label is all there is
         row = profile.rows.get(label)
         return row, None if row else f"{label} is not in the profile"
@@ -79,17 +79,17 @@ def _key(record: Record) -> tuple[str, ...]:
 
 
 def _table(record: Record) -> str:
-    """Runs that differ in it never share a table's cell."""
+    """A key of the table of a run: runs that differ in it never share a cell."""
     asked = record.asked
     return json.dumps([asked.model.name, asked.k, asked.protocol.model_dump_json()])
 
 
 def _run_setting(record: Record) -> dict[str, str]:
-    """All that times depend on, by its name in words."""
+    """Everything that the times of a run depend on: name in words -> value."""
     protocol, here = record.asked.protocol, record.environment
     versions = here.get("versions", {})
     device = here.get("device") or (None if protocol.device == "auto" else protocol.device)
-    found = {
+    facts = {
         "model revision": record.asked.model.revision,
         "head": record.result.head_kind if record.result else None,
         "batch": protocol.batch_size,
@@ -103,14 +103,14 @@ def _run_setting(record: Record) -> dict[str, str]:
         "transformers": versions.get("transformers"),
         "methods' code": here.get("methods_code"),
     }
-    return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
+    return {name: _UNKNOWN if value is None else str(value) for name, value in facts.items()}
 
 
 def _profile_setting(profile: Profile) -> dict[str, str]:
-    """The same of a profile."""
+    """Everything that the times of a profile depend on: name in words -> value."""
     key, here = profile.setting, profile.environment
     versions = here.get("versions", {})
-    found = {
+    facts = {
         "model revision": key and key.revision,
         "head": key and key.head,
         "batch": profile.batch,
@@ -124,37 +124,37 @@ def _profile_setting(profile: Profile) -> dict[str, str]:
         "transformers": versions.get("transformers"),
         "methods' code": key and key.methods_code,
     }
-    return {name: _UNKNOWN if value is None else str(value) for name, value in found.items()}
+    return {name: _UNKNOWN if value is None else str(value) for name, value in facts.items()}
 
 
-def _differences(profile: Profile, theirs: Mapping[str, str]) -> list[str]:
-    """In what a profile's setting contradicts that of runs of its model, in words.
+def _differences(profile: Profile, run_with: Mapping[str, str]) -> list[str]:
+    """The differences between the setting of a profile and that of runs of its model, in words.
 
-    What it does not record is no match, but for the defaults that it is taken for.
+    A fact that the profile does not record counts as a difference, unless the runs have the default assumed for it.
     """
-    ours = _profile_setting(profile)
+    timed_with = _profile_setting(profile)
     head = USUAL_HEADS.get(profile.model, "native")
-    taken_for = {**_BY_DEFAULT, "head": head, "model revision": theirs["model revision"]}
-    found = []
-    for name, run in theirs.items():
-        timed = ours[name]
+    taken_for = {**_BY_DEFAULT, "head": head, "model revision": run_with["model revision"]}
+    differences = []
+    for name, run in run_with.items():
+        timed = timed_with[name]
         if timed == run:
             continue
         if timed == _UNKNOWN and run == taken_for.get(name):
             continue
         if run == _UNKNOWN and name not in ("allocator", "threads", "device"):
             continue
-        found.append(f"{name} {timed} (the runs: {run})")
-    return found
+        differences.append(f"{name} {timed} (the runs: {run})")
+    return differences
 
 
 def _choice(group: Sequence[Record], profiles: Profiles) -> Fit:
     """The profile for runs of one model and setting."""
-    theirs = _run_setting(group[0])
+    run_with = _run_setting(group[0])
     here = {name: profile for name, profile in profiles.items() if profile.model == group[0].asked.model.name}
     if not here:
         return Fit()
-    contradicted = {name: _differences(profile, theirs) for name, profile in here.items()}
+    contradicted = {name: _differences(profile, run_with) for name, profile in here.items()}
     fitting = [name for name, differences in contradicted.items() if not differences]
     if not fitting:
         nearest = min(contradicted, key=lambda name: (len(contradicted[name]), name))
@@ -192,12 +192,12 @@ def _words(profile: Profile) -> str:
     machine = "" if setting["machine"] == _UNKNOWN else f" ({setting['machine']})"
     threads = f"{profile.threads} thread{'' if profile.threads == 1 else 's'}"
     words = [profile.model, f"batch {profile.batch} x {profile.tokens} tokens", threads, setting["device"] + machine]
-    known = {"precision": "{}", "head": "head {}", "allocator": "{}", "clipping": "clipping {}", "torch": "torch {}"}
+    shown = {"precision": "{}", "head": "head {}", "allocator": "{}", "clipping": "clipping {}", "torch": "torch {}"}
     words += [
         text.format(setting[name])
-        for name, text in known.items()
+        for name, text in shown.items()
         if setting[name] != _UNKNOWN and (name, setting[name]) != ("clipping", "none")
     ]
-    unknown = [name for name in known if setting[name] == _UNKNOWN]
+    unknown = [name for name in shown if setting[name] == _UNKNOWN]
     words.append(f"{profile.rounds} rounds")
     return ", ".join(words) + (f"; not recorded: {', '.join(unknown)}" if unknown else "")

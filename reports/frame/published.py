@@ -1,4 +1,4 @@
-"""Scores that others published, with their source.
+"""The scores that Mao et al. published, with their source.
 
 They stand beside measured figures only where task, K and backbone match (`not_comparable`).
 """
@@ -74,7 +74,7 @@ def not_comparable(*, task: str, k: int | None, backbone: str) -> str | None:
 
 
 def _table(name: str) -> pd.DataFrame:
-    """One packaged table as it was transcribed."""
+    """Reads a table of the paper from the CSV file into which it was transcribed."""
     import pandas as pd
 
     with (files("reports") / "data" / f"{name}.csv").open(encoding="utf-8") as file:

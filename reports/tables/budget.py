@@ -1,4 +1,4 @@
-"""What a comparison spent in all: failed runs and trials of settings included (Schwartz et al., Green AI, 2020)."""
+"""What a whole comparison cost, failed runs and tuning trials included (Schwartz et al., Green AI, 2020)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSEEN_TUNED = _UNSEEN.replace("Tuning before these runs", "Tuning by hand befo
 
 
 def budget_sentence(panel: Panel) -> str:
-    """Runs, seconds and settings tried, in words."""
+    """A sentence on the number of runs, their seconds, and the settings that were tried."""
     counts = panel.runs["status"].value_counts()
     words = f"Spent in all: {len(panel.runs)} runs ({', '.join(f'{count} {name}' for name, count in counts.items())})"
     wall = panel.runs["wall_time_s"].dropna()
@@ -28,17 +28,17 @@ def budget_sentence(panel: Panel) -> str:
         count = sum(searched_trials(panel).values())
         return (
             f"{words}. Their hyper-parameters were chosen among {count} trials on the dev rows, which are not in these "
-            f"figures: the table of what tuning cost has them. {_UNSEEN_TUNED}"
+            "figures: the table of what tuning cost has them."
         )
     several = [f"{name} ({tried})" for name, tried in trials(panel).items() if tried > 1]
     tried = (
         f"one a method, but for {joined(several)}" if several else "one a method, so no tuning trials among these runs"
     )
-    return f"{words}. Hyper-parameter settings tried: {tried}. {_UNSEEN}"
+    return f"{words}. Hyper-parameter settings tried: {tried}."
 
 
 def trials(panel: Panel) -> dict[str, int]:
-    """By a method's bare name, how many settings of its hyper-parameters were tried, in searches or by runs."""
+    """Name of a method without hyper-parameters -> how many settings of these were tried, in searches or by runs."""
     settings = panel.runs["method"].str.partition(FOLDER_MARK)[0]  # the same one in two folders is one
     named = settings.groupby(panel.runs["method_name"], sort=True).nunique()
     searched = searched_trials(panel)
@@ -86,5 +86,9 @@ def budget(panel: Panel) -> Table:
         cells = [Cell(method, method), *(Cell(f"{number:,}", number) for number in numbers)]
         cells += [Cell(significant(value), value) for value in seconds] or [NOTHING, NOTHING]
         rows.append(tuple(cells))
-    notes = (budget_sentence(panel), "A setting that was tried and failed counts like one that succeeded.")
-    return Table("budget", f"Budget: failed runs and trials included, {panel.title}", heads, tuple(rows), notes)
+    notes = (
+        "A setting that was tried and failed counts like one that succeeded.",
+        _UNSEEN_TUNED if is_tuned(panel) else _UNSEEN,
+    )
+    title = f"Budget, failed runs and trials included: {panel.name}"
+    return Table("budget", title, heads, tuple(rows), notes, reads=budget_sentence(panel))

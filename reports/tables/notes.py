@@ -1,4 +1,4 @@
-"""What stands below a table: without it the figures above mislead."""
+"""The notes below a table: what its figures mean, how intervals and tests were made, and why figures are absent."""
 
 from __future__ import annotations
 
@@ -22,12 +22,25 @@ INTERVALS = (
 )
 
 
-def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
-    """What the scores are, how many seeds stand behind them, and what the few cost columns mean."""
+UNDEFINED = (
+    "undefined: the score has no value where a method gives every row the same answer, as a correlation needs answers "
+    "that differ."
+)
+
+
+def score_notes(panel: Panel) -> list[str]:
+    """What the scores are, and how many seeds stand behind them."""
     notes = [f"Scores on the held-out test rows: {_seed_words(panel)}"]
+    if "score" in panel.ok and panel.ok["score"].isna().any():
+        notes.append(UNDEFINED)
     if len(set(panel.headlines.values())) > 1 and panel.sums_up:
         notes.append("The tasks' scores are of different kinds: their mean is a summary, not a unit.")
-    notes += repeated_notes(panel)
+    return notes
+
+
+def main_details(panel: Panel, keys: Iterable[str]) -> list[str]:
+    """What the main table's few cost columns mean, and what is wrong with single tasks."""
+    keys, notes = set(keys), [*([INTERVALS] if panel.seeds > 1 else []), *repeated_notes(panel)]
     if "trained_parameters" in keys or "stored_parameters" in keys:
         notes.append(
             "trained: parameters that got a gradient; stored: those to keep for deployment; both without the "
@@ -40,7 +53,7 @@ def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
 
 
 def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
-    """Where the time ratios are from, what makes them suspect, and runs whose seconds do not compare."""
+    """Notes on time ratios (their profile, and whether it is suspect) and on seconds that do not compare."""
     keys, notes = set(keys), []
     if keys & PROFILED.keys() and "profile" in panel.ok:
         notes += [
@@ -60,7 +73,7 @@ def setting_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
 
 
 def repeated_notes(panel: Panel) -> list[str]:
-    """Tasks of which test rows stand in the training or dev rows as well."""
+    """Notes on tasks that have test rows whose text stands in the training or dev rows as well."""
     if "repeated_examples" not in panel.ok:
         return []
     runs = panel.ok[panel.ok["repeated_examples"].fillna(0) > 0]
@@ -76,12 +89,12 @@ def _seed_words(panel: Panel) -> str:
         return "one seed: no spread, no interval, no test; no difference here is more than an anecdote."
     return (
         f"mean ± standard deviation over {panel.seeds} seeds (n where fewer), in brackets the 95% interval "
-        f"of the mean where shown. {INTERVALS} Bold: the highest mean of a column, which alone is no claim."
+        f"of the mean where shown. Bold: the highest mean of a column, which alone is no claim."
     )
 
 
 def _range(runs: pd.DataFrame, key: str) -> str:
-    """The figure that all runs share, or its least and greatest."""
+    """The value of a figure that all runs share, or its least and its greatest value."""
     values = sorted(runs[key].dropna().unique()) if key in runs else []
     if not values:
         return "unknown"
@@ -89,7 +102,7 @@ def _range(runs: pd.DataFrame, key: str) -> str:
 
 
 def loss_notes(panel: Panel) -> list[str]:
-    """Each run without a result, with its reason; the same reason of several runs once."""
+    """A note on each run without a result, with the reason; runs with the same reason share one note."""
     lost = panel.runs[panel.runs["status"] != "ok"]
     if lost.empty:
         return []
@@ -120,27 +133,31 @@ def difference_notes(panel: Panel) -> list[str]:
     return [
         f"Difference: the method's score less that of {panel.baseline}, paired by seed and task. "
         "*: p (all pairs) below 0.05, which is the same as an interval without 0.",
-        "Test and interval are one: Student's t with the variance of the paired differences moderated over all pairs "
-        "of methods of the place (Smyth, 2004), corrected by Bonferroni for the number of these pairs, not over "
-        "places. The summary and the answers use the same.",
         "detectable: the true difference that this test, with so many seeds, so spread, would show with 80% power; a "
         "smaller one may well be there.",
     ]
+
+
+TESTS = (
+    "Test and interval are one: Student's t with the variance of the paired differences moderated over all pairs "
+    "of methods of the place (Smyth, 2004), corrected by Bonferroni for the number of these pairs, not over "
+    "places. The summary uses the same."
+)
 
 
 def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
     """Why figures of these groups were not measured, as the records say it."""
     if "absent" not in panel.ok:
         return []
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    methods_of: dict[tuple[str, str], dict[str, None]] = {}
     for method, absent in zip(panel.ok["method"], panel.ok["absent"], strict=True):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
             if key in panel.definitions and panel.definitions[key].group in groups:
-                found.setdefault((key, reason), {})[method] = None
+                methods_of.setdefault((key, reason), {})[method] = None
     return [
         f"{_absent(key, panel)}: {panel.definitions[key].label}: {reason}"
         + ("." if len(who) == len(panel.methods) else f" ({joined(list(who))}).")
-        for (key, reason), who in found.items()
+        for (key, reason), who in methods_of.items()
     ]
 
 
@@ -149,24 +166,20 @@ def _absent(key: str, panel: Panel) -> str:
 
 
 def absence_sentences(panel: Panel) -> list[str]:
-    """The figures that no run has, and those that only some have, with the reasons that runs recorded."""
+    """The figures that no run has, with the reasons that runs recorded."""
     reasons: dict[str, dict[str, None]] = {}
     for absent in panel.ok.get("absent", ()):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
             if key in panel.definitions and not key.endswith("energy_measured_joules"):  # `energy_notes` says that
                 reasons.setdefault(key, {})[reason] = None
-    words = []
-    for start, present in (("Not measured", False), ("Measured in some runs only", True)):
-        found: dict[str, list[str]] = {}
-        for key in (key for key in panel.definitions if key in reasons and (key in panel.figures) is present):
-            found.setdefault(" / ".join(reasons[key]), []).append(panel.definitions[key].label)
-        if found:
-            words.append(f"{start}: {'; '.join(f'{joined(names)} ({why})' for why, names in found.items())}.")
-    return words
+    found: dict[str, list[str]] = {}
+    for key in (key for key in panel.definitions if key in reasons and key not in panel.figures):
+        found.setdefault(" / ".join(reasons[key]), []).append(panel.definitions[key].label)
+    return [f"Not measured: {joined(names)} ({why})." for why, names in found.items()]
 
 
 def energy_notes(panel: Panel) -> list[str]:
-    """Where the joules come from."""
+    """Notes on the sources of the joules."""
     columns = [panel.definitions[key] for key in panel.figures]
     measured = any(column.group == "energy" and not column.estimated for column in columns)
     estimated = any(column.estimated for column in columns)

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 def published_table(panels: list[Panel]) -> Table | None:
-    """Measured beside published scores; None where nothing was measured on a task of the paper.
+    """Makes a table of measured scores beside published ones.
 
-    What is of a task of the paper but does not match in K or model is named in the notes.
+    A task of the paper whose K or model does not match is named in the notes as not comparable.
+
+    Returns:
+        None if nothing was measured on a task of the paper.
     """
-    theirs = published_scores()
+    published = published_scores()
     rows, notes = [], []
     for panel, task, reason in _cells(panels):
         if reason is not None:
@@ -28,16 +31,18 @@ def published_table(panels: list[Panel]) -> Table | None:
                 notes.append(f"Not comparable: {reason}.")
             continue
         k = panel.fixed["k"]
-        same = theirs[(theirs["task"] == task) & (theirs["k"].isna() if k == "all" else theirs["k"] == int(k))]
+        same = published[
+            (published["task"] == task) & (published["k"].isna() if k == "all" else published["k"] == int(k))
+        ]
         metric = panel.headlines.get(task)
         for method in panel.methods:
-            ours, found = panel.scores.get((method, task)), same[same["method"] == method]
-            if ours is None or found.empty:
+            measured, printed = panel.scores.get((method, task)), same[same["method"] == method]
+            if measured is None or printed.empty:
                 continue
-            if found.iloc[0]["metric"] != metric:
-                notes.append(f"Not comparable: {task}: the paper has {found.iloc[0]['metric']}, here it is {metric}.")
+            if printed.iloc[0]["metric"] != metric:
+                notes.append(f"Not comparable: {task}: the paper has {printed.iloc[0]['metric']}, here it is {metric}.")
                 break
-            rows.append(_row(task, k, method, ours, found.iloc[0]))
+            rows.append(_row(task, k, method, measured, printed.iloc[0]))
     if not rows and not notes:
         return None
     notes = [
@@ -65,17 +70,17 @@ def _cells(panels: list[Panel]) -> Iterator[tuple[Panel, str, str | None]]:
             yield panel, task, not_comparable(task=task, k=size, backbone=panel.fixed["model"])
 
 
-def _row(task: str, k: str, method: str, ours: Estimate, theirs: pd.Series[str]) -> tuple[Cell, ...]:
+def _row(task: str, k: str, method: str, measured: Estimate, published: pd.Series[str]) -> tuple[Cell, ...]:
     import pandas as pd
 
-    spread = f" ± {100 * ours.std:.2f}" if ours.std is not None else ""
-    printed = float(theirs["score_percent"])
-    deviation = f" ± {float(theirs['std_percent']):.2f}" if pd.notna(theirs["std_percent"]) else ""
+    spread = f" ± {100 * measured.std:.2f}" if measured.std is not None else ""
+    printed = float(published["score_percent"])
+    deviation = f" ± {float(published['std_percent']):.2f}" if pd.notna(published["std_percent"]) else ""
     return (
         Cell(task, task),
         Cell(k, int(k) if k.isdigit() else None),
         Cell(method, method),
-        Cell(f"{100 * ours.mean:.2f}{spread}", ours.mean),
+        Cell(f"{100 * measured.mean:.2f}{spread}", measured.mean),
         Cell(f"{printed:.2f}{deviation}" if printed == printed else ABSENT, printed),
-        Cell(f"{ours.runs} / {theirs['seeds']}"),
+        Cell(f"{measured.runs} / {published['seeds']}"),
     )

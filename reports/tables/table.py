@@ -1,7 +1,8 @@
-"""What tables are made of: cells that know their value, headings that know what they mean."""
+"""Tables as data: cells with a text and a value to sort by, headings with an explanation, and notes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ from reports.columns.numerals import ABSENT, Scale, rounded, written
 from reports.frame.estimates import Estimate
 from reports.frame.frame import PROFILED
 from reports.frame.panels import OVERALL, Panel
+from reports.stats.intervals import Interval
 
 WIDE_SHARE = 0.1
 """An interval of a time ratio that is wider than this share of it is marked: measure again."""
@@ -20,13 +22,13 @@ SHORT_HEADS = {"stored_share": "share\n%", "train_step_ratio": "step\n/ full", "
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table's field.
+    """One cell of a table.
 
     Attributes:
-        text: as it is read.
-        value: what it is sorted by; None sorts last.
-        strong: the best of its column, where there is a spread to judge it by.
-        short: the same for a narrow terminal; empty: no shorter.
+        text: as readers see it.
+        value: what the column is sorted by; None sorts last.
+        strong: whether it is the best of its column; shown only where there are several seeds.
+        short: a shorter text for a narrow terminal; empty if there is none.
     """
 
     text: str
@@ -37,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's heading, and what it means."""
+    """The heading of a column, with an explanation in `says`."""
 
     text: str
     says: str = ""
@@ -47,13 +49,25 @@ class Head:
 
 @dataclass(frozen=True)
 class Table:
-    """One table with a title above and notes below it."""
+    """One table with a title above and notes below it.
+
+    Attributes:
+        key: a short name.
+        title: above it.
+        header: a heading a column.
+        rows: of as many cells.
+        notes: without which the table misleads; three or fewer.
+        reads: one sentence that says how to read it and what it shows here.
+        details: all else that is to be known, such as why figures are absent; it may stand elsewhere.
+    """
 
     key: str
     title: str
     header: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = field(default=())
+    reads: str = ""
+    details: tuple[str, ...] = field(default=())
 
 
 NOTHING = Cell(ABSENT)
@@ -65,12 +79,19 @@ def shortened(table: Table, most: int, whole: str) -> Table:
     Args:
         table: of any length.
         most: rows that are shown.
-        whole: the file that has all.
+        whole: name of the file that has all rows.
     """
     if len(table.rows) <= most:
         return table
     note = f"The first {most} of {len(table.rows)} rows; {whole} has all."
     return replace(table, rows=table.rows[:most], notes=(note, *table.notes))
+
+
+def shown_interval(column: Column, estimate: Estimate) -> Interval | None:
+    """The interval of a figure as it is shown: cut at 0 where no figure can be negative."""
+    if estimate.interval is None or column.key == "verified_test_change" or column.group in ("score", "index"):
+        return estimate.interval
+    return estimate.interval.within(0.0, math.inf) if estimate.mean >= 0 else estimate.interval
 
 
 def head_of(column: Column, text: str | None = None) -> Head:
@@ -89,7 +110,7 @@ def figure_cell(column: Column, estimates: Sequence[Estimate], scale: Scale, *, 
     text = mark + written(column, low, scale)
     if written(column, high, scale) != written(column, low, scale):
         text += f" to {written(column, high, scale)}"
-    ends = estimates[0].interval if interval and len(estimates) == 1 else None
+    ends = shown_interval(column, estimates[0]) if interval and len(estimates) == 1 else None
     if ends is not None and ends.high - ends.low > 1e-9 * abs(low):
         text += f" [{written(column, ends.low, scale)}, {written(column, ends.high, scale)}]"
         if column.key in PROFILED and ends.high - ends.low > WIDE_SHARE * low:
@@ -117,7 +138,8 @@ def score_cell(panel: Panel, method: str, place: str, *, interval: bool = False,
     estimate = panel.scores.get((method, place))
     lost = _lost(panel, method, place)
     if estimate is None:
-        return Cell(", ".join(lost) or ABSENT)
+        text = ", ".join(lost) or ABSENT
+        return Cell(text, short=text.partition(" ")[2] if text.endswith(" undefined") else "")
     text, short = f"{estimate.mean:.3f}", f"{estimate.mean:.3f}"
     if estimate.std is not None:
         text += f" ± {estimate.std:.3f}"
@@ -131,7 +153,7 @@ def score_cell(panel: Panel, method: str, place: str, *, interval: bool = False,
 
 
 def _lost(panel: Panel, method: str, place: str) -> list[str]:
-    """`1 failed`, `2 undefined`."""
+    """How many runs of a cell have no score, such as `1 failed` or `2 undefined`."""
     counts: Mapping[str, int] = panel.statuses.get((method, place), {})
     lost = [f"{count} {status}" for status, count in counts.items() if status != "ok"]
     scored = panel.scores.get((method, place))

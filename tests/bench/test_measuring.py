@@ -24,7 +24,7 @@ from bench.meters.instruments.live_tensors import LiveTensors
 from bench.meters.meter import Observed
 from bench.meters.phases import Phases
 from bench.records.spec import Job, Measures
-from bench.records.store import RecordFolder, read_outputs, read_record, record_path, weights_path
+from bench.records.store import RecordFolder, load_outputs, read_record, record_path, weights_path
 from bench.run import execute, fingerprint, refuse_altered, run_training
 from bench.training.loop import train
 from bench.training.prepared import Setting, prepare
@@ -175,7 +175,7 @@ def test_a_child_killed_while_it_measures_leaves_its_scores(
     bare = execute(spec, measures=BARE)
     assert bare.record.result is not None
     assert record.result.test_scores == bare.record.result.test_scores
-    assert np.array_equal(read_outputs(tmp_path, spec.digest)["logits"], bare.outputs["logits"])
+    assert np.array_equal(load_outputs(tmp_path, spec.digest)["logits"], bare.outputs["logits"])
     assert (bare.weights or {}).keys() == load_file(weights_path(tmp_path, spec.digest)).keys()
     costs = record.result.costs
     assert costs is not None

@@ -12,10 +12,10 @@ import peft
 import pytest
 import torch
 
-from bench.contract.architectures import ARCHITECTURES, check, small_config, workbench
+from bench.contract.architectures import SMALL_MODELS, check_method, small_config, workbench
 from bench.costs.inspect import config_of, inspect
 from bench.errors import UserError
-from bench.records.spec import RunSpec
+from bench.records.spec import Measures, RunSpec
 from bench.registry.methods import method_of, resolve_method
 from bench.run import execute
 from methods.kit import peft_bridge
@@ -38,15 +38,15 @@ METHODS = [
 
 @pytest.mark.parametrize("text", METHODS)
 def test_the_contract_on_bert(text: str) -> None:
-    findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
+    findings = list(check_method(resolve_method(text).method, {"bert": SMALL_MODELS["bert"]}))
     assert [f"{finding.check}: {finding.says}" for finding in findings if finding.status != "kept"] == []
     assert len(findings) > 5
 
 
 @pytest.mark.parametrize("text", ["peft:lora", "peft:ia3", "peft:vera"])
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "bert"])
+@pytest.mark.parametrize("architecture", [name for name in SMALL_MODELS if name != "bert"])
 def test_the_contract_elsewhere(text: str, architecture: str) -> None:
-    findings = list(check(resolve_method(text).method, {architecture: ARCHITECTURES[architecture]}))
+    findings = list(check_method(resolve_method(text).method, {architecture: SMALL_MODELS[architecture]}))
     assert [f"{finding.check}: {finding.says}" for finding in findings if finding.status == "broken"] == []
 
 
@@ -72,7 +72,7 @@ def test_lora_of_peft_scores_as_ours_within_noise(make_spec: MakeSpec) -> None:
 
 
 def _score(spec: RunSpec) -> float:
-    result = execute(spec).record.result
+    result = execute(spec, measures=Measures(costs=False, energy=False, effective=False)).record.result
     assert result is not None
     return result.test_scores["accuracy"]
 
@@ -241,7 +241,7 @@ def test_a_refusal_of_peft_is_ours(text: str, architecture: str, says: str) -> N
 
 def test_tokens_are_trained_where_they_are_named() -> None:
     text = "peft:trainable_tokens[token_indices=7+9]"
-    findings = list(check(resolve_method(text).method, {"bert": ARCHITECTURES["bert"]}))
+    findings = list(check_method(resolve_method(text).method, {"bert": SMALL_MODELS["bert"]}))
     assert [finding.check for finding in findings if finding.status != "kept"] == []
     assert len(findings) > 1, "refused: nothing was checked"
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from bench.contract.architectures import ARCHITECTURES, check, small_config, workbench
+from bench.contract.architectures import SMALL_MODELS, check_method, small_config, workbench
 from bench.registry.methods import resolve_method
 from methods.adapter import AdapterLinear, AdapterNorm
 from methods.kit.base import Method
 from methods.kit.parts import layer_index
-from methods.kit.sites import ARCHITECTURES as SITES
-from methods.kit.sites import layers, linear_at, missing, positions
+from methods.kit.sites import ARCHITECTURES, layers, linear_at, missing, positions
 
 NEW = ["albert", "modernbert", "deberta-v2", "gpt2", "llama", "qwen2", "qwen3"]
 DECODERS = ["gpt2", "llama", "qwen2", "qwen3"]
@@ -58,7 +57,7 @@ def method(text: str) -> Method:
 @pytest.mark.parametrize("architecture", NEW)
 @pytest.mark.parametrize("text", METHODS)
 def test_kept_or_refused(text: str, architecture: str) -> None:
-    findings = list(check(method(text), {architecture: ARCHITECTURES[architecture]}))
+    findings = list(check_method(method(text), {architecture: SMALL_MODELS[architecture]}))
     assert [f"{finding.check}: {finding.says}" for finding in findings if finding.status == "broken"] == []
 
 
@@ -70,10 +69,10 @@ def test_a_refusal_names_what_is_missing(text: str, architecture: str) -> None:
     assert REFUSED[text, architecture] in reason
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", SMALL_MODELS)
 def test_every_site_is_there_or_has_a_reason(architecture: str) -> None:
     model = AutoModel.from_config(small_config(architecture))
-    row = SITES[architecture]
+    row = ARCHITECTURES[architecture]
     assert layers(model)
     for site in ("query", "key", "value", "output", "ffn_in", "ffn_out"):
         if site in row.lacks:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.progress import Report
+from bench.progress import ReportProgress
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,7 +86,7 @@ class Executor(ABC):
         return None
 
     @abstractmethod
-    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+    def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         """Has a job done; does not wait for it.
 
         Args:

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import ClassVar
 
 from bench.grid.executors.executor import Attempt, Executor
-from bench.progress import Report
+from bench.progress import ReportProgress
 from bench.records.spec import AnyJob
 
 _PRELOAD = ["bench.grid.warm"]
@@ -45,7 +45,7 @@ class LocalExecutor(Executor):
             with _without_interrupts(), _offline():
                 forkserver.ensure_running()
 
-    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+    def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         from bench.grid import worker  # imports torch: not before the server has been started
 
         receiver, sender = self._context.Pipe(duplex=False)
@@ -57,7 +57,7 @@ class LocalExecutor(Executor):
             self._wanted[process] = future
         return future
 
-    def _watch(self, process: BaseProcess, receiver: Connection, sender: Connection, report: Report) -> Attempt:
+    def _watch(self, process: BaseProcess, receiver: Connection, sender: Connection, report: ReportProgress) -> Attempt:
         """Starts a child and waits until it has ended; in a thread, which no interrupt reaches."""
         with receiver, sender:
             with self._lock:
@@ -91,7 +91,7 @@ def _context() -> ForkServerContext | SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
-def _listen(receiver: Connection, process: BaseProcess, report: Report) -> None:
+def _listen(receiver: Connection, process: BaseProcess, report: ReportProgress) -> None:
     """Passes progress on until the child ends. Sleeps in the kernel in between."""
     listening = True
     while True:

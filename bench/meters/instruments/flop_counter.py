@@ -27,19 +27,19 @@ from bench.meters.instruments.operators import arithmetic, without_attention
 from bench.meters.instruments.run_flops import Shape, token_batch
 from bench.meters.instruments.stand_ins import Swap, fake, fake_mode, map_tensors, untouched
 
-Batch = Mapping[str, Any]
+ModelInputs = Mapping[str, Any]
 LossFn = Callable[[Any], Tensor]
 
 aten = torch.ops.aten
 
 LOOKS_AT_VALUES = (DataDependentOutputException, DynamicOutputShapeException)
-"""What tensors without values raise where a model reads values."""
+"""The exceptions of tensors without values where a model reads their values."""
 
-SMALL_TOKENS = 64  # a batch of so many runs sooner than its stand-ins are made
+SMALL_TOKENS = 64  # really running a batch of so many tokens is quicker than making tensors without values
 
 
 @dataclass(frozen=True)
-class Flops:
+class BatchFlops:
     """FLOPs of one batch.
 
     Attributes:
@@ -56,7 +56,7 @@ class Flops:
     reason: str | None = None
 
 
-def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Flops:
+def count_flops(model: nn.Module, batch: ModelInputs, *, loss_fn: LossFn | None) -> BatchFlops:
     """Counts the FLOPs of `model(**batch)` and of a training step on it.
 
     Args:
@@ -83,7 +83,7 @@ def count_flops(model: nn.Module, batch: Batch, *, loss_fn: LossFn | None) -> Fl
         forward, uncounted = shaped.forward(batch)
     step = None if loss_fn is None else shaped.train_step(batch, loss_fn)
     reason = "no loss was given" if loss_fn is None else "nothing is trained"
-    return Flops(forward, step, uncounted, reason if step is None else None)
+    return BatchFlops(forward, step, uncounted, reason if step is None else None)
 
 
 class Shaped:
@@ -100,13 +100,13 @@ class Shaped:
         self._mode = fake_mode() if stand_ins else None
         self._swap = None if self._mode is None else Swap(model, fake(self._mode))
 
-    def forward(self, batch: Batch) -> tuple[int, tuple[str, ...]]:
+    def forward(self, batch: ModelInputs) -> tuple[int, tuple[str, ...]]:
         """FLOPs of the forward pass without a graph, and the arithmetic operators not in the count."""
         with torch.no_grad(), self._counting() as (counter, seen):
             self._model(**self._inputs(batch))
         return counter.get_total_flops(), seen.uncounted()
 
-    def train_step(self, batch: Batch, loss_fn: LossFn) -> int | None:
+    def train_step(self, batch: ModelInputs, loss_fn: LossFn) -> int | None:
         """FLOPs of forward and backward pass in training mode; None where nothing is trained."""
         with torch.enable_grad(), self._counting() as (counter, seen):
             self._model.train()
@@ -117,7 +117,7 @@ class Shaped:
         seen.uncounted()
         return counter.get_total_flops()
 
-    def _inputs(self, batch: Batch) -> Batch:
+    def _inputs(self, batch: ModelInputs) -> ModelInputs:
         return batch if self._mode is None else map_tensors(batch, fake(self._mode))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The exact peak of the bytes of live tensors, and what it consists of."""
+"""Measures the exact peak of the bytes of live tensors, and how it is split into weights, gradients and the rest."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ class LiveBytes:
 
 
 class LiveTensors(TorchDispatchMode):
-    """Adds every new storage once and subtracts it when it dies. Exact, and slow: not in a timed pass.
+    """Measures the live bytes of a block. Every new storage is added once, and subtracted when it is freed.
 
-        with LiveTensors(model, optimizer=optimizer, inputs=batch) as meter:
-            step()
-        meter.figures.peak_bytes
+    The count is exact and slow, so that it must not run in a timed pass. If the block raises, `figures` covers the
+    part before. Bytes that a kernel allocates and frees within one call are not seen.
 
-    A block that raises is reported up to there. Bytes that kernels use within one call are not seen.
+    >>> model = nn.Linear(8, 4, bias=False)  # 32 weights of 4 bytes
+    >>> with torch.no_grad(), LiveTensors(model) as meter:
+    ...     _ = model(torch.zeros(2, 8))
+    >>> meter.figures.weights_bytes, meter.figures.activations_bytes  # the input, 2 x 8, and the output, 2 x 4
+    (128, 96)
 
     Args:
         model: whose weights and gradients to tell apart.
@@ -138,7 +141,10 @@ class LiveTensors(TorchDispatchMode):
         return {self._add(tensor) for tensor in _tensors(list(state.values()))}
 
     def _report(self, states: set[int]) -> None:
-        """Splits the peak by replaying the log up to it; only now is it known what became what."""
+        """Splits the peak by replaying the log up to it.
+
+        It is done at the end, since only then is it known which storages became gradients or optimizer state.
+        """
         sizes: dict[int, int] = {}
         for number, change in self._log[: self._peak_at]:
             sizes[number] = sizes.get(number, 0) + change

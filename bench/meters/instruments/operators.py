@@ -1,4 +1,4 @@
-"""What is to be thought of operators that are not counted, and which ones fvcore is to count.
+"""Says which uncounted operators do arithmetic, and which operators fvcore has to count.
 
 The convention is 2 FLOPs a multiply-add of matrix products, convolutions and attention. Elementwise
 operators and reductions are left out: they are named, and grow only with the number of elements.
@@ -53,7 +53,11 @@ class UncountedAttentionError(RuntimeError):
 
 
 def bare(operator: str) -> str:
-    """`aten::add` or `aten.add.Tensor` as `add`; a traced Python function keeps its own name."""
+    """The name of an operator without namespace and overload; a traced Python function keeps its name.
+
+    >>> bare("aten::add"), bare("aten.add.Tensor")
+    ('add', 'add')
+    """
     if operator.startswith("prim::PythonOp"):
         return operator.removeprefix("prim::").replace("PythonOp.", "python:")
     name = operator.split("::")[-1]
@@ -72,13 +76,13 @@ def arithmetic(operators: Iterable[str]) -> tuple[str, ...]:
 
 
 def attention_among(operators: Iterable[str]) -> tuple[str, ...]:
-    """The operators whose name says attention, or a fused transformer layer that holds one."""
+    """The operators that compute attention, judged by their names; fused transformer layers are among them."""
     marks = ("attention", "multi_head", "multihead", "transformer_encoder", "sdpa")
     return tuple(sorted(name for name in operators if any(mark in name.lower() for mark in marks)))
 
 
 def without_attention(operators: tuple[str, ...]) -> tuple[str, ...]:
-    """The operators as they are.
+    """Returns the operators unchanged, after a check that none of them computes attention.
 
     Raises:
         UncountedAttentionError: attention is among them.

@@ -1,10 +1,10 @@
-"""FLOPs of a whole run from the padded lengths of its batches, in a pass of its own.
+"""Counts the FLOPs of all batches of a run from their shapes, after the run.
 
-For transformers a batch's FLOPs are a polynomial of its shape: at most linear in the rows (what runs
-once a batch is the constant) and at most quadratic in the length. So six counted shapes give the
-polynomial in exact arithmetic, and every other shape is free. Models that pad or window inside are no
-such polynomial (Longformer). So the polynomial is tested on counted shapes, the largest of the run among
-them; where it misses, or there are few shapes, each shape of the run is counted by itself.
+For a transformer the FLOPs of a batch are a polynomial of its shape: at most linear in the rows (the constant is what
+runs once a batch) and at most quadratic in the length. So six counted shapes determine the polynomial exactly, and
+all other shapes follow from it. A model that pads or uses windows inside, such as Longformer, has no such polynomial.
+Therefore the polynomial is tested on counted shapes, the largest of the run among them. Where it misses one, or where
+the run has few shapes, each shape of the run is counted.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ TOLERANCE = Fraction(1, 1000)  # the polynomial may miss a tested shape by this 
 
 @dataclass(frozen=True)
 class RunFlops:
-    """FLOPs of a run's batches.
+    """The FLOPs of all batches of a run.
 
     Attributes:
-        flops: their sum.
-        examples: rows in all batches.
+        flops: the sum over the batches.
+        examples: the number of rows in all batches.
     """
 
     flops: int
@@ -43,7 +43,7 @@ class RunFlops:
 
     @property
     def flops_per_example(self) -> float:
-        """Mean over the rows."""
+        """The mean over the rows."""
         return self.flops / self.examples
 
 
@@ -76,10 +76,15 @@ def run_flops(count: Count, batches: Mapping[Shape, int], *, counted_on: Iterabl
 
 @dataclass(frozen=True)
 class FlopPolynomial:
-    """FLOPs of a batch as the polynomial of its shape through counted ones, in exact arithmetic.
+    """The FLOPs of a batch as a polynomial of its shape, through counted shapes, in exact arithmetic.
 
     Attributes:
-        counted: FLOPs by shape; every one of two numbers of rows with every one of three lengths.
+        counted: shape -> FLOPs, for two numbers of rows combined with three lengths.
+
+    >>> flops = lambda shape: shape[0] * (7 * shape[1] + shape[1] ** 2)
+    >>> polynomial = FlopPolynomial({(rows, length): flops((rows, length)) for rows in (2, 4) for length in (1, 5, 9)})
+    >>> polynomial((3, 100)) == flops((3, 100))
+    True
     """
 
     counted: Mapping[Shape, int]
@@ -99,22 +104,29 @@ class FlopPolynomial:
 
 
 def extremes(shapes: Iterable[Shape]) -> set[Shape]:
-    """The batch of the most tokens and the longest batch, which are mostly one and the same."""
+    """The shape with the most tokens and the longest shape, which are usually the same.
+
+    >>> sorted(extremes([(8, 16), (2, 32), (1, 4)]))
+    [(2, 32), (8, 16)]
+    """
     shapes = list(shapes)
     by_tokens = max(shapes, key=lambda shape: (shape[0] * shape[1], shape[1]))
     return {by_tokens, max(shapes, key=lambda shape: (shape[1], shape[0]))}
 
 
 def fit(count: Count, shapes: Iterable[Shape], *, tested_on: Iterable[Shape] = ()) -> FlopPolynomial | None:
-    """The polynomial for a run's shapes; None if a tested shape refutes it.
+    """Determines the polynomial for the shapes of a run, and tests it.
 
-    It holds for one method on one model, so that it can be kept for runs that differ in data or seed.
+    It holds for one method on one model, so that it can be used for all runs that differ in data or seed only.
 
     Args:
         count: FLOPs of one batch of a shape.
-        shapes: those it is wanted for; the counted ones span their rows and lengths.
-        tested_on: shapes that it must give within `TOLERANCE`; where all of them are among the counted
-            ones, or none is given, one more shape between those.
+        shapes: the shapes of the run; the counted ones span their rows and lengths.
+        tested_on: shapes on which it may be off by at most `TOLERANCE`. If all of them were counted to determine it,
+            or none is given, it is tested on one more shape in between.
+
+    Returns:
+        The polynomial; None if it misses a tested shape.
     """
     shapes = list(shapes)
     low = min(length for _, length in shapes)
@@ -130,7 +142,7 @@ def fit(count: Count, shapes: Iterable[Shape], *, tested_on: Iterable[Shape] = (
 
 
 def token_batch(shape: Shape, *, device: torch.device | str = "meta", pairs: bool = False) -> dict[str, Tensor]:
-    """Inputs of a text encoder of that shape: `input_ids`, `attention_mask`, `token_type_ids` if `pairs`.
+    """Makes inputs of a text encoder: `input_ids`, `attention_mask`, and `token_type_ids` if `pairs`.
 
     Returns:
         Integer tensors, each (rows, length); on `meta` they have no values.
@@ -144,6 +156,6 @@ def token_batch(shape: Shape, *, device: torch.device | str = "meta", pairs: boo
 
 
 def _basis(value: int, *, at: int, nodes: Iterable[int]) -> Fraction:
-    """Lagrange's polynomial, at `value`, that is 1 at `at` and 0 at the other nodes."""
+    """The value of Lagrange's basis polynomial, which is 1 at the node `at` and 0 at the other nodes."""
     others = [node for node in nodes if node != at]
     return Fraction(prod(value - node for node in others), prod(at - node for node in others))

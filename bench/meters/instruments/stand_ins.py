@@ -1,6 +1,6 @@
-"""A model without its values: its own modules over fake or `meta` tensors for a while, for counting.
+"""Replaces the tensors of a model by tensors without values for a while, so that its operators can be counted.
 
-The modules are not copied: a method's hooks may hold on to them, and a copy would call the originals.
+The modules themselves are not copied: hooks of a method may refer to them, and a copy would call the originals.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Swap:
 
     Args:
         model: whose parameters, buffers and tensors kept as plain attributes to replace.
-        stand_in: makes the stand-in of a tensor; made once, a tied tensor gets one.
+        stand_in: makes the replacement of a tensor. It is called once for each tensor, so tied tensors stay tied.
     """
 
     def __init__(self, model: nn.Module, stand_in: StandIn) -> None:
@@ -68,7 +68,7 @@ class Swap:
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Puts modes, gradients, buffers and the random state back after a block that runs the model for real."""
+    """Restores modes, gradients, buffers and the random state after a block that really runs the model."""
     training = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
@@ -89,7 +89,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 def fake_mode() -> FakeTensorMode:
-    """Tensors made under it have shapes and no values; real ones that get in are taken by shape."""
+    """Makes the mode under which tensors have shapes and no values. Real tensors are used by their shapes."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
@@ -105,7 +105,7 @@ def fake(mode: FakeTensorMode) -> StandIn:
 
 
 def on_meta(tensor: Tensor) -> Tensor:
-    """A `meta` tensor of that shape and dtype."""
+    """A tensor on `meta`, without values, of the same shape and dtype."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 

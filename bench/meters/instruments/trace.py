@@ -1,12 +1,11 @@
-"""A second count of the forward pass, by fvcore: the pass is traced, and its operators are counted one by one.
+"""Counts the FLOPs of a forward pass a second time, by fvcore, which traces the pass and counts its operators.
 
-It shares no code with FlopCounterMode, so that where both agree neither has left anything out. `bench inspect` prints
-both; no run depends on it.
+fvcore shares no code with torch's FlopCounterMode, so agreement of the two makes it unlikely that one left work out.
+`bench inspect` prints both; no run depends on this count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
+from bench.meters.instruments.flop_counter import ModelInputs
 from bench.meters.instruments.operators import attention_among, multiply_adds
 from bench.meters.instruments.stand_ins import Swap, on_meta, untouched
 
-Batch = Mapping[str, Any]
 
-
-def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
+def fvcore_flops(model: nn.Module, batch: ModelInputs) -> int | str:
     """Counts one forward pass by fvcore, 2 FLOPs a multiply-add.
 
     Args:
@@ -28,7 +26,7 @@ def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
         batch: its keyword arguments.
 
     Returns:
-        FLOPs; or, in words, why there are none.
+        FLOPs; or a text that says why they could not be counted.
     """
     count = _traced(model, batch, stand_ins=True)
     if isinstance(count, str):  # a model that looks at values cannot be traced without them
@@ -37,7 +35,7 @@ def fvcore_flops(model: nn.Module, batch: Batch) -> int | str:
     return count
 
 
-def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> int | str:
+def _traced(model: nn.Module, batch: ModelInputs, *, stand_ins: bool) -> int | str:
     tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
     others = {name: value for name, value in batch.items() if name not in tensors}
     by_order = _ByOrder(model, tuple(tensors), others)
@@ -59,7 +57,7 @@ def _traced(model: nn.Module, batch: Batch, *, stand_ins: bool) -> int | str:
 
 
 class _ByOrder(nn.Module):
-    """Takes its tensors in order, as fvcore gives them, and hands them on by name."""
+    """Takes tensors by position, as fvcore passes them, and calls the model with them by name."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], others: dict[str, Any]) -> None:
         super().__init__()

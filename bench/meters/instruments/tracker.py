@@ -1,4 +1,4 @@
-"""Reading one codecarbon tracker: what it measured, from where, and what it said to nobody."""
+"""Reads a codecarbon tracker: the energy of each component, its source, and the warnings that codecarbon logged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOW_ESTIMATED = {
     "cpu_load": "cpu_load: TDP x (0.1 + 0.9 load^3), load of the whole machine",
     "constant": "constant: TDP x 0.5",
 }
-"""codecarbon's mode for a CPU without a counter -> the power that it reckons with."""
+"""codecarbon's mode for a CPU without a counter -> how it estimates the power."""
 
 MEMORY_ESTIMATED = "5 W a memory slot (1.5 W on ARM), slots guessed from the machine's size"
 
@@ -23,7 +23,7 @@ WATTS_PER_UNKNOWN_THREAD = 4  # codecarbon's guess for a CPU that is not in its 
 
 
 @dataclass(frozen=True)
-class Part:
+class TrackedComponent:
     """One component in one reading.
 
     Attributes:
@@ -38,19 +38,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What one tracker had when it was stopped, or why it had nothing.
+class TrackerReading:
+    """The figures of a tracker that was stopped, or the reason why it has none.
 
     Attributes:
         parts: by component: `cpu`, `gpu`, `memory`.
-        intensity: kg CO2e per kWh that it reckoned with.
+        intensity: the kg of CO2e per kWh that codecarbon used.
         scope: `machine` or `process`.
-        tdp_w: the CPU power that an estimate rests on.
-        tdp_origin: where that is from.
-        reason: why there is nothing.
+        tdp_w: the thermal design power of the CPU in watts, on which an estimate is based.
+        tdp_origin: where codecarbon has this power from.
+        reason: why there are no figures.
     """
 
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, TrackedComponent] = field(default_factory=dict)
     intensity: float = 0.0
     scope: str = "machine"
     tdp_w: float | None = None
@@ -66,7 +66,7 @@ class Overheard(logging.Filter):
         self._records: list[tuple[int, str]] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Takes the record; an exception that goes with it says more than its message."""
+        """Keeps the record. If it comes with an exception, the exception is kept, as it says more than the message."""
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             self.note(error)
@@ -79,7 +79,7 @@ class Overheard(logging.Filter):
         self._records.append((logging.CRITICAL, f"{type(error).__name__}: {error}"))
 
     def reason(self, otherwise: str) -> str:
-        """The first of the gravest things overheard, of errors or worse; else `otherwise`."""
+        """The first message of the highest level that was logged, if that is an error or worse; else `otherwise`."""
         gravest = max((level for level, _ in self._records), default=logging.NOTSET)
         if gravest < logging.ERROR:
             return otherwise
@@ -88,7 +88,7 @@ class Overheard(logging.Filter):
 
 @contextmanager
 def overhear(listener: Overheard | None = None) -> Iterator[Overheard]:
-    """Within the block, all that codecarbon logs goes to the listener alone."""
+    """Within the block, log messages of codecarbon go to the listener and nowhere else."""
     logger = logging.getLogger("codecarbon")
     listener = listener or Overheard()
     logger.addFilter(listener)
@@ -98,8 +98,8 @@ def overhear(listener: Overheard | None = None) -> Iterator[Overheard]:
         logger.removeFilter(listener)
 
 
-def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
-    """Stops the tracker, whatever happens, and reads it."""
+def read_tracker(tracker: Any, overheard: Overheard) -> TrackerReading:
+    """Stops a tracker and reads its figures. The tracker is stopped even if reading fails."""
     try:
         # stop() alone leaves out the last 50 ms, the whole of a short phase.
         measure = getattr(tracker, "_measure_power_and_energy", None)
@@ -114,10 +114,10 @@ def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
         emissions_kg = None
     data = getattr(tracker, "final_emissions_data", None)
     if emissions_kg is None or data is None:
-        return Reading(reason=overheard.reason("the tracker stopped without a figure"))
+        return TrackerReading(reason=overheard.reason("the tracker stopped without a figure"))
     hardware = list(getattr(tracker, "_hardware", []))
     tdp_w, tdp_origin = _tdp(tracker, hardware)
-    return Reading(
+    return TrackerReading(
         parts=_parts(data, hardware),
         intensity=emissions_kg / data.energy_consumed if data.energy_consumed else 0.0,
         scope=str(getattr(tracker, "_tracking_mode", "machine")),
@@ -126,18 +126,18 @@ def read_tracker(tracker: Any, overheard: Overheard) -> Reading:
     )
 
 
-def _parts(data: Any, hardware: list[Any]) -> dict[str, Part]:
+def _parts(data: Any, hardware: list[Any]) -> dict[str, TrackedComponent]:
     energies = {"cpu": data.cpu_energy, "gpu": data.gpu_energy, "memory": data.ram_energy}
-    parts: dict[str, Part] = {}
+    parts: dict[str, TrackedComponent] = {}
     for item in hardware:
         name, source, detail = _provenance(item)
         if name in energies:
-            parts[name] = Part(float(energies[name]), source, detail)
+            parts[name] = TrackedComponent(float(energies[name]), source, detail)
     return parts
 
 
 def _provenance(item: Any) -> tuple[str, SourceOf, str]:
-    """The component, the source and codecarbon's way for one entry of `tracker._hardware`."""
+    """Component, source and way of measurement of one entry of `tracker._hardware`."""
     kind, mode = type(item).__name__, str(getattr(item, "_mode", ""))
     if kind == "CPU":
         return "cpu", "rapl" if mode == "intel_rapl" else "estimated", HOW_ESTIMATED.get(mode, mode)

@@ -1,4 +1,4 @@
-"""Classes: a label is one of a few names or whole numbers, and the model gives a logit for each."""
+"""Classification: a label is one of a few names or whole numbers, and a model has one logit for each class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers
+from bench.tasks.kinds.kind import Kind, Label, Score, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MANY = 20
-"""More classes than this, named by whole numbers, may be amounts."""
+"""With more classes than this whose names are whole numbers, the labels may be amounts."""
 
 
 class Classes(Kind):
-    """One class out of several. The loss is cross-entropy.
+    """One class out of several. The loss is the cross-entropy.
 
-    `f1` is that of the second of two classes; it is undefined where that class is neither present nor predicted.
-    Matthews of a constant is 0, the convention of scikit-learn, GLUE and the published CoLA tables.
+    `f1` is the F1 score of the second of two classes; it is undefined if that class is neither present nor predicted.
+    The Matthews coefficient of a constant answer is 0, by the convention of scikit-learn, GLUE and the published
+    results on CoLA.
 
     >>> KIND.classes(["spam", "ham", "spam"])
     ['ham', 'spam']
@@ -47,9 +48,10 @@ class Classes(Kind):
     def reader(self, types: AbstractSet[type]) -> Callable[[Label], Label]:
         return _whole if any(issubclass(one, float) for one in types) else lambda label: label
 
-    def check(self, known: AbstractSet[Label], held: Mapping[str, Iterable[Label]]) -> None:
+    def check(self, trained: AbstractSet[Label], held: Mapping[str, Iterable[Label]]) -> None:
         for part, labels in held.items():
-            if unseen := set(labels) - known:
+            if unseen := set(labels) - trained:
+                # The hub publishes test splits with -1 for every label.
                 hint = ": its labels are hidden, leave that file out" if unseen == {-1} else ""
                 listed = ", ".join(sorted(map(repr, unseen))[:5])
                 raise ValueError(f"{part} rows have labels unseen in training, {listed}{hint}")
@@ -65,8 +67,7 @@ class Classes(Kind):
     def texts(self, targets: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         import numpy as np
 
-        found: np.ndarray = np.asarray(names, dtype=object)[targets].astype(str)
-        return found
+        return np.asarray(np.asarray(names, dtype=object)[targets], dtype=str)
 
     def fits(self, outputs: int) -> bool:
         return outputs > 1
@@ -95,29 +96,31 @@ class Classes(Kind):
         return functional.cross_entropy(logits.float(), targets, reduction="none")
 
     def constant(self, targets: Tensor, outputs: int) -> Tensor:
-        """The logarithms of the classes' shares; minus infinity for a class that no row has."""
+        """Returns the logarithm of each class's share; minus infinity for a class without rows."""
         return (targets.bincount(minlength=outputs) / len(targets)).log()
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
-        found: np.ndarray = logits.argmax(axis=1)
-        return found
+        import numpy as np
+
+        return np.asarray(logits.argmax(axis=1))
 
     def correct(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.predictions(logits) == targets
-        return found
+        import numpy as np
+
+        return np.asarray(self.predictions(logits) == targets)
 
     def score(self, targets: ArrayLike, outputs: ArrayLike) -> dict[str, float]:
         import numpy as np
         from sklearn.metrics import f1_score, matthews_corrcoef
 
-        truth, given = answers(self, targets, outputs)
-        constant = bool(np.ptp(truth) == 0 or np.ptp(given) == 0)
+        truth, given = self.truth_and_answers(targets, outputs)
+        constant = bool(np.ptp(truth) == 0 or np.ptp(given) == 0)  # then scikit-learn would warn
         scores = {
             "accuracy": float((truth == given).mean()),
             "macro_f1": float(f1_score(truth, given, average="macro", zero_division=0)),
             "matthews": 0.0 if constant else float(matthews_corrcoef(truth, given)),
         }
-        shape = np.shape(outputs)
+        shape = np.shape(outputs)  # logits say how many classes there are; class indices only how many occur
         number = shape[1] if len(shape) == 2 else int(max(truth.max(), given.max())) + 1
         if number <= 2 and (truth.any() or given.any()):
             scores["f1"] = float(f1_score(truth, given, zero_division=0))

@@ -1,4 +1,4 @@
-"""Regression: a label is a real number, and so is the model's one output."""
+"""Regression: a label is a real number, and a model has one output, a real number too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, answers
+from bench.tasks.kinds.kind import Kind, Label, Score, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGEST_LABEL = 1e15
-"""Up to this size float32 holds the sum of a batch's squared errors, and the squares of their gradients."""
+"""Up to this size, the sum of the squared errors of a batch and the squares of their gradients fit into float32."""
 _FEW = 10
-"""No more different values than this, all whole, may be classes."""
+"""If labels have no more different values than this, all of them whole, they may be classes."""
 
 
 class Regression(Kind):
-    """A real number. The loss is the mean squared error; correlations with a constant are undefined.
+    """A real number. The loss is the mean squared error.
+
+    The scores are correlations. They are undefined, and left out, if all labels or all outputs are equal.
 
     >>> KIND.reader({int, float})(1)
     1.0
@@ -48,12 +50,13 @@ class Regression(Kind):
         return float
 
     def refusal(self, label: Label) -> str | None:
-        found = super().refusal(label)
-        if found is not None or isinstance(label, str) or abs(label) <= LARGEST_LABEL:
-            return found
-        said = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
+        reason = super().refusal(label)
+        if reason is not None or isinstance(label, str) or abs(label) <= LARGEST_LABEL:
+            return reason
+        # An integer may be too large to be formatted as a float.
+        words = f"label {label:.3g}" if isinstance(label, float) else f"a label of {len(str(abs(label)))} digits"
         return (
-            f"has the {said}: a regression takes labels up to {LARGEST_LABEL:.0e} either way, "
+            f"has the {words}: a regression takes labels up to {LARGEST_LABEL:.0e} either way, "
             "whose squared errors float32 can hold; rescale them"
         )
 
@@ -89,7 +92,7 @@ class Regression(Kind):
         return functional.mse_loss(logits.float().squeeze(-1), targets, reduction="none")
 
     def constant(self, targets: Tensor, outputs: int) -> Tensor:
-        """The mean."""
+        """Returns the mean of the targets."""
         return targets.mean().view(1)
 
     def predictions(self, logits: np.ndarray) -> np.ndarray:
@@ -99,7 +102,7 @@ class Regression(Kind):
         import numpy as np
         from scipy.stats import pearsonr, spearmanr
 
-        truth, given = answers(self, targets, outputs)
+        truth, given = self.truth_and_answers(targets, outputs)
         if np.ptp(truth) == 0 or np.ptp(given) == 0:
             return {}
         truth, given = truth.astype(float), given.astype(float)

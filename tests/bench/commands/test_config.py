@@ -72,7 +72,7 @@ def test_a_new_field_is_one_line_in_one_file(capsys: pytest.CaptureFixture[str])
 
 def test_docs_options_is_what_the_command_prints() -> None:
     text = (ROOT / "docs/options.md").read_text("utf-8")
-    assert text == options.document(), options.MADE_BY
+    assert text == options.options_document(), options.MADE_BY
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,14 @@ from bench.records.store import (
     Record,
     RecordFolder,
     claimed,
-    read_outputs,
+    load_outputs,
     read_record,
     record_path,
     runs_folder,
     weights_path,
     write_record,
 )
-from tests.conftest import MakeSpec, bench, run_one
+from tests.conftest import MakeSpec, bench, run_one, tiny_spec
 
 FAILING = """
 import os, signal
@@ -58,6 +60,22 @@ def failing(tmp_path: Path, make_spec: MakeSpec) -> RunSpec:
     (tmp_path / "failing.py").write_text(FAILING)
     fails(tmp_path, "no")
     return make_spec(f"{tmp_path}/failing.py:Failing")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, executor: Executor) -> Callable[[Path, Measures], Record]:
+    """Puts a finished run into a folder; it is done once, with costs and without."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "failing.py").write_text(FAILING)
+    fails(place, "no")
+    spec = tiny_spec(f"{place}/failing.py:Failing")
+    records = {measures: run_one(executor, spec, place / str(measures.costs), measures) for measures in (SCORES, ALL)}
+
+    def put(out: Path, measures: Measures) -> Record:
+        shutil.copytree(place / str(measures.costs), out)
+        return records[measures]
+
+    return put
 
 
 @pytest.mark.parametrize(
@@ -162,11 +180,12 @@ def attempts(out: Path, digest: str, newer: Record | None) -> Path:
 @pytest.mark.parametrize("left", ["nothing", "a failed record", "a scored record", "a result"])
 @pytest.mark.parametrize("is_measured", [False, True])
 def test_what_a_killed_command_left_is_taken_over_at_the_next_start(
-    left: str, is_measured: bool, failing: RunSpec, tmp_path: Path, executor: Executor
+    left: str, is_measured: bool, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, ALL if is_measured else SCORES)
-    outputs = read_outputs(out, digest)["logits"]
+    out = tmp_path / "out"
+    good = finished(out, ALL if is_measured else SCORES)
+    digest = good.digest
+    outputs = load_outputs(out, digest)["logits"]
     newer = good.model_copy(update={"started_at": "2027-01-01T00:00:00+00:00"})
     records = {
         "nothing": None,
@@ -181,12 +200,12 @@ def test_what_a_killed_command_left_is_taken_over_at_the_next_start(
     assert folder.by_digest == {digest: stays}
     if left == "a result" or (left == "a scored record" and not is_measured):
         assert stays.started_at == newer.started_at
-        assert read_outputs(out, digest)["logits"].shape == (2, 2)
+        assert load_outputs(out, digest)["logits"].shape == (2, 2)
         why = "the command that did the run ended before its costs were measured"
         assert stays.reason == (None if left == "a result" else why)
     else:
         assert stays == good
-        assert (read_outputs(out, digest)["logits"] == outputs).all()
+        assert (load_outputs(out, digest)["logits"] == outputs).all()
     assert weights_path(out, digest).exists()
     assert not (out / ".attempts").exists()
 
@@ -209,10 +228,11 @@ def kill_at(step: int, out: str, digest: str) -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_command_killed_while_it_takes_over_loses_nothing(
-    step: int, failing: RunSpec, tmp_path: Path, executor: Executor
+    step: int, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, SCORES)
+    out = tmp_path / "out"
+    good = finished(out, SCORES)
+    digest = good.digest
     (out / ".attempts" / "left").mkdir(parents=True)
     runs_folder(out).rename(runs_folder(out / ".attempts" / "left"))
     process = multiprocessing.get_context("fork").Process(target=kill_at, args=(step, str(out), digest))
@@ -222,18 +242,19 @@ def test_a_command_killed_while_it_takes_over_loses_nothing(
     with claimed(out) as folder:
         settle(folder)
     assert read_record(record_path(out, digest)) == good
-    assert read_outputs(out, digest)["logits"].shape == (300, 3)
+    assert load_outputs(out, digest)["logits"].shape == (300, 3)
     assert weights_path(out, digest).exists()
     assert not (out / ".attempts").exists()
 
 
 @pytest.mark.parametrize("has_result", [False, True])
 def test_what_an_earlier_version_put_aside_comes_back(
-    has_result: bool, failing: RunSpec, tmp_path: Path, executor: Executor
+    has_result: bool, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
     """It renamed the files of a run before the next attempt at it, and may have been killed then."""
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, SCORES)
+    out = tmp_path / "out"
+    good = finished(out, SCORES)
+    digest = good.digest
     for suffix in (*BESIDE, ".json"):
         file = record_path(out, digest).with_suffix(suffix)
         if file.exists():
@@ -243,6 +264,6 @@ def test_what_an_earlier_version_put_aside_comes_back(
     write_record(out, newer if has_result else failed)
     with claimed(out) as folder:
         assert folder.records() == [newer if has_result else good]
-    assert read_outputs(out, digest)["logits"].shape == (300, 3)
+    assert load_outputs(out, digest)["logits"].shape == (300, 3)
     assert weights_path(out, digest).exists()
     assert not list(runs_folder(out).glob("*.earlier"))

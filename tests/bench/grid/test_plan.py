@@ -16,7 +16,7 @@ from bench.grid.executors.executor import Attempt, Executor
 from bench.grid.plan import Plan, Request, plan, profile_job
 from bench.grid.schedule import run_grid
 from bench.meters.allocator import Allocator, expected
-from bench.progress import Progress, Report
+from bench.progress import Progress, ReportProgress
 from bench.records.spec import AnyJob, Job, Measures, Protocol, RunSpec
 from bench.records.store import (
     Costs,
@@ -80,7 +80,7 @@ class FakeExecutor(Executor):
     def unsuited(self, job: AnyJob) -> str | None:
         return None if isinstance(job, Job) else "it fakes runs alone"
 
-    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+    def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         assert isinstance(job, Job)
         self.asked.append(job.run.title)
         self.measures.append(job.measures)

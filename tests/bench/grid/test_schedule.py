@@ -15,7 +15,7 @@ from bench.grid.executors.executor import Attempt
 from bench.grid.plan import Plan, plan
 from bench.grid.request import requests_of
 from bench.grid.schedule import MOST_SUBMISSIONS, refuse_unsuited
-from bench.progress import Report
+from bench.progress import ReportProgress
 from bench.records import spec, store
 from bench.records.spec import AnyJob, Job, RunSpec
 from bench.records.store import Costs, Record, read_records, record_path, write_record
@@ -33,7 +33,7 @@ class Slow(FakeExecutor):
         self.left, self.under_way, self.at_once = most, [], 0  # type: ignore[var-annotated]
         self.first: list[tuple[str, bool]] = []
 
-    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+    def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         super().submit(job, folder, report)
         assert isinstance(job, Job)
         self.first.append((job.run.title, job.first))
@@ -73,7 +73,7 @@ def test_other_seeds_wait_until_one_has_measured_the_costs_or_failed(tmp_path: P
     """With one method, the second seed may not begin before it is clear whether the first has measured them."""
 
     class OneByOne(Slow):
-        def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+        def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
             self.capacity = 1 + len(self.under_way)  # whatever is submitted ends at once
             future = super().submit(job, folder, report)
             self.capacity = 3
@@ -95,7 +95,7 @@ class Losing(FakeExecutor):
         super().__init__()
         self.times = times
 
-    def submit(self, job: AnyJob, folder: Path, report: Report) -> Future[Attempt]:
+    def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         assert isinstance(job, Job)
         self.asked.append(job.run.title)
         if len(self.asked) <= self.times:

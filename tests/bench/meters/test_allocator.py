@@ -15,7 +15,7 @@ import pytest
 from bench.grid.executors.executor import Executor
 from bench.meters.allocator import Allocator, expected, glibc
 from bench.records.spec import Measures, ModelSpec
-from bench.sources.models import fetch
+from bench.sources.models import fetch_model
 from tests.conftest import MakeSpec, run_one
 
 GLIBC = pytest.mark.skipif(glibc()[0] is None, reason="only glibc's malloc can be set")
@@ -50,7 +50,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("backbone")
     config = BertConfig(hidden_size=384, num_hidden_layers=2, num_attention_heads=12, intermediate_size=1536)
     BertModel(config).save_pretrained(path)
-    fetch("tiny").tokenizer().save_pretrained(path)
+    fetch_model("tiny").tokenizer().save_pretrained(path)
     return path
 
 
@@ -61,7 +61,7 @@ def test_page_faults_of_a_step_in_a_run(
 ) -> None:
     (tmp_path / "watched.py").write_text(WATCHED)
     spec = make_spec(f"{tmp_path}/watched.py:Watched", k=32, epochs=3, dev=0)
-    model = ModelSpec(name=str(backbone), revision=fetch(str(backbone)).spec.revision)
+    model = ModelSpec(name=str(backbone), revision=fetch_model(str(backbone)).spec.revision)
     spec = spec.model_copy(update={"model": model})
     measures = Measures(costs=False, energy=False, effective=False, weights="none", allocator=asked)
     record = run_one(executor, spec, tmp_path / "out", measures)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.contract.architectures import ARCHITECTURES, check, workbench
+from bench.contract.architectures import SMALL_MODELS, check_method, workbench
 from bench.contract.workbench import Workbench
 from bench.parts.effective import contributions
 from bench.registry.methods import resolve_method
@@ -118,7 +118,7 @@ def test_parts_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize("architecture", ["modernbert", "gpt2"])
 def test_unipelt_of_a_prefix_alone_keeps_the_contract(architecture: str) -> None:
     method = resolve_method("unipelt[parts=P,length=3,hidden=8]").method
-    findings = list(check(method, {architecture: ARCHITECTURES[architecture]}))
+    findings = list(check_method(method, {architecture: SMALL_MODELS[architecture]}))
     assert {finding.status for finding in findings} == {"kept"}
     classifier = workbench(method, architecture).adapted()
     assert method.idle(classifier.backbone, {}, lambda: None) == {}

@@ -27,8 +27,8 @@ from bench.records.store import (
     Timing,
     claimed,
     gates_path,
+    load_outputs,
     profile_path,
-    read_outputs,
     read_profiles,
     read_record,
     read_records,
@@ -95,7 +95,7 @@ def test_a_record_comes_back_as_written(tmp_path: Path, make_spec: MakeSpec) -> 
     logits = np.arange(6, dtype=np.float32).reshape(2, 3)
     path = write_record(tmp_path, written, outputs={"logits": logits})
     assert read_record(path) == written
-    assert np.array_equal(read_outputs(tmp_path, written.digest)["logits"], logits)
+    assert np.array_equal(load_outputs(tmp_path, written.digest)["logits"], logits)
     assert read_records(tmp_path) == [written]
     assert RecordFolder(tmp_path).finished() == {written.digest}
     assert sorted(file.name for file in path.parent.iterdir()) == [

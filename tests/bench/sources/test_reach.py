@@ -100,14 +100,14 @@ def test_a_lookup_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(reach, "_connects", lambda url, proxy: release.wait(20))
     monkeypatch.setattr(reach, "_TIMEOUT_S", 0.1)
     started = time.perf_counter()
-    assert not reach.answers("https://example.invalid")
+    assert not reach.host_answers("https://example.invalid")
     assert time.perf_counter() - started < 2
     release.set()
 
 
 def test_a_proxy_is_asked_for_a_tunnel(server: Server) -> None:
     proxy = server.url.replace("//", "//me:secret%21@")
-    assert reach.answers("https://example.invalid", proxy=proxy)
+    assert reach.host_answers("https://example.invalid", proxy=proxy)
     assert server.seen[0].startswith("CONNECT example.invalid:443 ")
     assert "Proxy-Authorization: Basic bWU6c2VjcmV0IQ==" in server.seen[0]  # me:secret!
 
@@ -115,12 +115,12 @@ def test_a_proxy_is_asked_for_a_tunnel(server: Server) -> None:
 def test_a_proxy_that_refuses_or_is_not_there_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = Server(b"HTTP/1.1 403 Forbidden\r\n\r\n")
     monkeypatch.setenv("https_proxy", refusing.url)
-    assert not reach.answers("https://example.invalid")
+    assert not reach.host_answers("https://example.invalid")
     assert refusing.seen
     monkeypatch.setenv("https_proxy", CLOSED)
-    assert not reach.answers("https://example.invalid")
+    assert not reach.host_answers("https://example.invalid")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert reach.answers(refusing.url.replace("http:", "https:"))
+    assert reach.host_answers(refusing.url.replace("http:", "https:"))
     refusing.socket.close()
 
 

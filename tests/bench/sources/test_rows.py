@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from bench.errors import UserError
-from bench.sources.formats import FORMATS
+from bench.sources.formats import FILE_FORMATS
 from bench.sources.rows import TEXT_COLUMNS, read_folder
 from bench.tasks import Folder, Row, table
 
@@ -80,7 +80,7 @@ def test_tsv_is_csv_with_tabs(tmp_path: Path) -> None:
         read_folder(Folder(tmp_path))
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", FILE_FORMATS)
 def test_many_rows_of_any_format_lie_in_arrow(suffix: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "BATCH", 3)
     expected = [Row(f"text {n}", None, n / 2) for n in range(10)]
@@ -96,7 +96,7 @@ def test_many_rows_of_any_format_lie_in_arrow(suffix: str, folder: Path, monkeyp
         (folder / "validation.jsonl").unlink()
         (folder / f"validation{suffix}").write_text(f"text{tab}label\na{tab}1\n")
     rows = read_folder(Folder(folder))
-    assert isinstance(rows.train, table.Table)
+    assert isinstance(rows.train, table.ArrowRows)
     assert rows.train == expected
 
 

@@ -134,7 +134,7 @@ def index(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 def test_the_wanted_members_are_unpacked_once_and_nothing_else(
     wheel: Wheel, cache: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = sources.fetch(wheel)
+    folder = sources.fetch_wheel(wheel)
     assert (folder / "a.txt").read_bytes() == b"alpha"
     assert (folder / "deep" / "b.txt").read_bytes() == b"beta"
     assert [name.split("/", 2)[2] for name in left_behind(cache)] == ["a.txt", "deep/b.txt"]
@@ -142,13 +142,13 @@ def test_the_wanted_members_are_unpacked_once_and_nothing_else(
     assert (out, err) == ("", "fetching tiny-texts 1.0 (0 MB, once)\n")
 
     monkeypatch.setattr(sources, "_download", None)  # the second time nobody is asked
-    assert sources.fetch(wheel) == folder
+    assert sources.fetch_wheel(wheel) == folder
 
 
 def test_an_altered_wheel_leaves_nothing(wheel: Wheel, cache: Path, tmp_path: Path) -> None:
     make_wheel(tmp_path / "links", {"tiny/data/a.txt ": b"something else"})
     with pytest.raises(UserError, match=r"tiny_texts-1.0.* has sha256 .*altered .*nothing was kept"):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
     assert left_behind(cache) == []
 
 
@@ -181,13 +181,13 @@ def test_an_interrupt_in_mid_download_leaves_nothing(
 
     monkeypatch.setattr(sources.time, "sleep", interrupt_once_bytes_are_there)
     with pytest.raises(KeyboardInterrupt):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
     assert left_behind(cache) == []
     assert started[-1].returncode is not None  # pip is gone too
 
 
 def test_two_at_once_download_once(wheel: Wheel, index: Index, tmp_path: Path) -> None:
-    code = f"from bench.sources.wheels import fetch; from tasks import Wheel; print(fetch({wheel!r}))"
+    code = f"from bench.sources.wheels import fetch_wheel; from tasks import Wheel; print(fetch_wheel({wheel!r}))"
     said = [tmp_path / "one.txt", tmp_path / "other.txt"]
     both = []
     for path in said:
@@ -212,7 +212,7 @@ def test_an_index_out_of_reach_is_told_in_seconds(wheel: Wheel, cache: Path, mon
     monkeypatch.setattr(sources, "index_in_reach", lambda: False)
     started = time.perf_counter()
     with pytest.raises(UserError, match=r"tiny-texts==1.0 .* out of reach: connect once, or let PIP_INDEX_URL"):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
     assert time.perf_counter() - started < 5
     assert left_behind(cache) == []
 
@@ -226,7 +226,7 @@ def test_an_index_that_never_answers_is_given_up(wheel: Wheel, cache: Path, monk
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
         started = time.perf_counter()
         with pytest.raises(UserError, match="out of reach"):
-            sources.fetch(wheel, progress=False)
+            sources.fetch_wheel(wheel, progress=False)
     assert time.perf_counter() - started < 3
     assert left_behind(cache) == []
 
@@ -234,20 +234,20 @@ def test_an_index_that_never_answers_is_given_up(wheel: Wheel, cache: Path, monk
 def test_an_index_without_the_wheel_is_told_apart(wheel: Wheel, tmp_path: Path) -> None:
     (tmp_path / "links" / FILENAME).unlink()
     with pytest.raises(UserError, match=r"could not be downloaded: No matching distribution found for tiny-texts==1.0"):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
 
 
 def test_without_pip_the_remedy_is_named(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"lacks: run `.* -m ensurepip`"):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
 
 
 def test_a_cache_that_cannot_be_written_is_named(wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TUNEBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cache .*file cannot be written .* TUNEBENCH_CACHE"):
-        sources.fetch(wheel, progress=False)
+        sources.fetch_wheel(wheel, progress=False)
 
 
 def test_the_cache_is_the_users_unless_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -269,6 +269,6 @@ def test_a_terminal_gets_a_bar_and_a_killed_process_leaves_nothing_for_good(
     (stale / "half.whl").write_bytes(b"half")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    sources.fetch(wheel)
+    sources.fetch_wheel(wheel)
     assert "fetching tiny-texts 1.0" in terminal.getvalue()
     assert not stale.exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.sources.split import split
 from bench.tasks import Row, Rows, table
-from bench.tasks.table import Table, gather, labels, take, with_labels
+from bench.tasks.table import ArrowRows, gather, labels, take, with_labels
 
 ROWS = [Row(f"text {n}", None if n % 3 else f"pair {n}", n % 5) for n in range(47)]
 
@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_is_the_list_of_its_rows() -> None:
     rows = gather(iter(ROWS))
-    assert isinstance(rows, Table)
+    assert isinstance(rows, ArrowRows)
     assert rows == ROWS
     assert rows != ROWS[:-1]
     assert list(labels(rows)) == [row.label for row in ROWS]
@@ -43,7 +43,7 @@ def test_draws_and_slices_are_those_of_a_list(order: list[int], start: int, stop
     table.BATCH = 4
     piece = slice(start, stop, step)
     drawn = take(gather(ROWS), np.array(order))
-    assert isinstance(drawn, Table)
+    assert isinstance(drawn, ArrowRows)
     expected = [ROWS[index] for index in order]
     assert drawn == expected
     assert drawn[piece] == expected[piece]

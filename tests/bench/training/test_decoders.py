@@ -14,7 +14,7 @@ from bench.errors import UserError
 from bench.meters.instruments.live_tensors import LiveTensors
 from bench.records.spec import HeadKind, Measures, ModelSpec
 from bench.run import execute
-from bench.sources.models import Backbone, fetch
+from bench.sources.models import Backbone, fetch_model
 from bench.sources.split import Example
 from bench.tasks import kind_named
 from bench.training.classifier import load_classifier
@@ -164,7 +164,7 @@ def test_a_decoder_as_published_runs_at_its_default_head(
     architecture: str, side: str, tmp_path: Path, make_spec: MakeSpec
 ) -> None:
     published(tmp_path, architecture, side=side)
-    backbone = fetch(str(tmp_path))
+    backbone = fetch_model(str(tmp_path))
     assert backbone.head == "native"
     asked = make_spec("head", head=None).model_copy(update={"model": backbone.spec})
     outcome = execute(asked, measures=Measures(energy=False, effective=False))
