@@ -51,6 +51,7 @@ def test_methods_are_spoken_of_only_where_each_seed_has_a_search(searches: int, 
     (section,) = Report(records=made).sections
     assert [table.key for table in section.tables[-3:]] == ["tuning", "tuning-ease", "tuning-cost"]
     assert says in section.sure[-1]
+    assert section.headline[1].startswith("At the settings chosen here: ") == (searches == 1)
 
 
 def test_the_budget_counts_trials_once_each() -> None:
