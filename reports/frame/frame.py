@@ -179,12 +179,9 @@ def protocol_words(protocol: BaseModel) -> str:
 
 
 def setting_words(run: RunSpec) -> str:
-    """How a run was trained: what of the protocol is not at its default, and how its hyper-parameters were chosen."""
-    words = protocol_words(run.protocol)
-    if run.search is None:
-        return words
-    # Chosen among more or fewer trials it is no rival of equal means.
-    return ", ".join(filter(None, [search_words(run.search), words]))
+    """How a run was tuned, and what of its protocol is not at its default: runs that differ in it do not compare."""
+    tuned = [] if run.search is None else [search_words(run.search)]
+    return ", ".join(filter(None, [*tuned, protocol_words(run.protocol)]))
 
 
 def search_words(search: Search) -> str:

@@ -302,6 +302,7 @@ def _names(found: Sequence[Panel]) -> list[str]:
         alike = [other.fixed["protocol"].split(", ") for other, same in zip(found, short, strict=True) if same == name]
         apart = [word for word in panel.fixed["protocol"].split(", ") if not all(word in other for other in alike)]
         difference = ", ".join(filter(None, apart)) or "usual settings"
+        difference = difference.replace("dev rows as K", "as many dev rows as training rows")
         names.append(f"{name}, {difference}" if len(alike) > 1 else name)
     return names
 

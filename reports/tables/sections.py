@@ -72,7 +72,7 @@ def sections(
 
     Args:
         panels: of a report.
-        records: that they were made of, for the settings and searches.
+        records: that they were made of, for the settings and the searches.
         columns: of the main table beside the scores; None: the usual few.
         margin: the difference in score that makes none in practice.
     """
