@@ -67,7 +67,7 @@ def draw_all(
             drawn += [Drawn(path, caption, number) for path in paths]
         tuning = Tuning(panel, tuple(searches_of(panel, records)), style)
         for drawing, paths in write(drawings("tuning", tuning, paper.width), own, kinds, theme=paper.theme):
-            caption = f"{panel.title}: {drawing.caption}" if several else drawing.caption
+            caption = f"{panel.name}: {drawing.caption}" if several else drawing.caption
             drawn += [Drawn(path, caption, number) for path in paths]
     for panel in [panel for panel in panels(runs, by="k") if len(panel.columns) > 1][:DRAWN_PANELS]:
         own = folder / slug(panel.title)

@@ -370,6 +370,14 @@ def floor_of(panel: Panel, place: str) -> tuple[float, str]:
     return 0.0, "0, since the score's range is not known"
 
 
+def shares_searches(panel: Panel) -> bool:
+    """Whether several seeds of a method rest on one search, so that their spread leaves out the luck of searching."""
+    if "tuning_trials" not in panel.runs:
+        return False
+    searched = panel.runs[panel.runs["tuning_trials"] > 0]
+    return bool(searched.duplicated(["method", "task", "model", "k", "search"]).any())
+
+
 def shared_words(found: Sequence[Searched]) -> str:
     """How far the comparison of the runs reaches: a clause for sentences; empty where each seed has its own search."""
     return " at the settings chosen here" if any(each.shared for each in found) else ""

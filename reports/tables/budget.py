@@ -28,7 +28,7 @@ def budget_sentence(panel: Panel) -> str:
         count = sum(searched_trials(panel).values())
         return (
             f"{words}. Their hyper-parameters were chosen among {count} trials on the dev rows, which are not in these "
-            f"figures: the table of what tuning cost has them. {_UNSEEN_TUNED}"
+            "figures: the table of what tuning cost has them."
         )
     several = [f"{name} ({tried})" for name, tried in trials(panel).items() if tried > 1]
     tried = (
@@ -38,7 +38,7 @@ def budget_sentence(panel: Panel) -> str:
 
 
 def trials(panel: Panel) -> dict[str, int]:
-    """Name of a method without hyper-parameters -> how many settings of them were tried, in searches or by runs."""
+    """Name of a method without hyper-parameters -> how many settings of these were tried, in searches or by runs."""
     settings = panel.runs["method"].str.partition(FOLDER_MARK)[0]  # the same one in two folders is one
     named = settings.groupby(panel.runs["method_name"], sort=True).nunique()
     searched = searched_trials(panel)
@@ -86,6 +86,9 @@ def budget(panel: Panel) -> Table:
         cells = [Cell(method, method), *(Cell(f"{number:,}", number) for number in numbers)]
         cells += [Cell(significant(value), value) for value in seconds] or [NOTHING, NOTHING]
         rows.append(tuple(cells))
-    notes = ("A setting that was tried and failed counts like one that succeeded.", _UNSEEN)
+    notes = (
+        "A setting that was tried and failed counts like one that succeeded.",
+        _UNSEEN_TUNED if is_tuned(panel) else _UNSEEN,
+    )
     title = f"Budget, failed runs and trials included: {panel.name}"
     return Table("budget", title, heads, tuple(rows), notes, reads=budget_sentence(panel))

@@ -94,7 +94,7 @@ def sections(
                 lines=tuple(terminal_lines(panel, decision, given, brief=len(panels) > 1)),
                 savings=savings(panel),
                 settings=settings_table(panel, protocols.get(panel.fixed.get("protocol", ""))),
-                tables=(*tables(panel, columns), *tuning_tables(panel, records)),
+                tables=(*tables(panel, columns), *tuning_tables(panel, records, margin=margin)),
             )
         )
     return made

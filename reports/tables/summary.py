@@ -9,6 +9,7 @@ import numpy as np
 from bench.tasks import score_named
 from reports.columns.document import GROUPS
 from reports.frame.panels import Panel
+from reports.frame.searches import shares_searches
 from reports.stats.intervals import LEVEL
 from reports.stats.moderation import pair_spread
 from reports.stats.seeds import MOST_SEEDS, rounded_up, seeds_to_detect
@@ -47,7 +48,8 @@ def headline(panel: Panel, decision: Decision | None) -> tuple[str, str]:
     verb = "has" if len(named) == 1 else "share"
     use = f"Use {joined(named) if not tied else ' or '.join(named)}: {'it' if not tied else 'they'} {verb} the highest "
     use += f"{what}, {best.score.mean:.3f}."
-    return use, _how_sure(decision)
+    how = _how_sure(decision)
+    return use, f"At the settings chosen here: {how[0].lower()}{how[1:]}" if shares_searches(panel) else how
 
 
 def _how_sure(decision: Decision) -> str:

@@ -34,16 +34,14 @@ def tuning_tables(panel: Panel, records: Sequence[Record], *, margin: float = MA
         margin: the difference in score that makes none in practice.
     """
     found = searches_of(panel, records)
-    if not any(each.trials for each in found):
-        return []
-    return [found_table(panel, found, margin=margin), cost_table(panel, found)]
-
-
-def found_table(panel: Panel, found: Sequence[Searched], *, margin: float = MARGIN) -> Table:
-    """Per method and column: what was chosen, how good the best of a few trials is, how easy the method is to tune."""
     searched = [each for each in found if each.trials]
-    most = max(len(each.originals) for each in searched)
-    sizes = [size for size in BEST_OF if size <= most]
+    if not searched:
+        return []
+    return [choice_table(panel, searched), ease_table(panel, searched, margin), cost_table(panel, found)]
+
+
+def choice_table(panel: Panel, searched: Sequence[Searched]) -> Table:
+    """Per method and column: what was tried and what was chosen."""
     heads = (
         _METHOD,
         Head(panel.by, "Where the searches were made.", numeric=False),
@@ -52,6 +50,48 @@ def found_table(panel: Panel, found: Sequence[Searched], *, margin: float = MARG
         Head("chosen", "Values of the best trials, from the least to the greatest of the searches.", numeric=False),
         Head("at an edge", "How many searches chose a value at an end of what they tried: more may lie beyond."),
         Head("best on dev", "The dev score of the best trial, in the mean of the searches. It flatters."),
+    )
+    rows = []
+    for each in searched:
+        beyond = len(each.trials) - len(each.originals)
+        trials = f"{len(each.chosen)} x {each.draws}{f' + {beyond}' if beyond else ''}"
+        at_edge, best = sum(bool(chosen.at_edge) for chosen in each.chosen), best_scores(each)
+        rows.append(
+            (
+                Cell(each.method, each.method),
+                Cell(each.place, each.place),
+                Cell(trials, len(each.trials)),
+                Cell(str(each.failed), each.failed),
+                Cell(chosen_words(each), each.method),
+                Cell(f"{at_edge} of {len(each.chosen)}" if at_edge else "none", at_edge),
+                Cell(f"{np.mean(best):.3f}", float(np.mean(best))) if best else NOTHING,
+            )
+        )
+    edges = [f"{each.method} ({each.place})" for each in searched if any(chosen.at_edge for chosen in each.chosen)]
+    flagged = (
+        f"Chosen at an edge, even after the range was extended once: {', '.join(edges)}. A better value may lie "
+        "beyond; with few draws the outermost one is often the best by chance."
+    )
+    return Table(
+        "tuning",
+        f"Tuning: {panel.name}",
+        heads,
+        tuple(rows),
+        (scope_words(searched), *([flagged] if edges else [])),
+        reads="Each method tried the same number of values, at the same places of its own range; the best on the dev "
+        "rows was trained anew, and scored on the test rows in the other tables.",
+    )
+
+
+def ease_table(panel: Panel, searched: Sequence[Searched], margin: float) -> Table:
+    """Per method and column: how good the best of a few trials is, and how wide the range of good rates."""
+    from reports.stats.tuning import expected_best
+
+    most = max(len(each.originals) for each in searched)
+    sizes = [size for size in BEST_OF if size <= most]
+    heads = (
+        _METHOD,
+        Head(panel.by, "Where the searches were made.", numeric=False),
         *(
             Head(f"best of {size}", "Expected dev score of the best of so many draws, estimated without bias.")
             for size in sizes
@@ -59,33 +99,42 @@ def found_table(panel: Panel, found: Sequence[Searched], *, margin: float = MARG
         Head(
             f"range within {margin:g}",
             "Width in powers of ten of the range of rates around the best whose smoothed dev score is within the "
-            "margin of it: the wider, the easier to tune. >=: it goes on beyond what was tried.",
+            "margin of it. >=: it goes on beyond what was tried.",
         ),
     )
-    rows = [_found_row(panel, each, sizes, margin) for each in searched]
-    return Table("tuning", f"Tuning, {panel.title}", heads, tuple(rows), tuple(_found_notes(panel, searched, margin)))
-
-
-def _found_row(panel: Panel, each: Searched, sizes: Sequence[int], margin: float) -> tuple[Cell, ...]:
-    from reports.stats.tuning import expected_best
-
-    floor, _ = floor_of(panel, each.place)
-    beyond = len(each.trials) - len(each.originals)
-    trials = f"{len(each.chosen)} x {each.draws}{f' + {beyond}' if beyond else ''}"
-    at_edge = sum(bool(chosen.at_edge) for chosen in each.chosen)
-    best = best_scores(each)
-    expected = expected_best(each.scores(floor, each.originals), sizes)
-    width = good_range_of(panel, each, margin)
-    return (
-        Cell(each.method, each.method),
-        Cell(each.place, each.place),
-        Cell(trials, len(each.trials)),
-        Cell(str(each.failed), each.failed),
-        Cell(chosen_words(each), each.method),
-        Cell(f"{at_edge} of {len(each.chosen)}" if at_edge else "none", at_edge),
-        Cell(f"{np.mean(best):.3f}", float(np.mean(best))) if best else NOTHING,
-        *(NOTHING if np.isnan(score) else Cell(f"{score:.3f}", float(score)) for score in expected),
-        NOTHING if width is None else Cell(f"{'>= ' if width.at_least else ''}{width.width:.2f}", width.width),
+    rows = []
+    for each in searched:
+        floor, _ = floor_of(panel, each.place)
+        expected, width = expected_best(each.scores(floor, each.originals), sizes), good_range_of(panel, each, margin)
+        rows.append(
+            (
+                Cell(each.method, each.method),
+                Cell(each.place, each.place),
+                *(NOTHING if np.isnan(score) else Cell(f"{score:.3f}", float(score)) for score in expected),
+                NOTHING if width is None else Cell(f"{'>= ' if width.at_least else ''}{width.width:.2f}", width.width),
+            )
+        )
+    details = [
+        "Best of m rests on the searches' own draws alone. Draws beyond an end of the range are made only where the "
+        "best one stood at that end, so they are not independent; they count in the choice and in the range.",
+        "The range: 1.00 means that the greatest good rate is ten times the least. Scores are smoothed over the rates, "
+        "for the highest of noisy scores would make every range look narrow.",
+    ]
+    if any(len(each.chosen) > 1 for each in searched):
+        details.append(
+            "Draws of several searches are pooled, though the trials of one search share their training rows."
+        )
+    lost = sorted({each.place for each in searched if each.failed})
+    notes = [f"A failed trial on {place} counts with {floor_of(panel, place)[1]}." for place in lost]
+    return Table(
+        "tuning-ease",
+        f"How easy to tune: {panel.name}",
+        heads,
+        tuple(rows),
+        tuple(notes[:3]),
+        reads="The less the best of a few trials lies below the best of many, and the wider the range of good values, "
+        "the easier a method is to tune.",
+        details=(*notes[3:], *details),
     )
 
 
@@ -119,30 +168,6 @@ def chosen_words(each: Searched) -> str:
     return ", ".join(words) or ABSENT
 
 
-def _found_notes(panel: Panel, searched: Sequence[Searched], margin: float) -> list[str]:
-    notes = [
-        "Each method tried the same number of values, at the same places of its own range, and the best on the dev "
-        "rows was trained anew: the scores of the other tables are of the test rows, by fresh seeds.",
-        scope_words(searched),
-        "Best of m: from the searches' own draws alone. Draws beyond an end of the range count in the choice and in "
-        "the range, but not there: they are made only where the best one stood at that end, so they are no independent "
-        "ones.",
-        f"range within {margin:g}: in powers of ten; 1.00 means that the greatest good rate is ten times the least. "
-        "The scores are smoothed over the rates, for the highest of noisy scores would make every range look narrow.",
-    ]
-    if any(len(each.chosen) > 1 for each in searched):
-        notes.append("Draws of several searches are pooled, though the trials of one search share their training rows.")
-    lost = {each.place for each in searched if each.failed}
-    notes += [f"A failed trial on {place} counts with {floor_of(panel, place)[1]}." for place in sorted(lost)]
-    edges = [f"{each.method} ({each.place})" for each in searched if any(chosen.at_edge for chosen in each.chosen)]
-    if edges:
-        notes.append(
-            f"Chosen at an edge, even after the range was extended once: {', '.join(edges)}. "
-            "A better value may lie beyond; with few draws the outermost one is often the best by chance."
-        )
-    return notes
-
-
 def scope_words(found: Sequence[Searched]) -> str:
     """What the comparison of the scores can be said to be of: the chosen settings, or the methods with their tuning."""
     if any(each.shared for each in found):
@@ -174,48 +199,48 @@ _SPENT: Mapping[str, tuple[str, str]] = {
 def cost_table(panel: Panel, found: Sequence[Searched]) -> Table:
     """What tuning cost each method over all its searches, and the total with retraining over the reference's."""
     keys = [key for key in _SPENT if any(each.trials and each.cost(key) is not None for each in found)]
-    several = len({each.place for each in found}) > 1
+    counted = "train_flops" in keys
     scales = {}
     for key in keys:
         costs = [cost for each in found if (cost := each.cost(key)) is not None]
         scales[key] = scale_of(TUNING[_SPENT[key][1]], [*costs, *(each.retrained.get(key, 0.0) for each in found)])
-    heads = [_METHOD, *([Head(panel.by, "Where the searches were made.", numeric=False)] if several else [])]
-    heads += [Head("trials", TUNING["tuning_trials"].says), Head("runs", "Trained anew with what was chosen.")]
+    heads = [_METHOD, Head(panel.by, "Where the searches were made.", numeric=False)]
+    heads.append(Head("trials", TUNING["tuning_trials"].says))
     for key in keys:
         label, of = _SPENT[key]
         unit = scales[key].unit.removesuffix("FLOPs") if key == "train_flops" else ""
         name = f"{label} ({unit})" if unit else label
-        heads += [
-            Head(f"tuning: {name}", TUNING[of].says),
-            Head(f"anew: {name}", "Of the runs that were trained anew."),
-        ]
-    if "train_flops" in keys:
+        heads.append(Head(f"tuning: {name}", f"{TUNING[of].label}, each search once. {TUNING[of].error}."))
+        if key == "train_flops":
+            heads.append(Head(f"anew: {name}", "Of the runs that were trained anew with what was chosen."))
+    if counted:
         heads.append(Head(f"FLOPs in all / {REFERENCE}", "Tuning and retraining, over those of the reference."))
     rows = []
     for each in found:
-        cells = [Cell(each.method, each.method), *([Cell(each.place, each.place)] if several else [])]
-        runs = sum(chosen.seeds for chosen in each.chosen)
-        cells += [Cell(str(len(each.trials)), len(each.trials)), Cell(str(runs), runs)]
+        cells = [Cell(each.method, each.method), Cell(each.place, each.place)]
+        cells.append(Cell(str(len(each.trials)), len(each.trials)))
         for key in keys:
-            cells += [_cost_cell(cost, scales[key]) for cost in (each.cost(key), each.retrained.get(key))]
-        if "train_flops" in keys:
+            cells.append(_cost_cell(each.cost(key), scales[key]))
+            if key == "train_flops":
+                cells.append(_cost_cell(each.retrained.get(key), scales[key]))
+        if counted:
             cells.append(_ratio_cell(each, found))
         rows.append(tuple(cells))
-    notes = [
-        "Equal trials are not equal cost: all methods tried equally many values but for those beyond an end, and a "
-        "trial of one costs more than that of another. Compare both.",
-        "tuning: of all trials of all searches, each search once, however many seeds share it. anew: of the runs with "
-        "what was chosen.",
-        *(f"{label}: known error: {TUNING[of].error}." for label, of in map(_SPENT.__getitem__, keys)),
-    ]
-    notes += [
-        f"Absent: {label}: no hardware counter was read in the trials."
-        for key, (label, _) in _SPENT.items()
-        if key not in keys and key == JOULES
-    ]
-    if "train_flops" not in keys:
+    notes = ["Each search counts once, however many seeds share it. A failed trial counts as the mean of the others."]
+    if JOULES not in keys:
+        notes.append("Absent: joules: no hardware counter was read in the trials.")
+    if not counted:
         notes.append("Absent: training FLOPs: they were not counted (--no-costs).")
-    return Table("tuning-cost", f"What tuning cost, {panel.title}", tuple(heads), tuple(rows), tuple(notes))
+    return Table(
+        "tuning-cost",
+        f"What tuning cost: {panel.name}",
+        tuple(heads),
+        tuple(rows),
+        tuple(notes),
+        reads="Equal trials are not equal cost: all methods tried equally many values but for those beyond an end, and "
+        "a trial of one costs more than that of another.",
+        details=tuple(f"{label}: {TUNING[of].error}." for label, of in map(_SPENT.__getitem__, keys)),
+    )
 
 
 def _cost_cell(cost: float | None, scale: Scale) -> Cell:

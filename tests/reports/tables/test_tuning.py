@@ -25,19 +25,20 @@ def cell(table: Table, row: str, column: str) -> str:
 
 def test_the_tables_of_a_search() -> None:
     (panel,) = panels(frame(ONE))
-    found, cost = tuning_tables(panel, ONE)
+    choice, ease, cost = tuning_tables(panel, ONE)
+    assert max(len(table.header) for table in (choice, ease, cost)) <= 8
     trials = [r for r in ONE if r.asked.is_trial and r.asked.method.label == "prefix"]
     scores = [r.result.dev_scores["accuracy"] for r in trials if r.result and r.result.dev_scores]
-    assert "majority" not in [row[0].text for row in found.rows]
-    assert cell(found, "prefix", "trials") == "1 x 12 + 5"
-    assert cell(found, "prefix", "failed") == str(len(trials) - len(scores))
-    assert cell(found, "prefix", "best on dev") == f"{max(scores):.3f}"
+    assert "majority" not in [row[0].text for row in choice.rows]
+    assert cell(choice, "prefix", "trials") == "1 x 12 + 5"
+    assert cell(choice, "prefix", "failed") == str(len(trials) - len(scores))
+    assert cell(choice, "prefix", "best on dev") == f"{max(scores):.3f}"
     chosen = next(r for r in ONE if not r.asked.is_trial and r.asked.method.label == "prefix")
-    assert cell(found, "prefix", "chosen") == f"learning_rate {chosen.asked.method.fields['learning_rate']:.2g}"
+    assert cell(choice, "prefix", "chosen") == f"learning_rate {chosen.asked.method.fields['learning_rate']:.2g}"
     floor = panel.scores["majority", "trec"].mean
     first = [r.result.dev_scores["accuracy"] if r.result and r.result.dev_scores else floor for r in trials[:12]]
-    assert cell(found, "prefix", "best of 1") == f"{np.mean(first):.3f}"
-    assert cell(found, "prefix", "best of 12") == f"{max(first):.3f}"
+    assert cell(ease, "prefix", "best of 1") == f"{np.mean(first):.3f}"
+    assert cell(ease, "prefix", "best of 12") == f"{max(first):.3f}"
     assert cell(cost, "lora", "FLOPs in all / full") == f"{cost.rows[-2][-1].value:.3f}"
     assert cell(cost, "full", "FLOPs in all / full") == "1.000"
     assert cell(cost, "majority", "trials") == "0"
@@ -48,8 +49,9 @@ def test_the_tables_of_a_search() -> None:
 def test_methods_are_spoken_of_only_where_each_seed_has_a_search(searches: int, says: str) -> None:
     made = tuned_records(methods=METHODS, tasks=["trec"], searches=searches, seeds=5)
     (section,) = Report(records=made).sections
-    assert [table.key for table in section.tables[-2:]] == ["tuning", "tuning-cost"]
-    assert says in section.sentences[-1]
+    assert [table.key for table in section.tables[-3:]] == ["tuning", "tuning-ease", "tuning-cost"]
+    assert says in section.sure[-1]
+    assert section.headline[1].startswith("At the settings chosen here: ") == (searches == 1)
 
 
 def test_the_budget_counts_trials_once_each() -> None:
