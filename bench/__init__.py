@@ -8,7 +8,8 @@ The command line is `bench`. From Python, these functions do the same:
 - `bench.load_compact("out/compact/DIGEST")` returns a model to deploy;
 - `bench.check("my.py:Mine")` says which promises a method keeps and which it breaks;
 - `bench.check_meter("my.py:Mine")` says which promises a meter breaks;
-- `bench.check_executor("my.py:Mine")` says which promises an executor keeps and which it breaks.
+- `bench.check_executor("my.py:Mine")` says which promises an executor keeps and which it breaks;
+- `bench.check_kind(MyKind())` says which promises a kind of task breaks.
 
 Authors of methods, tasks, meters and executors import the classes that they build on from here, and from nowhere else.
 """
@@ -20,20 +21,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.commands.api import Comparison, check, check_meter, compare, load_records
     from bench.contract.executors import check_executor
+    from bench.contract.kinds import check_kind
     from bench.errors import UserError
     from bench.grid.executors.executor import Attempt, Executor
     from bench.meters.column import Column
     from bench.meters.meter import Absent, Meter, Note
     from bench.parts.deployment import load as load_compact
     from bench.records.store import load_outputs
-    from bench.tasks import File, Folder, HubData, Row, Rows, Task, Wheel
+    from bench.tasks import File, Folder, HubData, Kind, Row, Rows, Score, Task, Wheel
     from methods.kit.base import Method
     from methods.kit.gates import Gate
     from methods.kit.parts import Part
 
-__all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Meter"]
-__all__ += ["Method", "Note", "Part", "Row", "Rows", "Task", "UserError", "Wheel", "check", "check_executor"]
-__all__ += ["check_meter", "compare", "load_compact", "load_outputs", "load_records"]
+__all__ = ["Absent", "Attempt", "Column", "Comparison", "Executor", "File", "Folder", "Gate", "HubData", "Kind"]
+__all__ += ["Meter", "Method", "Note", "Part", "Row", "Rows", "Score", "Task", "UserError", "Wheel", "check"]
+__all__ += ["check_executor", "check_kind", "check_meter", "compare", "load_compact", "load_outputs"]
+__all__ += ["load_records"]
 
 _HOMES = {
     "compare": "bench.commands.api:compare",
@@ -43,6 +46,7 @@ _HOMES = {
     "check": "bench.commands.api:check",
     "check_meter": "bench.commands.api:check_meter",
     "check_executor": "bench.contract.executors:check_executor",
+    "check_kind": "bench.contract.kinds:check_kind",
     "Comparison": "bench.commands.api:Comparison",
     "UserError": "bench.errors:UserError",
     "Method": "methods.kit.base:Method",
@@ -58,6 +62,8 @@ _HOMES = {
     "File": "bench.tasks:File",
     "Folder": "bench.tasks:Folder",
     "HubData": "bench.tasks:HubData",
+    "Kind": "bench.tasks:Kind",
+    "Score": "bench.tasks:Score",
     "Row": "bench.tasks:Row",
     "Rows": "bench.tasks:Rows",
     "Wheel": "bench.tasks:Wheel",

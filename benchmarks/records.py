@@ -14,7 +14,7 @@ import numpy as np
 from bench.records.spec import MethodSpec, ModelSpec, Protocol, RunSpec, TaskSpec
 from bench.records.store import Profile, Record
 from bench.tasks import kind_named
-from tasks import TASKS as CATALOGUE
+from tasks import TASKS as TASK_BY_NAME
 
 BACKBONE = 22_565_376
 ALLOCATOR = "glibc 2.36, blocks kept"
@@ -50,7 +50,7 @@ def records(
 
     Args:
         methods: labels; those that `METHODS` lacks get middling figures.
-        tasks: labels; a shipped task has its kind, and any other one has classes.
+        tasks: labels; a shipped task has its kind and headline, any other label stands for classes and accuracy.
         ks: training rows; None: all.
         seeds: how many, counted from 0.
         models: names.
@@ -118,12 +118,12 @@ def _result(asked: RunSpec) -> dict[str, Any]:
     base = asked.method.label.partition("[")[0]
     score, trained, stored, step, activations = _METHODS.get(base, (0.7, 50_000, 50_000, 0.7, 0.7))
     generator = np.random.default_rng(int(asked.digest, 16))
-    task = CATALOGUE.get(asked.task.label)
+    task = TASK_BY_NAME.get(asked.task.label)
     kind = kind_named((task and task.kind) or "classes")
+    headline = task.headline_of(kind.name) if task else kind.headline
     k = asked.k or 5_000
     score = float(np.clip(score * (0.8 if kind.numeric else 1) + 0.06 * np.log10(k / 100), 0, 0.99))
     score = float(np.clip(score + generator.normal(0, 0.02), 0, 1))
-    headline = kind.headline
     drift = float(generator.normal(1, 0.08))
     learns = base != "majority"
     curve = [

@@ -1,7 +1,8 @@
-"""What the tests share: one thread, torch's global settings put back, and small runs."""
+"""What the tests share: one thread, torch's global settings put back, a quick collector, and small runs."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,24 @@ def _torch_settings() -> Iterator[None]:
 
         torch.set_deterministic_debug_mode("default")
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _frozen_at() -> list[int]:
+    """How many modules were imported when the collector was last told to leave what there is alone."""
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_frozen(_frozen_at: list[int]) -> None:
+    """Each run collects garbage: over all that torch and the rest import, that would take longer than a tiny run.
+
+    What was made before, fixtures of wider scope too, is freed by its last reference only.
+    """
+    if len(sys.modules) > _frozen_at[-1] + 100:
+        gc.collect()
+        gc.freeze()
+        _frozen_at.append(len(sys.modules))
 
 
 def tiny_spec(method: str = "head", *, k: int = 24, seed: int = 0, task: str = "synthetic", **protocol: Any) -> RunSpec:

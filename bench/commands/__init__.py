@@ -1,1 +1,1 @@
-"""The commands of `bench`, one file each; the only place in the harness that may import reports."""
+"""The subcommands of `bench`, one file each. Within `bench`, only these modules may import `reports`."""

@@ -1,4 +1,4 @@
-"""The commands as functions of Python: `bench.compare`, `bench.load_records`, `bench.check`, `bench.check_meter`."""
+"""The commands as Python functions: `bench.compare`, `bench.load_records`, `bench.check` and `bench.check_meter`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from methods.kit.base import Method
 
 NOT_TIDY = ["absent", "declared", "seed"]
-"""Columns of the reports' frame that hold mappings, or say again what others say."""
+"""Columns of the reports' data frame that hold mappings, or repeat other columns."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Comparison:
     """A finished comparison.
 
     Attributes:
-        out: its folder.
-        records: a record for each run in the folder, those of earlier comparisons included.
-        report: the files of the report.
-        baseline: the method that the others are compared with; None: the one that stores most.
+        out: the folder of the comparison.
+        records: the records of all runs in the folder, including those of earlier comparisons.
+        report: the paths of the files of the report.
+        baseline: the method that the others are compared with; None: the one that stores the most parameters.
     """
 
     out: Path
@@ -38,11 +38,11 @@ class Comparison:
     baseline: str | None = None
 
     def frame(self) -> pd.DataFrame:
-        """One row a run, as `load_records` gives it."""
+        """Returns the runs as a data frame, one row for each run, like `load_records`."""
         return _frame(self.records, self.out)
 
     def table(self) -> str:
-        """The main table of each setting, in Markdown: mean score and costs of each method."""
+        """Writes the main table of each model and K in Markdown: mean scores and costs of each method."""
         from reports.formats.text import markdown
         from reports.report import Report
         from reports.tables.tables import main
@@ -66,43 +66,49 @@ def compare(
     trials: int | None = None,
     searches: int | None = None,
     on: str | None = None,
+    jobs: int | None = None,
     config: str | Path | None = None,
     out: str | Path = "out",
     baseline: str | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Trains and scores methods on tasks, and writes the report: `bench compare` from Python.
+    """Trains and scores methods on tasks, and writes the report, as `bench compare` does.
 
-    Runs that the folder holds already are not done again, so the same call goes on after an interruption. Progress
-    goes to stderr. The runs happen in processes of their own; a script needs no `if __name__ == "__main__"`.
+    Runs whose records are already in the folder are not done again, so that the same call continues a comparison that
+    was interrupted. Progress is printed to stderr. Each run has its own process; a script does not need
+    `if __name__ == "__main__"` for that.
 
     Args:
-        methods: specifications, such as `"lora[r=16]"` or `"my.py:Mine"`. What is not given here or in what
-            follows is the preset's.
+        methods: specifications, such as `"lora[r=16]"` or `"my.py:Mine"`. For this argument and all that follow, None
+            means the value of the preset.
         tasks: names, folders, or `file.py:NAME`.
-        model: a name, a folder, a hub id, or a random shape.
-        k: training rows; `"all"`: all of them.
-        seeds: how many, counted from 0.
-        data_seed: one seed of the rows for all runs.
-        model_seed: one seed of the training for all runs.
-        meters: meters beside those that come along, such as `"my.py:Mine"`.
-        preset: what to start from; None: `quick`.
+        model: a name (`bench list models`), a folder, or a model of the hub.
+        k: the number of training rows; `"all"`: all of them. A list is compared one after another.
+        seeds: the number of seeds, which are counted from 0.
+        data_seed: one seed for the draw of the rows, for all runs.
+        model_seed: one seed for the training, for all runs.
+        meters: meters to add to the shipped ones, such as `"my.py:Mine"`.
+        preset: the ready-made comparison to start from; None: `quick`.
         method_defaults: name of a method -> hyper-parameters that hold where its specification sets none.
-        trials: how many values of its learning rate each method tries on each task before it is scored; None: it has
-            the one that is set.
-        searches: how many times the trials are made anew, shared by the seeds; None: one for each seed.
-        on: what does the runs: an executor's name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this machine.
-        config: a file of fields, as `bench compare --config` reads it; what is given besides overrides it.
-        out: folder of the records and the report.
-        baseline: label of the method that the others are compared with; None: the one that stores most.
-        settings: any field of `Protocol` and `Measures` in bench/records/spec.py by its name, such as `epochs=5`,
-            `batch_size=8` or `energy=False`; docs/options.md lists them.
+        trials: how many learning rates each method tries on each task before it is scored; None: it has one learning
+            rate, which is not searched for.
+        searches: how often the search is repeated; the seeds share the searches. None: one search for each seed.
+        on: the executor that does the runs: its name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this
+            machine.
+        jobs: how many runs are made side by side; of more than one no time and no energy is measured. With trials,
+            these alone are made so. None: one.
+        config: a file of fields, as `bench compare --config` reads it; arguments override its fields.
+        out: the folder for the records and the report.
+        baseline: the label of the method that the others are compared with; None: the one that stores the most
+            parameters.
+        settings: any other field by its name, such as `epochs=5`, `batch_size=8` or `energy=False`; docs/options.md
+            lists all fields.
 
     Returns:
-        What is in the folder now. A run that failed is a record with its reason, not an error.
+        The runs in the folder. A run that failed is a record with the reason; it raises no error.
 
     Raises:
-        UserError: an unknown name, field or value, before the first run.
+        UserError: a name, field or value is unknown or not allowed. This is checked before the first run.
 
     Examples:
         >>> import bench
@@ -120,7 +126,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
-    named |= {"meters": meters, "on": on, "trials": trials, "searches": searches}
+    named |= {"meters": meters, "on": on, "jobs": jobs, "trials": trials, "searches": searches}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 
@@ -138,10 +144,11 @@ def compare(
 
 @contextmanager
 def _script_hidden() -> Iterator[None]:
-    """Keeps child processes from importing the script that calls us.
+    """Keeps child processes from running the script that called `compare`.
 
-    multiprocessing gives each child the path of the parent's main module, and the child runs it: without
-    `if __name__ == "__main__"` the script would compare again in every child. Ours need nothing of it.
+    multiprocessing passes the path of the main module to each child, and the child imports it. Without
+    `if __name__ == "__main__"`, the script would then call `compare` again in every child. The children need nothing
+    of the script.
     """
     main = sys.modules["__main__"]
     hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
@@ -154,16 +161,16 @@ def _script_hidden() -> Iterator[None]:
 
 
 def load_records(out: str | Path) -> pd.DataFrame:
-    """Reads the runs of a comparison into a tidy data frame: one row a run, one column a fact or figure.
+    """Reads the runs of a comparison into a tidy data frame, with one row for each run and one column for each figure.
 
-    Units stand in the columns' names (`wall_time_s`, `stored_bytes`). A figure that was not measured is missing,
-    never 0. The ratios of the profiles in the folder stand with the runs that they hold for.
+    The names of the columns contain the units (`wall_time_s`, `stored_bytes`). A figure that was not measured is
+    missing and never 0. The time ratios of a profile in the folder are in the rows of the runs that they hold for.
 
     Args:
-        out: the comparison's folder.
+        out: the folder of the comparison.
 
     Raises:
-        UserError: it holds no records, or a damaged one.
+        UserError: the folder has no records, or a damaged one.
 
     Examples:
         >>> import bench
@@ -185,20 +192,21 @@ def _frame(records: Sequence[Record], out: Path) -> pd.DataFrame:
 
     runs = frame(records, read_profiles([out])).drop(columns=NOT_TIDY, errors="ignore")
     order = ["method", "task", "model", "data_seed", "model_seed"]
-    sorted_runs: pd.DataFrame = runs.sort_values(order, ignore_index=True)
+    sorted_runs: pd.DataFrame = runs.sort_values(order, ignore_index=True)  # pandas' stubs say Any here
     return sorted_runs
 
 
 def check(method: str | Method, architectures: Sequence[str] | None = None) -> list[Finding]:
-    """Checks what every method promises, on a small random model of every architecture.
+    """Checks the promises that every method makes, on a small random model of each architecture.
 
     Args:
-        method: a specification such as `"my.py:Mine"`, or a method itself.
-        architectures: such as `["bert", "gpt2"]`; None: all that there are.
+        method: a specification, such as `"my.py:Mine"`, or a method object.
+        architectures: the architectures to check on, such as `["bert", "gpt2"]`; None: all of them.
 
     Returns:
-        A finding for each promise on each architecture: `kept`, `broken` with what failed and where to look, or
-        `refused` with the reason, once for an architecture that the method says it cannot adapt.
+        A finding for each promise on each architecture. Its `status` is `kept`, or `broken`, and then `says` tells what
+        failed and where to look. An architecture that the method says it cannot adapt has one finding, `refused`, with
+        the reason.
 
     Raises:
         UserError: an unknown method or architecture.
@@ -224,13 +232,13 @@ def check(method: str | Method, architectures: Sequence[str] | None = None) -> l
 
 
 def check_meter(meter: str | type[Meter]) -> list[str]:
-    """Checks what every meter promises: what it declares, and what it returns in a tiny run of a second.
+    """Checks the promises that every meter makes: what it declares, and what it returns in a run that takes a second.
 
     Args:
-        meter: such as `"my.py:Mine"`, or the class itself.
+        meter: a name, such as `"my.py:Mine"`, or the class.
 
     Returns:
-        A line for each promise that it breaks, with what failed; empty: it keeps them all.
+        A line for each broken promise, with what failed; an empty list if all are kept.
 
     Raises:
         UserError: there is no such file or name.

@@ -1,4 +1,4 @@
-"""`bench check`: the contract, as a suite that an author runs on a method."""
+"""`bench check`: tests whether a method keeps the contract of methods."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 
 
 def check(
-    methods: Annotated[list[str], typer.Argument(help="Methods, such as my.py:Mine lora[r=16].")],
+    methods: Annotated[list[str], typer.Argument(help="Methods to check, such as my.py:Mine lora[r=16].")],
     architectures: Annotated[
-        list[str] | None, typer.Option("--architecture", "-a", help="Check on these alone. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--architecture",
+            "-a",
+            help="Check on this architecture only, such as bert. May be given several times. [default: all]",
+        ),
     ] = None,
 ) -> None:
-    """Checks what every method promises, on a small random model of every architecture."""
+    """Checks the promises that every method makes, on a small random model of each architecture.
+
+    For example: the same seed gives the same result, padding changes nothing, and only the parameters of the method
+    are trained. docs/extend.md lists all of them. The exit code is 1 if a promise is broken.
+    """
     from bench.contract.architectures import SMALL_MODELS, check_method
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
@@ -33,10 +42,10 @@ def check(
 
 
 def _show(label: str, findings: list[Finding]) -> int:
-    """Prints a method's findings, equal ones once with the architectures they hold for.
+    """Prints the findings on a method. Equal findings are printed once, with all of their architectures.
 
     Returns:
-        How many promises broke; 1 where the method refuses every architecture, so that none was tested.
+        The number of broken promises; 1 if the method refuses every architecture, since then nothing was tested.
     """
     print(label)
     kept: dict[str, int] = {}

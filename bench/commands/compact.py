@@ -1,4 +1,4 @@
-"""`bench compact`: a finished run as a model to deploy."""
+"""`bench compact`: turns a finished run into a model to deploy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ import typer
 
 
 def compact(
-    run: Annotated[Path, typer.Argument(help="A run's record, OUT/runs/DIGEST.json.")],
-    epsilon: Annotated[float, typer.Option(min=0, help="How far the dev score may fall by dropping parts.")] = 0.01,
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="A gate that varies less (standard deviation over dev rows) is folded in.")
+    run: Annotated[Path, typer.Argument(help="The record of a run, OUT/runs/DIGEST.json.")],
+    epsilon: Annotated[
+        float,
+        typer.Option(min=0, help="How far the score on the dev rows may fall when parts of the method are dropped."),
     ] = 0.01,
-    into: Annotated[Path | None, typer.Option(help="Folder to write; else OUT/compact/DIGEST.")] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Length of the example for FLOPs and latency.")] = 32,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="A gate whose standard deviation over the dev rows is below this counts as constant: its mean is "
+            "multiplied into the weights, and the gate is dropped.",
+        ),
+    ] = 0.01,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder that the model is written to. [default: OUT/compact/DIGEST]")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option(min=1, help="Length of the one example whose FLOPs and time are measured, in tokens.")
+    ] = 32,
 ) -> None:
-    """Drops a run's idle parts, folds constant gates, saves the rest, and measures before and after."""
+    """Removes what a trained model does not need, saves the rest, and measures both.
+
+    Parts of the method without which the dev score holds are dropped, and gates that are almost constant are folded
+    into the weights. bench.load_compact loads the result in Python.
+    """
     from bench.grid.worker import quiet
     from bench.parts.compaction import compact as make
     from bench.parts.compaction import record_of
@@ -29,8 +45,8 @@ def compact(
     folder = into or out / "compact" / digest
     compaction = make(out, read_record(run), folder, epsilon=epsilon, tolerance=tolerance, tokens=tokens)
     before, after = compaction.before, compaction.after
-    dropped, folded = len(compaction.plan.dropped), len(compaction.plan.folded)
-    print(f"{compaction.plan.run.title}: {dropped} parts dropped, {folded} gates folded")
+    plan = compaction.plan
+    print(f"{plan.run.title}: {len(plan.dropped)} parts dropped, {len(plan.folded)} gates folded")
     if compaction.emptied:
         print(
             f"  warning: every part was dropped, only the head is left; on so few dev rows that may be chance: "

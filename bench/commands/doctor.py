@@ -1,4 +1,4 @@
-"""`bench doctor`: what this machine measures and what it can only estimate."""
+"""`bench doctor`: says what can be measured on this machine, and what can only be estimated."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects instead of a table.")] = False,
 ) -> None:
-    """Says, meter by meter, what is measured here, what is estimated, and what to install or permit.
+    """Lists what can be measured on this machine, what is estimated instead, and what to install or permit.
 
-    Exit code 0 where the main job can run, 1 where it cannot.
+    The exit code is 0 if bench compare can run here, and 1 if it cannot.
     """
     import json
     from dataclasses import asdict

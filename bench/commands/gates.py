@@ -1,4 +1,4 @@
-"""`bench gates`: what the gates of a comparison's runs do."""
+"""`bench gates`: studies the gates of the runs of a comparison."""
 
 from __future__ import annotations
 
@@ -12,15 +12,33 @@ from bench.errors import UserError
 
 
 def gates(
-    out: Annotated[Path, typer.Argument(help="Folder of a comparison with a gated method.")],
-    method: Annotated[str | None, typer.Option(help="Which gated method; else the one with most runs.")] = None,
-    k: Annotated[str | None, typer.Option("--k", help="Runs of which K, or all; if the folder has several.")] = None,
-    seed: Annotated[
-        list[str] | None, typer.Option(help="Runs of which seed, such as 0, or 0/1 (data/model). Repeatable.")
+    out: Annotated[Path, typer.Argument(help="Folder of a comparison that has a method with gates, such as unipelt.")],
+    method: Annotated[
+        str | None, typer.Option(help="The method to study. [default: the gated method with the most runs]")
     ] = None,
-    examples: Annotated[int, typer.Option(min=2, help="Test rows looked at in each run, drawn with seed 0.")] = 300,
+    k: Annotated[
+        str | None,
+        typer.Option(
+            "--k", help="The number of training rows of the runs, or all; needed only if the folder has several."
+        ),
+    ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The seed of the runs, such as 0, or 0/1 for a data seed and a model seed. May be given several "
+            "times. [default: every seed]"
+        ),
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=2, help="How many test rows of each run are used; they are drawn with seed 0.")
+    ] = 300,
 ) -> None:
-    """Decomposes, correlates and intervenes on the gates of finished runs; writes OUT/gates."""
+    """Studies what the gates of finished runs respond to, and what changes if they are fixed.
+
+    A gate is a factor, one number for each example, by which the output of a part of a method is multiplied. The
+    study splits the variance of the gates by task, seed, layer and example, correlates them with properties of the
+    texts, and scores the models again with gates that are fixed, shuffled or inverted. It is written to OUT/gates.
+    """
     from bench.gates.selection import select
     from bench.gates.study import study_runs
     from bench.grid.worker import quiet
@@ -31,7 +49,7 @@ def gates(
 
     sizes = None if k is None else sizes_of(k)
     if sizes is not None and len(sizes) > 1:
-        raise UserError(f"--k {k}: one size, or all; gates at several K are several studies")
+        raise UserError(f"--k {k}: give one size, or all; to study several sizes, run the command once for each")
     records = read_records(out)
     chosen = select(out, records, method=method, ks=sizes, seeds=seed or ())
     for line in chosen.left_out:

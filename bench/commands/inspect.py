@@ -1,4 +1,4 @@
-"""`bench inspect`: counts and FLOPs before anything is trained."""
+"""`bench inspect`: counts parameters and FLOPs before anything is trained."""
 
 from __future__ import annotations
 
@@ -18,19 +18,25 @@ if TYPE_CHECKING:
 
 @takes(Protocol(), only=("head",))
 def inspect(
-    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
+    methods: Annotated[list[str], typer.Argument(help="Methods to count, such as full lora[r=16] my.py:Mine.")],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A name, a hub id, a folder, or a bare config.json.")
+        str,
+        typer.Option(
+            "--model", "-m", help="A name (bench list models), a model of the hub, a folder, or a config.json alone."
+        ),
     ] = "minilm-l6",
-    batch: Annotated[int, typer.Option(min=1, help="Examples in the batch that FLOPs are counted for.")] = 1,
-    tokens: Annotated[int, typer.Option(min=1, help="Its padded length.")] = 128,
-    outputs: Annotated[int, typer.Option(min=1, help="Logits of the head; 1 is a regression.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects in place of the table.")] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in the batch whose FLOPs are counted.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="Length of that batch, in tokens, padding included.")] = 128,
+    outputs: Annotated[
+        int, typer.Option(min=1, help="Outputs of the head: the number of classes, or 1 for a regression.")
+    ] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects instead of a table.")] = False,
     **settings: Any,
 ) -> None:
-    """Counts parameters, bytes and FLOPs of methods on a model, without weights.
+    """Counts the parameters, bytes and FLOPs of methods on a model. No weights are loaded.
 
-    The forward pass is counted twice, by torch's FlopCounterMode and by fvcore, with the difference.
+    The FLOPs of the forward pass are counted twice, by FlopCounterMode of torch and by the package fvcore, and the
+    table shows the difference.
     """
     import json
     import sys

@@ -1,4 +1,4 @@
-"""`bench new`: writes a working start of a method, a task or a meter, with its test."""
+"""`bench new`: writes an example of a method, task, meter or kind of task, to be changed, and its test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import typer
 
 from bench.errors import UserError
 
-Name = Annotated[str, typer.Argument(help="What it is called on the command line, such as norm-tuning.")]
-Where = Annotated[Path, typer.Option(help="Where the files go.")]
+Name = Annotated[str, typer.Argument(help="Its name on the command line and in reports, such as norm-tuning.")]
+Where = Annotated[Path, typer.Option(help="The folder for the files.")]
 
-new = typer.Typer(help="Writes a working start of a method, a task or a meter, with its test.", no_args_is_help=True)
+new = typer.Typer(
+    help="Writes an example of a method, task, meter or kind of task to start from, and its test.", no_args_is_help=True
+)
 
-METHOD = '''\
+_METHOD_FILE = '''\
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,7 +39,7 @@ class {cls}(Method):
                 module.requires_grad_(True)
 '''
 
-METHOD_TEST = """\
+_METHOD_TEST_FILE = """\
 from pathlib import Path
 
 import bench
@@ -50,7 +52,7 @@ def test_it_keeps_the_contract():
     assert [finding for finding in findings if finding.status == "broken"] == []
 """
 
-TASK = """\
+_TASK_FILE = """\
 from pathlib import Path
 
 from bench import Folder, Task
@@ -63,7 +65,7 @@ from bench import Folder, Task
 )
 """
 
-TASK_TEST = """\
+_TASK_TEST_FILE = """\
 from bench.sources.split import load_rows
 
 from {module} import {constant}
@@ -74,7 +76,7 @@ def test_its_rows_are_read():
     assert {{row.label for row in rows.test}} <= {{row.label for row in rows.train}}
 """
 
-METER = '''\
+_METER_FILE = '''\
 import resource
 
 from bench import Column, Meter
@@ -111,7 +113,7 @@ class {cls}(Meter):
         return {{"train_{key}": self.faults}} if seen.phase == "train" else {{}}
 '''
 
-METER_TEST = """\
+_METER_TEST_FILE = """\
 from pathlib import Path
 
 import bench
@@ -123,18 +125,96 @@ def test_it_keeps_the_contract():
     assert bench.check_meter(f"{{HERE}}/{module}.py:{cls}") == []
 """
 
+_KIND_FILE = '''\
+from bench import Kind, Score
+
+
+class {cls}(Kind):
+    """Counts: a label is a whole number from 0, learned by a Poisson loss. Replace this by your kind."""
+
+    name = "{name}"
+    scores = (Score("pearson", -1.0, 1.0, constant=0.0),)
+    numeric = True
+    examples = (0, 1, 2, 5)
+
+    # torch and numpy are imported within the functions, because the command line lists kinds and has to start quickly.
+
+    def reader(self, types):
+        return int
+
+    def refusal(self, label):
+        return f"has the label {{label}}: counts begin at 0" if label < 0 else None
+
+    def remark(self, values):
+        return "labels read as counts"
+
+    def outputs(self, classes):
+        return 1
+
+    def encode(self, targets):
+        import torch
+
+        return torch.tensor(targets, dtype=torch.float32)
+
+    def texts(self, targets, names):
+        return targets.astype(int).astype(str)
+
+    def made_up(self, shape, device=None):
+        import torch
+
+        return torch.zeros(shape[0], device=device)
+
+    def loss(self, logits, targets):
+        return self.losses(logits, targets).mean()
+
+    def losses(self, logits, targets):
+        from torch.nn import functional
+
+        # The output of the model is the logarithm of the expected count.
+        return functional.poisson_nll_loss(logits.float().squeeze(-1), targets, reduction="none")
+
+    def constant(self, targets, outputs):
+        return targets.mean().clamp(min=1e-6).log().view(1)
+
+    def predictions(self, logits):
+        import numpy as np
+
+        return np.exp(logits.squeeze(axis=1))
+
+    def score(self, targets, outputs):
+        import numpy as np
+
+        truth, given = self.truth_and_answers(targets, outputs)
+        if np.ptp(truth) == 0 or np.ptp(given) == 0:
+            return {{}}  # a correlation with a constant is undefined
+        return {{"pearson": float(np.corrcoef(truth, given)[0, 1])}}
+
+
+KIND = {cls}()
+'''
+
+_KIND_TEST_FILE = """\
+import bench
+
+from {module} import KIND
+
+
+def test_it_keeps_the_contract():
+    assert bench.check_kind(KIND) == []
+"""
+
 ROWS = (("what a good film", "positive"), ("what a bad film", "negative"))
 
 
 @new.command("method")
 def new_method(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a method in ten lines, and the test of its contract."""
+    """Writes NAME.py, a method in ten lines, and a test that it keeps the contract of methods."""
     module, cls = _identifiers(name)
     _write(
         folder,
         {
-            f"{module}.py": METHOD.format(cls=cls, name=name),
-            f"test_{module}.py": METHOD_TEST.format(cls=cls, module=module),
+            f"{module}.py": _METHOD_FILE.format(cls=cls, name=name),
+            f"test_{module}.py": _METHOD_TEST_FILE.format(cls=cls, module=module),
         },
     )
     path = folder / f"{module}.py:{cls}"
@@ -143,15 +223,15 @@ def new_method(name: Name, folder: Where = Path()) -> None:
 
 @new.command("task")
 def new_task(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a task, its rows in NAME/, and its test."""
+    """Writes NAME.py, a task, the folder NAME with its rows, and a test that reads them."""
     module, _ = _identifiers(name)
     constant = module.upper()
     line = "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS) + "\n"
     _write(
         folder,
         {
-            f"{module}.py": TASK.format(name=name, module=module, constant=constant),
-            f"test_{module}.py": TASK_TEST.format(module=module, constant=constant),
+            f"{module}.py": _TASK_FILE.format(name=name, module=module, constant=constant),
+            f"test_{module}.py": _TASK_TEST_FILE.format(module=module, constant=constant),
             f"{module}/train.jsonl": line.replace("film", "book") + line.replace("film", "song"),
             f"{module}/validation.jsonl": line,
         },
@@ -161,40 +241,56 @@ def new_task(name: Name, folder: Where = Path()) -> None:
 
 @new.command("meter")
 def new_meter(name: Name, folder: Where = Path()) -> None:
-    """Writes NAME.py, a meter with one figure, and the test of its contract."""
+    """Writes NAME.py, a meter with one figure, and a test that it keeps the contract of meters."""
     module, cls = _identifiers(name)
     _write(
         folder,
         {
-            f"{module}.py": METER.format(cls=cls, name=name, key=module),
-            f"test_{module}.py": METER_TEST.format(cls=cls, module=module),
+            f"{module}.py": _METER_FILE.format(cls=cls, name=name, key=module),
+            f"test_{module}.py": _METER_TEST_FILE.format(cls=cls, module=module),
         },
     )
     print(f"bench compare lora full --preset smoke --meter {folder / f'{module}.py:{cls}'}")
 
 
+@new.command("kind")
+def new_kind(name: Name, folder: Where = Path()) -> None:
+    """Writes NAME.py, a kind of task, and a test that it keeps the contract of kinds."""
+    module, cls = _identifiers(name)
+    _write(
+        folder,
+        {
+            f"{module}.py": _KIND_FILE.format(cls=cls, name=name),
+            f"test_{module}.py": _KIND_TEST_FILE.format(module=module),
+        },
+    )
+    print(f'in the pyproject.toml of your package:\n[project.entry-points."tunebench.kinds"]\n{name} = "{module}:KIND"')
+
+
 def _identifiers(name: str) -> tuple[str, str]:
-    """The names of module and class for `name`.
+    """Makes the names of the Python module and of the class, such as `norm_tuning` and `NormTuning` of `norm-tuning`.
 
     Raises:
-        UserError: it cannot be a name on the command line, or is taken.
+        UserError: the name cannot be written on the command line, or is taken.
     """
     from bench.meters import shipped
     from bench.registry.methods import refused_name
     from bench.registry.plugins import entry_points
+    from bench.tasks.kinds import KIND_GROUP, shipped_kinds
     from tasks import TASKS
 
     reason = refused_name(name)
     if reason is not None:
         raise UserError(f"{name!r} {reason}")
-    groups = ("tunebench.methods", "tunebench.tasks", "tunebench.meters")
+    groups = ("tunebench.methods", "tunebench.tasks", "tunebench.meters", KIND_GROUP)
     taken = {
         *TASKS,
+        *shipped_kinds(),
         *(meter.name for meter in shipped()),
         *(entry for group in groups for entry in entry_points(group)),
     }
     if name in taken:
-        raise UserError(f"{name!r} is taken (bench list methods, tasks, meters); give it another name")
+        raise UserError(f"{name!r} is taken (bench list methods, tasks, meters, kinds); give it another name")
     module = re.sub(r"\W", "_", name).lower()
     cls = "".join(piece[:1].upper() + piece[1:] for piece in re.split(r"\W|_", name))
     if not module.isidentifier() or keyword.iskeyword(module):
@@ -203,7 +299,11 @@ def _identifiers(name: str) -> tuple[str, str]:
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    """Writes all files, or none where one is there already."""
+    """Writes all files, or none if one of them exists.
+
+    Raises:
+        UserError: a file exists already.
+    """
     for name in files:
         if (folder / name).exists():
             raise UserError(f"{folder / name} is there already; nothing was written")

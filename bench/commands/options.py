@@ -1,7 +1,7 @@
-"""Options of the command line, and docs/options.md, made from the fields that declare them.
+"""Makes the options of the command line, and docs/options.md, from the fields of a comparison.
 
-`bench.records.spec` and `bench.records.study` declare the fields with their types, defaults and docstrings; nothing
-is said of them here.
+The fields are declared in `bench.records.spec` and `bench.records.study`, with their types, defaults and docstrings.
+An option and its help text are made from the declaration, so that they cannot differ from it.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from bench.presets import DEFAULT, PRESETS
+from bench.presets import DEFAULT_PRESET, PRESETS
 from bench.records.spec import option_of
 from bench.records.study import CONFIG, Study, is_flag, takes_several, values_of, word
 from bench.registry.executors import DEFAULT as DEFAULT_EXECUTOR
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-BASE = PRESETS[DEFAULT]
-"""What `bench compare` starts from; its values are shown as the defaults."""
+BASE = PRESETS[DEFAULT_PRESET]
+"""The preset that `bench compare` starts from. Help texts show its values as defaults."""
 
 USUAL = Study(
-    preset=DEFAULT,
+    preset=DEFAULT_PRESET,
     methods=BASE.methods,
     tasks=BASE.tasks,
     model=BASE.model,
     k=tuple("all" if size is None else size for size in BASE.ks),
     seeds=BASE.seeds,
     on=DEFAULT_EXECUTOR,
+    jobs=1,
 )
-"""The same for what is compared."""
+"""The fields that say what is compared, with the values of that preset."""
 
 
 def meaning_of(model: type[BaseModel], field: str) -> str:
-    """What a field means: its docstring in the class, on one line."""
+    """Returns what a field means: its docstring in the class, on one line."""
     text = model.model_fields[field].description
     assert text, f"{model.__name__}.{field} needs a docstring, for the help and the documents"
     return " ".join(text.split())
 
 
 def option(defaults: BaseModel, field: str, *names: str) -> Any:
-    """The option that sets a field.
+    """Makes the command-line option that sets a field.
 
     Args:
-        defaults: an instance of the class that declares it; the help shows its value.
-        field: the field's name.
+        defaults: an instance of the class that declares the field; the help text shows its value as the default.
+        field: the name of the field.
         names: other names of the option, such as `-t`.
     """
     declared = type(defaults).model_fields[field]
@@ -60,7 +61,7 @@ def option(defaults: BaseModel, field: str, *names: str) -> Any:
 
 
 def _default(defaults: BaseModel, field: str) -> str:
-    """A field's value in words; empty where a study leaves it open."""
+    """Writes the default of a field for a help text; empty if it has none."""
     value = getattr(defaults, field)
     if value is None and isinstance(defaults, Study):
         return ""
@@ -68,7 +69,10 @@ def _default(defaults: BaseModel, field: str) -> str:
 
 
 def _taken(defaults: BaseModel, field: str) -> str:
-    """What a field takes, in words. In a study none is no value: it leaves the field to the preset."""
+    """Writes which values a field takes, such as `INTEGER|none`.
+
+    In a study, None only means that the preset decides, so that `none` is not listed there.
+    """
     if field == "preset":
         return "|".join(PRESETS)
     words = values_of(type(defaults).model_fields[field])
@@ -76,14 +80,14 @@ def _taken(defaults: BaseModel, field: str) -> str:
 
 
 def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[Command], Command]:
-    """Gives a command that ends in `**settings` an option for each field of some models.
+    """Decorates a command whose last parameter is `**settings` with an option for each field of some models.
 
-    The command gets what was typed as text, true or false for a flag, and None for an option that was not given:
-    `bench.records.study.checked` reads and checks it, as it does the values of a file.
+    The command receives the text that the user typed, True or False for a flag, and None for an option that was not
+    given. `bench.records.study.checked` reads and checks these values, as it does those of a file.
 
     Args:
-        defaults: an instance of each model, whose values the help shows.
-        only: these fields; None: all of them.
+        defaults: an instance of each model; help texts show its values as defaults.
+        only: the fields that get an option; None: all.
     """
     added = [
         _parameter(model, field)
@@ -96,7 +100,7 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
         signature = inspect.signature(command, eval_str=True)
         *written, settings = signature.parameters.values()
         assert settings.kind is inspect.Parameter.VAR_KEYWORD
-        # typer reads the parameters from the signature and passes each of them by its name.
+        # typer reads the parameters from the signature and passes each one by its name, so they reach **settings.
         command.__signature__ = signature.replace(parameters=[*written, *added])  # type: ignore[attr-defined]
         return command
 
@@ -104,7 +108,10 @@ def takes(*defaults: BaseModel, only: Sequence[str] | None = None) -> Callable[[
 
 
 def _parameter(defaults: BaseModel, field: str) -> inspect.Parameter:
-    """A field as a parameter of a command. Values stay text, so that one function reads them from everywhere."""
+    """Makes a parameter of a command for a field.
+
+    Its type is text, so that one function reads values of the command line, of a file and of Python.
+    """
     declared = type(defaults).model_fields[field]
     kind: Any = bool | None if is_flag(declared) else list[str] | None if takes_several(declared) else str | None
     annotation = Annotated[kind, option(defaults, field)]
@@ -120,14 +127,14 @@ _HEAD = f"""\
 
 <!-- Made by: {MADE_BY} -->
 
-A comparison is meaning_of by fields. Each can be given as an option of `bench compare`, in a file that
+A comparison is described by fields. Each can be given as an option of `bench compare`, in a file that
 `bench compare --config study.yaml` reads, and as a keyword of `bench.compare(...)` in Python. An option or a keyword
 overrides the file, and the file overrides the preset. A field that is given nowhere has the value of the preset; the
-defaults below are those of the preset `{DEFAULT}`.
+defaults below are those of the preset `{DEFAULT_PRESET}`.
 
 ```yaml
 # study.yaml
-preset: {DEFAULT}
+preset: {DEFAULT_PRESET}
 methods: [full, "lora[r=16]"]
 tasks: [trec]
 k: [100, 500]
@@ -153,11 +160,11 @@ _OTHERWISE = {
     "tasks": "`--task`, `-t`",
     "model": "`--model`, `-m`",
 }
-"""How the command line takes fields that have more than an option, or none."""
+"""Field -> what docs/options.md says in the column of options, for fields without exactly one option."""
 
 
 def options_document() -> str:
-    """docs/options.md: every field, with its option, what it takes, its default and what it means."""
+    """Writes docs/options.md: each field with its option, the values that it takes, its default and its meaning."""
     return _HEAD + "".join(f"\n## {title}\n\n{_table(defaults)}" for title, defaults in _PARTS)
 
 

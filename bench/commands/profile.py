@@ -1,4 +1,4 @@
-"""`bench profile`: the steps of all methods against each other, interleaved."""
+"""`bench profile`: times the steps of several methods against each other, in one process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,25 @@ if TYPE_CHECKING:
     only=("batch_size", "head", "device", "precision", "threads", "profile_rounds", "allocator"),
 )
 def profile(
-    methods: Annotated[list[str], typer.Argument(help="Methods, such as full lora[r=16] my.py:Mine.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A name, a hub id or a folder.")] = "minilm-l6",
-    tokens: Annotated[int, typer.Option(min=1, help="Padded length.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="The profile as JSON in place of the table.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also write the profile into this folder's profiles/.")] = None,
+    methods: Annotated[list[str], typer.Argument(help="Methods to time, such as full lora[r=16] my.py:Mine.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name (bench list models), a model of the hub, or a folder.")
+    ] = "minilm-l6",
+    tokens: Annotated[int, typer.Option(min=1, help="Length of the timed batches, in tokens.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the profile as JSON instead of a table.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a comparison: the profile is also written to its folder profiles. [default: none]"
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
-    """Times training steps and inference of methods against each other, in interleaved rounds."""
+    """Times training steps and inference of several methods against each other.
+
+    The methods take turns in every round, so that a change of the machine's speed affects all of them. Ratios between
+    methods are therefore more reliable than the milliseconds.
+    """
     from bench.meters.allocator import use
 
     given = {field: value for field, value in settings.items() if value is not None}
@@ -54,13 +65,13 @@ def profile(
         rounds=measures.profile_rounds,
         head=protocol.head,
     )
-    measured = measure([resolve_method(text).spec for text in methods], shape, protocol)
+    profiled = measure([resolve_method(text).spec for text in methods], shape, protocol)
     if out is not None:
-        write_profile(out, measured)
+        write_profile(out, profiled)
     if as_json:
-        print(measured.model_dump_json(indent=1, exclude_none=True))
+        print(profiled.model_dump_json(indent=1, exclude_none=True))
     else:
-        _show(measured)
+        _show(profiled)
 
 
 def _show(profile: Profile) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.errors import described
-from bench.records.spec import HeadKind
+from methods.kit.sites import ARCHITECTURES, SMALL, Architecture
 
 if TYPE_CHECKING:
     from bench.contract.workbench import Workbench
@@ -15,55 +15,10 @@ if TYPE_CHECKING:
 
 Verdict = Literal["kept", "broken", "refused"]
 
-VOCABULARY = 50
-"""Token ids of the small models are below this."""
-HIDDEN_SIZE = 16
-
-_COMMON = {
-    "vocab_size": VOCABULARY,
-    "max_position_embeddings": 40,
-    "hidden_size": HIDDEN_SIZE,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "pad_token_id": 1,
+SMALL_MODELS: dict[str, Architecture] = {
+    name: architecture for name, architecture in ARCHITECTURES.items() if architecture.small is not None
 }
-_TOKENS = {"bos_token_id": 2, "eos_token_id": 2}
-_MODERN = {"cls_token_id": 2, "sep_token_id": 2, **_TOKENS}
-_GROUPED = {"num_key_value_heads": 1, **_TOKENS}
-
-
-@dataclass(frozen=True)
-class SmallModel:
-    """A small random model on which methods are checked.
-
-    Attributes:
-        settings: settings of its configuration, besides the common ones.
-        head: the kind of head that classifiers of this architecture usually have.
-    """
-
-    settings: Mapping[str, Any]
-    head: HeadKind = "mean"
-
-
-SMALL_MODELS: dict[str, SmallModel] = {
-    "bert": SmallModel({}),
-    "roberta": SmallModel({"type_vocab_size": 1}),
-    "electra": SmallModel({"embedding_size": 8}),
-    "distilbert": SmallModel({"dim": HIDDEN_SIZE, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
-    "albert": SmallModel({"embedding_size": 8}),
-    "modernbert": SmallModel(_MODERN),
-    "deberta-v2": SmallModel(
-        {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
-    ),
-    "gpt2": SmallModel(
-        {"n_embd": HIDDEN_SIZE, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS}, "last"
-    ),
-    "llama": SmallModel(_GROUPED, "last"),
-    "qwen2": SmallModel(_GROUPED, "last"),
-    "qwen3": SmallModel({"head_dim": 8, **_GROUPED}, "last"),
-}
-"""`model_type` of transformers -> the small model of that architecture."""
+"""`model_type` of transformers -> the architecture, of those that a small random model is made of for the checks."""
 
 
 CRASHED_REFUSAL = (
@@ -93,7 +48,7 @@ def small_config(architecture: str) -> Any:
     """Makes the configuration of the small model for an architecture."""
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(architecture, **{**_COMMON, **SMALL_MODELS[architecture].settings})
+    return AutoConfig.for_model(architecture, **{**SMALL, **(SMALL_MODELS[architecture].small or {})})
 
 
 def workbench(method: Method, architecture: str) -> Workbench:
@@ -103,13 +58,13 @@ def workbench(method: Method, architecture: str) -> Workbench:
     from bench.contract.workbench import Workbench
     from bench.training.classifier import Pooled
 
-    head = SMALL_MODELS[architecture].head
+    head = SMALL_MODELS[architecture].pooling
 
     def make() -> Pooled:
         torch.manual_seed(123)  # the same weights at each call
         return Pooled(_model(architecture), outputs=3, pooling=head, seed=5)
 
-    return Workbench(method, make, vocabulary=VOCABULARY)
+    return Workbench(method, make, vocabulary=SMALL["vocab_size"])
 
 
 def _model(architecture: str) -> Any:
@@ -122,7 +77,7 @@ def _model(architecture: str) -> Any:
     return model
 
 
-def check_method(method: Method, architectures: Mapping[str, SmallModel] = SMALL_MODELS) -> Iterator[Finding]:
+def check_method(method: Method, architectures: Mapping[str, Architecture] = SMALL_MODELS) -> Iterator[Finding]:
     """Checks every promise on every architecture.
 
     Args:

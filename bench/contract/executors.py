@@ -84,7 +84,7 @@ class ExecutorFinding:
 
 
 @dataclass(frozen=True)
-class Trial:
+class ExecutorUnderTest:
     """An executor under test.
 
     Attributes:
@@ -143,7 +143,7 @@ def _require(kept: bool, says: str) -> None:
         raise BrokenPromiseError(says)
 
 
-def a_run_is_the_same_as_here(trial: Trial) -> None:
+def a_run_is_the_same_as_here(trial: ExecutorUnderTest) -> None:
     """Scores, outputs and weights are those of the executor that comes along, to the digit."""
     spec = trial.spec()
     here, there = trial.folder("here"), trial.folder("there")
@@ -175,7 +175,7 @@ def _arrays(out: Path, spec: RunSpec) -> dict[str, tuple[str, bytes]]:
     return {name: (f"{array.dtype}{array.shape}", array.tobytes()) for name, array in arrays.items()}
 
 
-def a_run_that_fails_is_a_record(trial: Trial) -> None:
+def a_run_that_fails_is_a_record(trial: ExecutorUnderTest) -> None:
     """A run that raises, and one whose process is killed, are records."""
     out = trial.folder("failing")
     for end, words in (("raises", "it was to raise"), ("is killed", "SIGKILL")):
@@ -186,7 +186,7 @@ def a_run_that_fails_is_a_record(trial: Trial) -> None:
         _require(read_record(record_path(out, spec.digest)) == record, f"a run that {end} left another record")
 
 
-def what_was_scored_is_kept(trial: Trial) -> None:
+def what_was_scored_is_kept(trial: ExecutorUnderTest) -> None:
     """A process that is killed while its costs are measured leaves its scores."""
     spec = trial.spec("is killed when scored")
     measures = SCORES.model_copy(update={"effective": True})
@@ -199,7 +199,7 @@ def what_was_scored_is_kept(trial: Trial) -> None:
     _require("SIGKILL" in (record.reason or ""), f"its record says {record.reason!r}, not how the process ended")
 
 
-def it_holds_as_many_jobs_as_it_says(trial: Trial) -> None:
+def it_holds_as_many_jobs_as_it_says(trial: ExecutorUnderTest) -> None:
     """As many jobs as its capacity (here at most two) are taken at once; each leaves its own record and progress."""
     capacity = trial.executor.capacity
     _require(capacity >= 1, f"its capacity is {capacity}")
@@ -219,7 +219,7 @@ def it_holds_as_many_jobs_as_it_says(trial: Trial) -> None:
         _require(last.done == last.total, f"the last progress reported was step {last.done} of {last.total}")
 
 
-def stop_ends_what_is_under_way(trial: Trial) -> None:
+def stop_ends_what_is_under_way(trial: ExecutorUnderTest) -> None:
     """`stop` ends the processes of the jobs under way, their futures end too, and the executor goes on after it."""
     pid = trial.place / "pid.txt"
     pid.unlink(missing_ok=True)
@@ -235,7 +235,7 @@ def stop_ends_what_is_under_way(trial: Trial) -> None:
     _require(record.status == "ok", f"after stop the next run ended as {record.status}: {record.reason}")
 
 
-def an_interrupt_loses_nothing(trial: Trial) -> None:
+def an_interrupt_loses_nothing(trial: ExecutorUnderTest) -> None:
     """A comparison that is left early keeps the earlier record of a run that was under way."""
     out = trial.folder("interrupted")
     spec = trial.spec("well")
@@ -268,7 +268,7 @@ class _Interrupted(Executor):
         self._inner.stop()
 
 
-def the_resident_peak_is_measured(trial: Trial) -> None:
+def the_resident_peak_is_measured(trial: ExecutorUnderTest) -> None:
     """The job that measures it after a run leaves a figure, or the reason why there is none."""
     spec = trial.spec()
     job = AloneJob(meter="resident", alone_of=spec, train_shape=(8, 16), test_shape=(8, 16))
@@ -285,7 +285,7 @@ def the_resident_peak_is_measured(trial: Trial) -> None:
     _require(reasons[0] == reasons[1], f"the resident peak is absent: {reasons[0]}")
 
 
-def a_profile_is_made(trial: Trial) -> None:
+def a_profile_is_made(trial: ExecutorUnderTest) -> None:
     """The job that times methods against each other leaves a profile."""
     method = resolve_method("head").spec
     shape = ProfileShape(model="tiny", batch=2, tokens=8, rounds=2)
@@ -299,7 +299,7 @@ def a_profile_is_made(trial: Trial) -> None:
     _require(len(read_profiles(out)) == 1, "there is no profile in the comparison's folder")
 
 
-PROMISES: tuple[Callable[[Trial], None], ...] = (
+PROMISES: tuple[Callable[[ExecutorUnderTest], None], ...] = (
     a_run_is_the_same_as_here,
     a_run_that_fails_is_a_record,
     what_was_scored_is_kept,
@@ -359,7 +359,7 @@ def _findings(executor: Executor, reference: Executor) -> Iterator[ExecutorFindi
     for promise in PROMISES:
         with TemporaryDirectory() as place:
             try:
-                promise(Trial(executor, reference, Path(place)))
+                promise(ExecutorUnderTest(executor, reference, Path(place)))
             except BrokenPromiseError as error:
                 yield ExecutorFinding(promise.__name__, "broken", str(error))
             except _RefusedError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.errors import UserError, near
 from bench.grid.plan import Request
-from bench.presets import DEFAULT, PRESETS
+from bench.presets import DEFAULT_PRESET, PRESETS
 from bench.records.spec import Measures, Protocol, option_of
 from bench.records.study import (
     DECLARED,
@@ -60,7 +60,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         if name not in DECLARED:
             raise UserError(f"{place(name)}: there is no such field{near(name, DECLARED)}")
     study = _study(fields, place)
-    preset = study.preset or DEFAULT
+    preset = study.preset or DEFAULT_PRESET
     if preset not in PRESETS:
         raise UserError(
             f"{place('preset')}: unknown preset {preset!r}{near(preset, PRESETS)}; there is {', '.join(PRESETS)}"
@@ -79,6 +79,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         measures=checked(Measures, _of(Measures, fields), base=base.measures, place=place),
         method_defaults=base.method_defaults if study.method_defaults is None else study.method_defaults,
         on=study.on or ON,
+        jobs=study.jobs or 1,
         trials=base.trials if study.trials is None else study.trials,
         searches=_searches(study, len(data_seeds), place),
     )
@@ -129,7 +130,8 @@ def _searches(study: Study, seeds: int, place: Place) -> int | None:
 def study_of(request: Request) -> Fields:
     """The fields that ask for a request again, every one of them stated; the opposite of `request_of`.
 
-    Where the runs were done is left out: it is a matter of the machine at hand, and changes no result.
+    Where the runs were done, and how many side by side, is left out: it is a matter of the machine at hand, and changes
+    no score.
 
     Raises:
         ValueError: its seeds are neither counted from 0 nor held, so that no field says them.

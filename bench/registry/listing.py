@@ -14,6 +14,7 @@ from bench.registry.tasks import HUB, TASK_GROUP
 from bench.sources.formats import suffixes
 from bench.sources.models import SHIPPED as MODELS
 from bench.sources.random_models import SHAPES
+from bench.tasks.kinds import KIND_GROUP, shipped_kinds
 from methods import BUILT_IN, VARIANTS
 from tasks import TASKS
 
@@ -47,6 +48,12 @@ def meters() -> Listing:
     yield "file.py:Class", "a subclass of bench.Meter in a Python file"
 
 
+def kinds() -> Listing:
+    """Yields the name of each kind of task, and its scores."""
+    yield from ((name, ", ".join(score.name for score in kind.scores)) for name, kind in shipped_kinds().items())
+    yield from _plugins(KIND_GROUP, shipped_kinds())
+
+
 def models() -> Listing:
     """Yields the name and the description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
@@ -74,5 +81,6 @@ LISTINGS: dict[str, Callable[[], Listing]] = {
     "models": models,
     "meters": meters,
     "executors": executors,
+    "kinds": kinds,
 }
 """The argument of `bench list` -> the function that lists."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.errors import UserError
 
-Records = Iterable[tuple[int, dict[str, Any]]]
+NumberedRecords = Iterable[tuple[int, dict[str, Any]]]
 """The records of a file, each with the number of its line (in a parquet file: of its row), counted from 1.
 
 A record maps the names of the columns to their values.
@@ -34,11 +34,11 @@ class FileFormat:
             as text, and the labels become numbers if all labels of the task are written as numbers.
     """
 
-    read: Callable[[Path], Records]
+    read: Callable[[Path], NumberedRecords]
     typed: bool = True
 
 
-def _read_jsonl(path: Path) -> Records:
+def _read_jsonl(path: Path) -> NumberedRecords:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -52,7 +52,7 @@ def _read_jsonl(path: Path) -> Records:
             yield number, record
 
 
-def _read_csv(path: Path, *, delimiter: str = ",") -> Records:
+def _read_csv(path: Path, *, delimiter: str = ",") -> NumberedRecords:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UserError
-from bench.sources.formats import FILE_FORMATS, Records
+from bench.sources.formats import FILE_FORMATS, NumberedRecords
 from bench.tasks import File, Folder, HubData, Row, Rows
 from bench.tasks.table import gather, labels, take, with_labels
 
@@ -240,7 +240,7 @@ def _type_as_written(label: str) -> type[int] | type[float] | type[str]:
     return float if re.fullmatch(r"[+-]?(\d+\.\d*|\.?\d+)([eE][+-]?\d+)?", label) else str
 
 
-def rows_of(records: Records, place: str, source: Source) -> Iterator[Row]:
+def rows_of(records: NumberedRecords, place: str, source: Source) -> Iterator[Row]:
     """Makes a row of each record. The columns are chosen once, by the first record.
 
     Args:
@@ -258,7 +258,7 @@ def rows_of(records: Records, place: str, source: Source) -> Iterator[Row]:
         if columns is None:
             columns, label = _columns(place, list(record), source)
             names = set(record)
-        # Records of jsonl may have different columns. Pairs among single texts would be scored as another task.
+        # NumberedRecords of jsonl may have different columns. Pairs among single texts would be scored as another task.
         elif names != set(record) and (other := _text_columns(record, source)) not in (None, columns):
             raise UserError(
                 f"{place}:{line} has {_text_words(other)}, the rows above have {_text_words(columns)}: "

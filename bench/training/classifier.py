@@ -58,7 +58,7 @@ class Pooled(Classifier):
 
     def forward(self, **batch: Tensor) -> Tensor:
         if self.padded_left and self._takes_positions:
-            batch["position_ids"] = positions(batch["attention_mask"])
+            batch["position_ids"] = token_positions(batch["attention_mask"])
         hidden: Tensor = self.backbone(**batch).last_hidden_state  # (batch, tokens, hidden)
         logits: Tensor = self.head(pool(hidden, batch["attention_mask"], self.pooling))  # (batch, outputs)
         return logits
@@ -121,7 +121,7 @@ class Native(Classifier):
 
     def forward(self, **batch: Tensor) -> Tensor:
         if self.padded_left and self._takes_positions:
-            batch["position_ids"] = positions(batch["attention_mask"])
+            batch["position_ids"] = token_positions(batch["attention_mask"])
         logits: Tensor = self.__dict__["_model"](**batch).logits
         return logits
 
@@ -148,10 +148,10 @@ def takes_positions(model: PreTrainedModel) -> bool:
     return all(table.padding_idx is None for table in tables)
 
 
-def positions(mask: Tensor) -> Tensor:
+def token_positions(mask: Tensor) -> Tensor:
     """Counts the tokens that are not padding from 0, given their mask, (batch, tokens); returns the same shape.
 
-    >>> positions(torch.tensor([[0, 0, 1, 1]]))
+    >>> token_positions(torch.tensor([[0, 0, 1, 1]]))
     tensor([[0, 0, 0, 1]])
     """
     return (mask.cumsum(1) - 1).clamp(min=0)

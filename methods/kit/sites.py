@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
@@ -29,6 +29,9 @@ class Architecture:
         ffn_norm: the layer norm that reads FFN output + residual (post-norm architectures).
         lacks: a site, or another need of a method (see `missing`) -> why this architecture cannot meet it.
         starts_behind_padding: whether the first token's position is the one behind `pad_token_id`, and not 0.
+        small: what the configuration of a small random model needs besides `SMALL`; methods are checked on it. None:
+            another architecture's model stands for this one.
+        pooling: how a classifier usually makes one vector of the last hidden states.
     """
 
     layers: str
@@ -42,7 +45,22 @@ class Architecture:
     ffn_norm: str | None
     lacks: Mapping[str, str] = field(default_factory=dict)
     starts_behind_padding: bool = False
+    small: Mapping[str, Any] | None = None
+    pooling: Literal["mean", "last"] = "mean"
 
+
+SMALL: Mapping[str, Any] = {
+    "vocab_size": 50,
+    "max_position_embeddings": 40,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "pad_token_id": 1,
+}
+"""The configuration of the small random models on which methods are checked, in the usual names of its settings."""
+_TOKENS = {"bos_token_id": 2, "eos_token_id": 2}
+_GROUPED = {"num_key_value_heads": 1, **_TOKENS}
 
 _PRE_NORM = "its layers have their norms before the blocks, so none reads the feed-forward block's output"
 _FUSED = "query, key and value are one fused projection (peft:lora with target_modules adapts it as a whole)"
@@ -61,9 +79,10 @@ _BERT = Architecture(
     ffn_in="intermediate.dense",
     ffn_out="output.dense",
     ffn_norm="output.LayerNorm",
+    small={},
 )
 
-_ROBERTA = replace(_BERT, starts_behind_padding=True)
+_ROBERTA = replace(_BERT, starts_behind_padding=True, small=None)
 
 _LLAMA = Architecture(
     layers="layers",
@@ -76,14 +95,16 @@ _LLAMA = Architecture(
     ffn_out="mlp.down_proj",
     ffn_norm=None,
     lacks={"ffn_norm": _PRE_NORM},
+    small=_GROUPED,
+    pooling="last",
 )
 
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _BERT,
-    "roberta": _ROBERTA,
+    "roberta": replace(_ROBERTA, small={"type_vocab_size": 1}),
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
-    "electra": _BERT,
+    "electra": replace(_BERT, small={"embedding_size": 8}),
     "distilbert": Architecture(
         layers="transformer.layer",
         attention="attention",
@@ -94,6 +115,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ffn_in="ffn.lin1",
         ffn_out="ffn.lin2",
         ffn_norm="output_layer_norm",
+        small={"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
     ),
     # Its one layer is run num_hidden_layers times: what is put into it acts each time and is counted once.
     "albert": Architecture(
@@ -107,6 +129,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ffn_out="ffn_output",
         ffn_norm="full_layer_layer_norm",
         lacks={"gates": _SHARED},
+        small={"embedding_size": 8},
     ),
     "modernbert": Architecture(
         layers="layers",
@@ -119,6 +142,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ffn_out="mlp.Wo",
         ffn_norm=None,
         lacks={**dict.fromkeys(("query", "key", "value"), _FUSED), "ffn_norm": _PRE_NORM},
+        small={"cls_token_id": 2, "sep_token_id": 2, **_TOKENS},
     ),
     "deberta-v2": replace(
         _BERT,
@@ -126,6 +150,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         key="attention.self.key_proj",
         value="attention.self.value_proj",
         lacks={"prefix": _DISENTANGLED, "gated projections": _RELATIVE},
+        small={
+            "relative_attention": True,
+            "position_buckets": 8,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+        },
     ),
     "gpt2": Architecture(
         layers="h",
@@ -142,10 +172,12 @@ ARCHITECTURES: dict[str, Architecture] = {
             **dict.fromkeys(("output", "ffn_in", "ffn_out"), _CONV1D),
             "ffn_norm": _PRE_NORM,
         },
+        small={"n_embd": 16, "n_layer": 2, "n_head": 2, "n_inner": 24, "n_positions": 40, **_TOKENS},
+        pooling="last",
     ),
     "llama": _LLAMA,
     "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
+    "qwen3": replace(_LLAMA, small={"head_dim": 8, **_GROUPED}),
 }
 """`model_type` of a transformers configuration -> where its sites are."""
 

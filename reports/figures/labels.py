@@ -346,7 +346,9 @@ def fitting(text: str, inches: float) -> str:
 
 
 def wrapped(name: str, most: int) -> str:
-    r"""A name in lines of at most so many characters, broken after brackets, commas, slashes and hyphens if it can be.
+    r"""A name in lines of at most so many characters, broken after [ , / - and spaces if it can be.
+
+    A unit in round brackets stays whole.
 
     >>> wrapped("lora[r=16,alpha=32]", 12)
     'lora[r=16,\nalpha=32]'
@@ -355,7 +357,7 @@ def wrapped(name: str, most: int) -> str:
         return name
     pieces: list[str] = []
     for letter in name:
-        if not pieces or pieces[-1][-1] in "([,/- ":
+        if not pieces or pieces[-1][-1] in "[,/- ":
             pieces.append("")
         pieces[-1] += letter
     lines = [""]

@@ -1,4 +1,4 @@
-"""The public functions: what their examples show is run, and they stand where `import bench` says."""
+"""Examples in docstrings run, and the public names are where `import bench` finds them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from bench.grid.executors import local as executor
 from tests.conftest import NoExecutor
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_EXAMPLES = ["bench.commands.api", "bench.records.study", "bench.grid.request", "bench.parts.deployment"]
-WITH_EXAMPLES += ["methods.kit.sites", "bench.progress", "bench.registry.executors", "bench.grid.executors.executor"]
-WITH_EXAMPLES += ["bench.meters", "bench.meters.column", "bench.meters.meter", "bench.meters.phases"]
-WITH_EXAMPLES += ["bench.meters.instruments.flop_counter", "bench.meters.instruments.operators"]
-WITH_EXAMPLES += ["bench.meters.instruments.live_tensors", "bench.meters.instruments.run_flops"]
-WITH_EXAMPLES += ["bench.records.record", "bench.records.store", "bench.registry.meters"]
+WITH_EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for package in ("bench", "methods", "reports")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if ">>> " in path.read_text("utf-8")
+]
+"""Every module with an example in a docstring."""
 
 EXAMPLES = [
     pytest.param(test, id=test.name)
@@ -90,7 +91,12 @@ def test_what_is_wrong_is_said_before_the_first_run(
     assert message in str(error.value)
 
 
-def test_a_script_without_a_guard_compares_once(tmp_path: Path) -> None:
+def test_a_script_without_a_guard_compares_once_and_imports_nothing_from_where_it_was_started(tmp_path: Path) -> None:
+    """A child process would import a folder called `methods` that lies there, if nobody kept it from that."""
+    folder = tmp_path / "started"
+    (folder / "methods").mkdir(parents=True)
+    if sys.version_info >= (3, 11):  # PYTHONSAFEPATH came with it
+        (folder / "methods" / "__init__.py").write_text("raise SystemExit('a stranger was imported')")
     (tmp_path / "script.py").write_text(
         "import bench\n"
         "print('begun')\n"
@@ -99,7 +105,7 @@ def test_a_script_without_a_guard_compares_once(tmp_path: Path) -> None:
         "print([record.status for record in done.records], done.records[0].environment.get('command'))\n"
     )
     done = subprocess.run(
-        [sys.executable, "script.py"],
-        capture_output=True, text=True, cwd=tmp_path, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+        [sys.executable, str(tmp_path / "script.py")],
+        capture_output=True, text=True, cwd=folder, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
     )  # fmt: skip
     assert done.stdout == "begun\n['ok'] None\n", done.stderr

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from bench.errors import UserError
-from bench.records.spec import Protocol
+from bench.records.spec import Measures, Protocol
 from bench.records.store import Result
 from bench.run import execute
 from bench.training.loop import DivergedError
 from bench.training.prepared import prepare, prepare_torch
 from tests.conftest import MakeSpec
+
+SCORES = Measures(costs=False, energy=False, effective=False)
 
 
 def result(outcome: object) -> Result:
@@ -39,16 +41,16 @@ def same(first: Result, second: Result) -> bool:
 
 @pytest.mark.parametrize("method", ["head", "full", "bitfit", "adapter", "prefix", "lora", "unipelt"])
 def test_the_same_seed_gives_bit_equal_scores_twice(method: str, make_spec: MakeSpec) -> None:
-    first, second = execute(make_spec(method)), execute(make_spec(method))
+    first, second = (execute(make_spec(method), measures=Measures(energy=False)) for _ in range(2))
     assert np.array_equal(first.outputs["logits"], second.outputs["logits"])
     assert same(result(first), result(second))
 
 
 def test_different_seeds_differ(make_spec: MakeSpec) -> None:
     base = make_spec("lora")
-    first = execute(base)
-    model = execute(base.model_copy(update={"model_seed": 1}))
-    data = execute(base.model_copy(update={"data_seed": 1}))
+    first = execute(base, measures=SCORES)
+    model = execute(base.model_copy(update={"model_seed": 1}), measures=SCORES)
+    data = execute(base.model_copy(update={"data_seed": 1}), measures=SCORES)
     assert result(first).data_digest == result(model).data_digest != result(data).data_digest
     assert not np.array_equal(first.outputs["logits"], model.outputs["logits"])
     assert not np.array_equal(first.outputs["logits"], data.outputs["logits"])
@@ -92,7 +94,7 @@ def test_what_a_run_reports(make_spec: MakeSpec) -> None:
 
 
 def test_nothing_trained_has_no_training_time(make_spec: MakeSpec) -> None:
-    found = result(execute(make_spec("majority")))
+    found = result(execute(make_spec("majority"), measures=SCORES))
     assert found.train_time_s is None
     assert found.dev_scores is None
     assert (found.steps, found.trained_parameters, found.stored_parameters, found.head_parameters) == (
@@ -105,9 +107,9 @@ def test_nothing_trained_has_no_training_time(make_spec: MakeSpec) -> None:
 
 def test_the_task_is_learned(make_spec: MakeSpec) -> None:
     """A harness in which a frozen-backbone method stays near the majority is wrong."""
-    floor = result(execute(make_spec("majority"))).test_scores["accuracy"]
+    floor = result(execute(make_spec("majority"), measures=SCORES)).test_scores["accuracy"]
     for method in ("head", "adapter"):
-        trained = result(execute(make_spec(method, k=96, epochs=10)))
+        trained = result(execute(make_spec(method, k=96, epochs=10), measures=SCORES))
         assert trained.test_scores["accuracy"] > floor + 0.2
         assert trained.curve[-1].train_loss < trained.curve[0].train_loss
 
@@ -118,14 +120,14 @@ def test_a_task_may_name_its_scores(make_spec: MakeSpec, tmp_path: Path) -> None
         "from dataclasses import replace\nfrom tasks import SYNTHETIC\n"
         "MINE = replace(SYNTHETIC, name='mine', scores=('macro_f1',), headline='macro_f1')\n"
     )
-    found = result(execute(make_spec(task=f"{path}:MINE")))
+    found = result(execute(make_spec(task=f"{path}:MINE"), measures=Measures(costs=False, energy=False)))
     assert set(found.test_scores) == {"macro_f1"}
     assert set(found.curve[0].scores) == {"macro_f1"}
 
 
 def test_a_rate_far_too_high_is_a_clear_error(make_spec: MakeSpec) -> None:
     with pytest.raises(DivergedError, match="lower the learning rate"):
-        execute(make_spec("full[learning_rate=1e38]", head_learning_rate=1e38, warmup_share=0))
+        execute(make_spec("full[learning_rate=1e38]", head_learning_rate=1e38, warmup_share=0), measures=SCORES)
 
 
 def test_changed_weights_are_refused(make_spec: MakeSpec) -> None:

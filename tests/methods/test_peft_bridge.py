@@ -15,7 +15,7 @@ import torch
 from bench.contract.architectures import SMALL_MODELS, check_method, small_config, workbench
 from bench.costs.inspect import config_of, inspect
 from bench.errors import UserError
-from bench.records.spec import RunSpec
+from bench.records.spec import Measures, RunSpec
 from bench.registry.methods import method_of, resolve_method
 from bench.run import execute
 from methods.kit import peft_bridge
@@ -72,7 +72,7 @@ def test_lora_of_peft_scores_as_ours_within_noise(make_spec: MakeSpec) -> None:
 
 
 def _score(spec: RunSpec) -> float:
-    result = execute(spec).record.result
+    result = execute(spec, measures=Measures(costs=False, energy=False, effective=False)).record.result
     assert result is not None
     return result.test_scores["accuracy"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, truth_and_answers
+from bench.tasks.kinds.kind import Kind, Label, Score, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +113,7 @@ class Classes(Kind):
         import numpy as np
         from sklearn.metrics import f1_score, matthews_corrcoef
 
-        truth, given = truth_and_answers(self, targets, outputs)
+        truth, given = self.truth_and_answers(targets, outputs)
         constant = bool(np.ptp(truth) == 0 or np.ptp(given) == 0)  # then scikit-learn would warn
         scores = {
             "accuracy": float((truth == given).mean()),

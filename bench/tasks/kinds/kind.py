@@ -190,20 +190,19 @@ class Kind(ABC):
         """The name of the headline score of a task that names none."""
         return self.scores[0].name
 
+    def truth_and_answers(self, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Converts targets and outputs to two arrays of shape (examples,), and checks them: the first step of `score`.
 
-def truth_and_answers(kind: Kind, targets: ArrayLike, outputs: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Converts targets and outputs to two arrays of shape (examples,), and checks them. `Kind.score` begins with this.
+        Raises:
+            ValueError: there are no examples, the shapes do not fit, or an output is not finite.
+        """
+        import numpy as np
 
-    Raises:
-        ValueError: there are no examples, the shapes do not fit, or an output is not finite.
-    """
-    import numpy as np
-
-    truth, given = np.asarray(targets), np.asarray(outputs)
-    if not np.isfinite(given).all():
-        raise ValueError("the model's outputs are not finite: training diverged, try a lower learning rate")
-    if given.ndim == 2:
-        given = kind.predictions(given)
-    if not truth.size or truth.shape != given.shape:
-        raise ValueError(f"outputs of shape {np.shape(outputs)} cannot be scored on labels {truth.shape}")
-    return truth, given
+        truth, given = np.asarray(targets), np.asarray(outputs)
+        if not np.isfinite(given).all():
+            raise ValueError("the model's outputs are not finite: training diverged, try a lower learning rate")
+        if given.ndim == 2:
+            given = self.predictions(given)
+        if not truth.size or truth.shape != given.shape:
+            raise ValueError(f"outputs of shape {np.shape(outputs)} cannot be scored on labels {truth.shape}")
+        return truth, given

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.tasks.kinds.kind import Kind, Label, Score, Target, truth_and_answers
+from bench.tasks.kinds.kind import Kind, Label, Score, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ class Regression(Kind):
         import numpy as np
         from scipy.stats import pearsonr, spearmanr
 
-        truth, given = truth_and_answers(self, targets, outputs)
+        truth, given = self.truth_and_answers(targets, outputs)
         if np.ptp(truth) == 0 or np.ptp(given) == 0:
             return {}
         truth, given = truth.astype(float), given.astype(float)

@@ -181,7 +181,9 @@ def command(*arguments: str, **settings: Any) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def test_a_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+def test_a_comparison_is_interrupted_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = ["--out", str(tmp_path)]
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so
     first = command(*SMOKE, *out, start_new_session=True)  # would all that it starts
@@ -200,9 +202,8 @@ def test_a_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     assert 1 <= len(before) < 8
     assert not list(runs_folder(tmp_path).glob(".*"))
 
-    second = command(*SMOKE, *out)
-    output, errors = second.communicate(timeout=250)
-    assert second.returncode == 0, errors
+    assert bench(*SMOKE, *out, monkeypatch=monkeypatch) == 0
+    output, errors = capfd.readouterr()
     assert f"[{8 - len(before)}/{8 - len(before)}]" in errors
     records = read_records(tmp_path)
     assert {record.status for record in records} == {"ok"}
@@ -210,7 +211,8 @@ def test_a_comparison_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     assert f"{tmp_path}/report.md" in output
     assert "unipelt" in output
     assert (tmp_path / "table.csv").read_text().count("\n") == 9
-    exported = command("export", str(tmp_path)).communicate(timeout=60)[0].splitlines()
+    assert bench("export", str(tmp_path), monkeypatch=monkeypatch) == 0
+    exported = capfd.readouterr().out.splitlines()
     assert [json.loads(line)["digest"] for line in exported] == [record.digest for record in records]
 
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
 
+from bench.contract import architectures
+from bench.contract.architectures import ARCHITECTURES
 from bench.registry.tasks import resolve_task
 from tests.conftest import bench
 
-ROOT = Path(__file__).resolve().parents[3]
+
+def run_test(file: Path, name: str) -> None:
+    runpy.run_path(str(file))[name]()
 
 
 def test_a_new_method_passes_its_own_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench("new", "method", "norm-tuning", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
     source = (tmp_path / "norm_tuning.py").read_text("utf-8")
     assert len([line for line in source.splitlines() if line.strip()]) <= 12
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout + run.stderr
+    # On one architecture: tests/test_docs.py checks the same file on all of them.
+    monkeypatch.setattr(architectures, "ARCHITECTURES", {"bert": ARCHITECTURES["bert"]})
+    run_test(tmp_path / "test_norm_tuning.py", "test_it_keeps_the_contract")
+    (tmp_path / "norm_tuning.py").write_text(source.replace("module.requires_grad_(True)", "pass"))
+    with pytest.raises(AssertionError):
+        run_test(tmp_path / "test_norm_tuning.py", "test_it_keeps_the_contract")
 
 
 def test_a_new_task_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,9 +37,33 @@ def test_a_new_task_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     rows = load_rows(task)
     assert (len(rows.train), len(rows.test)) == (4, 2)
     monkeypatch.syspath_prepend(tmp_path)
+    run_test(tmp_path / "test_film_mood.py", "test_its_rows_are_read")
+
+
+def test_a_new_kind_keeps_the_contract_and_is_found_by_its_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.tasks import kind_named, kinds, score_named
+
+    assert bench("new", "kind", "star-counts", "--folder", str(tmp_path), monkeypatch=monkeypatch) == 0
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, object] = {}
-    exec((tmp_path / "test_film_mood.py").read_text("utf-8"), names)
-    names["test_its_rows_are_read"]()  # type: ignore[operator]
+    exec((tmp_path / "test_star_counts.py").read_text("utf-8"), names)
+    names["test_it_keeps_the_contract"]()  # type: ignore[operator]
+    installed = tmp_path / "stars-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: stars\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[tunebench.kinds]\nstar-counts = star_counts:KIND\nlost = star_counts:NONE\n"
+    )
+    kinds.cache_clear()
+    try:
+        assert kind_named("star-counts").headline == "pearson"
+        assert score_named("pearson") is not None
+        with pytest.raises(ValueError, match="kind 'lost' of star_counts:NONE does not load: AttributeError"):
+            kind_named("lost")
+    finally:
+        kinds.cache_clear()
 
 
 @pytest.mark.parametrize(

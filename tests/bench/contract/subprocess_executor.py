@@ -28,17 +28,19 @@ class Subprocesses(Executor):
         with tempfile.TemporaryDirectory() as place:
             file, out = Path(place, "job.json"), Path(place, "out")
             file.write_text(job)
-            words = [sys.executable, "-m", "bench.grid.worker", str(file), str(out), "--progress"]
-            settings = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
-            # It imports nothing from the folder that the command was typed in (Python 3.11 and newer).
-            environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-            with subprocess.Popen(words, env=environment, **settings) as child:
+            with self.start([str(file), str(out), "--progress"]) as child:
                 self._children.append(child)
                 for line in child.stdout:
                     if (progress := Progress.of_line(line)) is not None:
                         report(progress)
             files = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
             return Attempt.of_exit(child.returncode, files)
+
+    def start(self, arguments):
+        words = [sys.executable, "-m", "bench.grid.worker", *arguments]
+        # It imports nothing from the folder that the command was typed in (Python 3.11 and newer).
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
     def stop(self):
         self._threads.shutdown(cancel_futures=True, wait=False)

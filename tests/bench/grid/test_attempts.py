@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from bench.records.store import (
     weights_path,
     write_record,
 )
-from tests.conftest import MakeSpec, bench, run_one
+from tests.conftest import MakeSpec, bench, run_one, tiny_spec
 
 FAILING = """
 import os, signal
@@ -58,6 +60,22 @@ def failing(tmp_path: Path, make_spec: MakeSpec) -> RunSpec:
     (tmp_path / "failing.py").write_text(FAILING)
     fails(tmp_path, "no")
     return make_spec(f"{tmp_path}/failing.py:Failing")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, executor: Executor) -> Callable[[Path, Measures], Record]:
+    """Puts a finished run into a folder; it is done once, with costs and without."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "failing.py").write_text(FAILING)
+    fails(place, "no")
+    spec = tiny_spec(f"{place}/failing.py:Failing")
+    records = {measures: run_one(executor, spec, place / str(measures.costs), measures) for measures in (SCORES, ALL)}
+
+    def put(out: Path, measures: Measures) -> Record:
+        shutil.copytree(place / str(measures.costs), out)
+        return records[measures]
+
+    return put
 
 
 @pytest.mark.parametrize(
@@ -162,10 +180,11 @@ def attempts(out: Path, digest: str, newer: Record | None) -> Path:
 @pytest.mark.parametrize("left", ["nothing", "a failed record", "a scored record", "a result"])
 @pytest.mark.parametrize("is_measured", [False, True])
 def test_what_a_killed_command_left_is_taken_over_at_the_next_start(
-    left: str, is_measured: bool, failing: RunSpec, tmp_path: Path, executor: Executor
+    left: str, is_measured: bool, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, ALL if is_measured else SCORES)
+    out = tmp_path / "out"
+    good = finished(out, ALL if is_measured else SCORES)
+    digest = good.digest
     outputs = load_outputs(out, digest)["logits"]
     newer = good.model_copy(update={"started_at": "2027-01-01T00:00:00+00:00"})
     records = {
@@ -209,10 +228,11 @@ def kill_at(step: int, out: str, digest: str) -> None:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_a_command_killed_while_it_takes_over_loses_nothing(
-    step: int, failing: RunSpec, tmp_path: Path, executor: Executor
+    step: int, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, SCORES)
+    out = tmp_path / "out"
+    good = finished(out, SCORES)
+    digest = good.digest
     (out / ".attempts" / "left").mkdir(parents=True)
     runs_folder(out).rename(runs_folder(out / ".attempts" / "left"))
     process = multiprocessing.get_context("fork").Process(target=kill_at, args=(step, str(out), digest))
@@ -229,11 +249,12 @@ def test_a_command_killed_while_it_takes_over_loses_nothing(
 
 @pytest.mark.parametrize("has_result", [False, True])
 def test_what_an_earlier_version_put_aside_comes_back(
-    has_result: bool, failing: RunSpec, tmp_path: Path, executor: Executor
+    has_result: bool, finished: Callable[[Path, Measures], Record], tmp_path: Path
 ) -> None:
     """It renamed the files of a run before the next attempt at it, and may have been killed then."""
-    out, digest = tmp_path / "out", failing.digest
-    good = run_one(executor, failing, out, SCORES)
+    out = tmp_path / "out"
+    good = finished(out, SCORES)
+    digest = good.digest
     for suffix in (*BESIDE, ".json"):
         file = record_path(out, digest).with_suffix(suffix)
         if file.exists():

@@ -1,31 +1,25 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.grid import worker
 from bench.progress import Progress
-from bench.records.spec import Job
+from bench.records.spec import Job, Measures
 from bench.records.store import read_record, record_path
 from tests.conftest import MakeSpec
 
-ROOT = Path(__file__).resolve().parents[3]
+SCORES = Measures(costs=False, energy=False, effective=False)
 
 
-def test_the_worker_command(tmp_path: Path, make_spec: MakeSpec) -> None:
+def test_the_worker_command(tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process; a fresh interpreter is tried by the executor that an author wrote."""
     spec = make_spec("lora", dev=0)
     file = tmp_path / "job.json"
-    file.write_text(Job(run=spec).model_dump_json())
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.grid.worker", str(file), str(tmp_path / "out")],
-        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "lora on synthetic, K=24, seed 0: ok\n"
+    file.write_text(Job(run=spec, measures=SCORES).model_dump_json())
+    assert worker.main([str(file), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == "lora on synthetic, K=24, seed 0: ok\n"
     record = read_record(record_path(tmp_path / "out", spec.digest))
     assert record.asked == spec
     assert record.result is not None
@@ -40,7 +34,7 @@ def test_the_worker_says_what_it_wants(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_failed_run_is_a_record(tmp_path: Path, make_spec: MakeSpec, capsys: pytest.CaptureFixture[str]) -> None:
     spec = make_spec("full[learning_rate=1e38]", head_learning_rate=1e38, warmup_share=0)
     file = tmp_path / "job.json"
-    file.write_text(Job(run=spec).model_dump_json())
+    file.write_text(Job(run=spec, measures=SCORES).model_dump_json())
     assert worker.main([str(file), str(tmp_path)]) == 1
     record = read_record(record_path(tmp_path, spec.digest))
     assert record.status == "failed"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from bench.records.record import Result
 from bench.tasks import Kind, Score, kind_named, kind_of_outputs, kind_of_types, kinds, score_named
-from bench.tasks.kinds import Label, Target
+from bench.tasks.kinds import Label, Target, shipped_kinds
 
 CLASSES, REGRESSION = kind_named("classes"), kind_named("regression")
 
@@ -217,6 +215,7 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     folder = sys.modules["bench.tasks.kinds"]
     monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    shipped_kinds.cache_clear()
     kinds.cache_clear()
     try:
         assert sorted(kinds()) == ["classes", "ranks", "regression"]
@@ -224,6 +223,7 @@ def test_a_kind_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert kind_of_types({float}, "ranks").headline == "kendall"
         assert score_named("kendall") is not None
     finally:
+        shipped_kinds.cache_clear()
         kinds.cache_clear()
         sys.modules.pop("bench.tasks.kinds.ranks", None)
 
@@ -241,12 +241,3 @@ def test_kinds_are_listed_without_torch() -> None:
     code = "import sys, bench.tasks; bench.tasks.kinds(); print({'torch', 'numpy', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
-
-
-@pytest.mark.parametrize(
-    "module", ["bench.tasks.task", "bench.tasks.kinds", *(type(k).__module__ for k in kinds().values())]
-)
-def test_the_examples_run(module: str) -> None:
-    failed, tried = doctest.testmod(import_module(module))
-    assert tried
-    assert not failed
