@@ -269,7 +269,7 @@ def test_a_process_that_was_disturbed_once_is_mended_by_the_second(monkeypatch: 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft's
 def test_frozen_weights_are_shared_under_whatever_name() -> None:
-    bench = module.Workbench(module.fetch_model("tiny"), SHAPE, PROTOCOL, torch.device("cpu"))
+    bench = module.StepTimer(module.fetch_model("tiny"), SHAPE, PROTOCOL, torch.device("cpu"))
     shared = {p.data_ptr() for p in bench.bare.parameters()}
     before = {name: p.clone() for name, p in bench.bare.named_parameters()}
     for name in ("lora", "peft:lora[r=2]", "peft:ia3"):
