@@ -48,7 +48,7 @@ def report(
     figure_theme: Annotated[str, typer.Option(help="light, for screens, or print: black on white, no grid.")] = "light",
 ) -> None:
     """Writes the report of finished comparisons again: tables, figures and the page. Nothing is trained."""
-    if columns == ["help"]:
+    if columns == ["help"]:  # prints docs/definitions.md
         from reports.columns.document import document
 
         print(document(), end="")
