@@ -28,11 +28,12 @@ PACKAGES = (
 """Packages whose versions can change a figure."""
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str, *, side_by_side: int = 1) -> dict[str, Any]:
     """Describes this process and machine for a record. What cannot be determined is left out.
 
     Args:
         device: the device of the run, as torch names it.
+        side_by_side: how many runs share the machine; said only where others do.
     """
     import torch
 
@@ -46,6 +47,7 @@ def describe(device: str) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "cpus": usable_cpus(),
         "threads": torch.get_num_threads(),
+        "side_by_side": side_by_side if side_by_side > 1 else None,
         "allocator": in_force(),
     }
     return {name: value for name, value in description.items() if value is not None}

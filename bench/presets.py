@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
         # Five searches of four trials tell methods apart where one of twelve tells lucky draws apart, and cost little
         # more: `python -m benchmarks.decisions`.
         trials=4,
-        protocol=Protocol(dev=1000, epochs=5, evaluations=2, batch_size=8, max_length=128),
+        protocol=Protocol(dev=1000, epochs=5, evaluations=2, batch_size=8, batches="by-length", max_length=128),
         measures=Measures(effective=False, resident=False, profile_tokens=16, profile_rounds=10),
     ),
     "gates": Preset(

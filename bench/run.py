@@ -59,6 +59,7 @@ def execute(
     meters: Sequence[ResolvedMeter] | None = None,
     first: bool = True,
     command: str | None = None,
+    side_by_side: int = 1,
     report: ReportProgress = lambda progress: None,
     keep: Callable[[Outcome], None] = lambda scored: None,
 ) -> Outcome:
@@ -74,6 +75,7 @@ def execute(
         meters: the meters that measure its costs; None takes the shipped ones and those that `measures` names.
         first: whether meters that measure at one seed of a method, task and K (FLOPs, memory) do so in this run.
         command: what the user typed, for the record.
+        side_by_side: how many runs share the machine; with more than one no time is measured.
         report: is called with the progress of the run.
         keep: is called with the scored run before its costs are measured, so that the scores are on disk by then.
 
@@ -84,8 +86,9 @@ def execute(
     """
     began, started_at = time.perf_counter(), datetime.now(timezone.utc)
     measures = measures or Measures()
-    setting = prepare(spec)
-    ready = prepared_meters(measures, device=str(setting.device), meters=meters)  # takes seconds: before every clock
+    setting = prepare(spec, side_by_side=side_by_side)
+    # Takes seconds: before every clock.
+    ready = prepared_meters(measures, device=str(setting.device), meters=meters, side_by_side=side_by_side)
     clock = clock or Clock(synchronize=synchronizer(setting.device))
     phases = Phases(clock, ready.able)
     warm_up_training(setting)
@@ -94,12 +97,15 @@ def execute(
     trained = fingerprint(setting.classifier)
     logits = None if spec.is_trial else _answers(setting, phases)
     result = _result(setting, training, logits, phases)
+    if side_by_side > 1:
+        result = result.model_copy(update={"train_time_s": None, "infer_time_s": None})
     sites = all_sites(setting)
     gates = gate_frame(setting, sites) if sites and not spec.is_trial else None
     sheet = None
     if measures.costs:
         sheet = CostSheet(setting, training.shapes, meters=ready, first=first)
-        sheet.observe(phases, train_examples=training.examples)
+        useful = setting.train.useful_tokens(training.visits)
+        sheet.observe(phases, train_examples=training.examples, train_useful_tokens=useful)
         if measures.effective:
             sheet.note_absent("effective", UNMEASURED)
         result = result.model_copy(update={"costs": sheet.costs()})
@@ -109,9 +115,10 @@ def execute(
         complete=sheet is None and not measures.effective,
         asked=spec,
         result=result,
-        environment=describe(str(setting.device)) | ({} if command is None else {"command": command}),
+        environment=describe(str(setting.device), side_by_side=side_by_side)
+        | ({} if command is None else {"command": command}),
         started_at=started_at.isoformat(timespec="seconds"),
-        wall_time_s=time.perf_counter() - began,
+        wall_time_s=time.perf_counter() - began if side_by_side == 1 else None,
     )
     kept = measures.keeps(result.stored_parameters, result.backbone_parameters)
     scored = Outcome(
@@ -129,7 +136,9 @@ def execute(
         sheet.measure_training()
         result = result.model_copy(update={"costs": sheet.costs(ended=True)})
     refuse_altered(trained, fingerprint(setting.classifier))
-    done = {"result": result, "complete": True, "wall_time_s": time.perf_counter() - began}
+    done = {"result": result, "complete": True}
+    if side_by_side == 1:
+        done["wall_time_s"] = time.perf_counter() - began
     return replace(scored, record=record.model_copy(update=done))
 
 

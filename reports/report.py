@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +19,12 @@ from reports.frame.environment import studies
 from reports.frame.folders import check_one, read_profiles, side_by_side
 from reports.frame.frame import BYS, By
 from reports.frame.trials import without_trials
+from reports.stats.best import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.columns.document import Column
     from reports.figures.draw import Drawn
     from reports.figures.style import Paper
     from reports.frame.panels import Panel
@@ -44,6 +47,7 @@ class Report:
         baseline: a method's label; None: the one that stores most.
         by: what the tables' columns are.
         columns: keys of `reports.columns.indices.KNOWN` to show beside the scores; None: the usual few.
+        margin: the difference in score that makes none in practice.
 
     Raises:
         UserError: unknown `by` or column; later, an unknown baseline.
@@ -54,8 +58,11 @@ class Report:
     baseline: str | None = None
     by: By = "task"
     columns: Sequence[str] | None = None
+    margin: float = MARGIN
 
     def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf:
+            raise UserError(f"--margin {self.margin:g}: a difference in score, 0 or more, such as {MARGIN:g}")
         if self.by not in BYS:
             raise UserError(f"--by {self.by}: one of {', '.join(BYS)}")
 
@@ -85,7 +92,7 @@ class Report:
         from reports.tables.sections import sections
 
         with collector_paused():
-            return sections(self.panels, self.columns)
+            return sections(self.panels, self.records, self.columns, margin=self.margin)
 
     @cached_property
     def published(self) -> Table | None:
@@ -95,11 +102,17 @@ class Report:
         return published_table(self.panels)
 
     def show(self) -> None:
-        """Prints the main table of each panel and the summary in words."""
-        from reports.formats.text import terminal
+        """Prints the main table of each panel and below it the answer; all else is in the files."""
+        from reports.formats.text import screen
 
         for section in self.sections:
-            terminal([section.main], section.sentences)
+            screen(section.main, section.lines)
+
+    @cached_property
+    def defined(self) -> list[Column]:
+        """Every figure that any table shows, each once, in the order of docs/definitions.md."""
+        known = KNOWN | {key: column for panel in self.panels for key, column in panel.definitions.items()}
+        return [known[key] for key in known if any(key == "score" or key in panel.figures for panel in self.panels)]
 
     def write(
         self,
@@ -135,7 +148,7 @@ class Report:
         return without_trials(self.records)
 
     def _write(self, into: Path, formats: Sequence[str], command: str | None, paper: Paper | None) -> list[Path]:
-        paths = _write_tables(self.sections, self.published, into, formats)
+        paths = _write_tables(self, into, formats)
         if "json" in formats:
             from reports.formats.data import nested
 
@@ -151,7 +164,7 @@ class Report:
             from reports.figures.style import Paper
 
             folder = into / "figures"
-            figures = draw_all(self.scored, self.panels, self.runs, folder, formats, paper=paper or Paper())
+            figures = draw_all(self.records, self.panels, self.runs, folder, formats, paper=paper or Paper())
         if "html" in formats:
             from reports.formats.page import page
 
@@ -168,6 +181,7 @@ def read_report(
     baseline: str | None = None,
     by: By = "task",
     columns: Sequence[str] | None = None,
+    margin: float = MARGIN,
 ) -> Report:
     """The report of one folder's records, or of several folders side by side.
 
@@ -177,6 +191,7 @@ def read_report(
         baseline: a method's label; None: the one that stores most.
         by: what the tables' columns are.
         columns: figures to show beside the scores; None: the usual few.
+        margin: the difference in score that makes none in practice.
 
     Raises:
         UserError: a folder without records; unknown `by` or column; what is not comparable, by name.
@@ -186,7 +201,7 @@ def read_report(
     folders = folders or {name: read_records(out) for name, out in zip(names, outs, strict=True)}
     for out, read in zip(outs, folders.values(), strict=True):
         check_one(read, out)
-    return Report(records=side_by_side(folders), outs=outs, baseline=baseline, by=by, columns=columns)
+    return Report(records=side_by_side(folders), outs=outs, baseline=baseline, by=by, columns=columns, margin=margin)
 
 
 def write(
@@ -196,6 +211,7 @@ def write(
     baseline: str | None = None,
     by: By = "task",
     columns: Sequence[str] | None = None,
+    margin: float = MARGIN,
     formats: Sequence[str] = DEFAULT_FORMATS,
     command: str | None = None,
     paper: Paper | None = None,
@@ -209,7 +225,7 @@ def write(
     """
     check_formats(formats)
     check_one(records, out)
-    report = Report(records=records, outs=[out], baseline=baseline, by=by, columns=columns)
+    report = Report(records=records, outs=[out], baseline=baseline, by=by, columns=columns, margin=margin)
     return report.write(out, formats=formats, command=command, paper=paper)
 
 
@@ -259,21 +275,16 @@ def _csv_files(panels: list[Panel], runs: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _write_tables(parts: list[Section], beside: Table | None, into: Path, formats: Sequence[str]) -> list[Path]:
+def _write_tables(report: Report, into: Path, formats: Sequence[str]) -> list[Path]:
     """`report.md` and `report.tex`."""
-    from reports.formats.text import LATEX_NEEDS, latex, markdown, plain_markdown
+    from reports.formats.text import latex_document, markdown_document
 
-    paths, extra = [], [] if beside is None else [beside]
+    extra = [] if report.published is None else [report.published]
+    paths = []
     if "markdown" in formats:
-        lines = ["# Comparison", ""]
-        for part in parts:
-            lines += [f"## {plain_markdown(part.title)}", ""]
-            lines += [f"- {plain_markdown(text)}" for text in part.sentences]
-            lines += ["", *map(markdown, (part.answers, *part.tables))]
-        paths.append(_text(into / "report.md", "\n".join([*lines, *map(markdown, extra)])))
+        paths.append(_text(into / "report.md", markdown_document(report.sections, extra, report.defined)))
     if "latex" in formats:
-        every = [table for part in parts for table in (part.answers, *part.tables)] + extra
-        paths.append(_text(into / "report.tex", "\n".join([LATEX_NEEDS, *map(latex, every)])))
+        paths.append(_text(into / "report.tex", latex_document(report.sections, extra, report.defined)))
     return paths
 
 

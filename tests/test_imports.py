@@ -16,7 +16,7 @@ ALLOWED = {
     "tasks": {"bench"},
     "methods": {"methods"},
     "bench": {"bench", "methods", "tasks"},
-    "reports": {"reports", "bench.records", "bench.meters", "bench.tasks", "bench.errors"},
+    "reports": {"reports", "bench.records", "bench.meters", "bench.tasks", "bench.errors", "bench.tuning.choice"},
 }
 """Top package -> what of ours its files may import."""
 

@@ -66,6 +66,7 @@ def compare(
     trials: int | None = None,
     searches: int | None = None,
     on: str | None = None,
+    jobs: int | None = None,
     config: str | Path | None = None,
     out: str | Path = "out",
     baseline: str | None = None,
@@ -94,6 +95,8 @@ def compare(
         searches: how often the search is repeated; the seeds share the searches. None: one search for each seed.
         on: the executor that does the runs: its name, `NAME:ADDRESS`, or `"my.py:Mine"`; None: processes of this
             machine.
+        jobs: how many runs are made side by side; of more than one no time and no energy is measured. With trials,
+            these alone are made so. None: one.
         config: a file of fields, as `bench compare --config` reads it; arguments override its fields.
         out: the folder for the records and the report.
         baseline: the label of the method that the others are compared with; None: the one that stores the most
@@ -123,7 +126,7 @@ def compare(
 
     named: dict[str, Any] = {"preset": preset, "methods": methods, "tasks": tasks, "model": model, "k": k}
     named |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "method_defaults": method_defaults}
-    named |= {"meters": meters, "on": on, "trials": trials, "searches": searches}
+    named |= {"meters": meters, "on": on, "jobs": jobs, "trials": trials, "searches": searches}
     given = {field: value for field, value in named.items() if value is not None} | settings
     requests = requests_of(given, config=None if config is None else Path(config), place=str)
 

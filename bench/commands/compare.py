@@ -37,6 +37,7 @@ def compare(
     trials: Annotated[str | None, option(USUAL, "trials")] = None,
     searches: Annotated[str | None, option(USUAL, "searches")] = None,
     on: Annotated[str | None, option(USUAL, "on")] = None,
+    jobs: Annotated[str | None, option(USUAL, "jobs")] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -65,7 +66,7 @@ def compare(
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
-    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "on": on}
+    typed |= {"seeds": seeds, "data_seed": data_seed, "model_seed": model_seed, "on": on, "jobs": jobs}
     typed |= {"trials": trials, "searches": searches, **settings}
     given = {field: value for field, value in typed.items() if value not in (None, [])}
     run_requests(requests_of(given, config=config), out, baseline)
@@ -116,19 +117,20 @@ def carry_out(
     from bench.registry.executors import make_executor
 
     with ExitStack() as open_executors:
-        executors: dict[str, Executor] = {}
+        executors: dict[tuple[str, int], Executor] = {}
         for request in requests:
-            if request.on not in executors:  # first of all: one may import torch while this process checks and fetches
-                executors[request.on] = open_executors.enter_context(make_executor(request.on))
+            place = request.on, request.jobs
+            if place not in executors:  # first of all: one may import torch while this process checks and fetches
+                executors[place] = open_executors.enter_context(make_executor(request.on, jobs=request.jobs))
         plans = [plan(request) for request in requests]
         _check_baseline(baseline, plans, folder)
         for request, todo in zip(requests, plans, strict=True):
-            refuse_unsuited(todo, executors[request.on])
+            refuse_unsuited(todo, executors[request.on, request.jobs])
         for request in requests:
             add_study(folder.out / CONFIG, study_of(request))
         failed = 0
         for request, todo in zip(requests, plans, strict=True):
-            executor = executors[request.on]
+            executor = executors[request.on, request.jobs]
             for remark in todo.remarks:
                 print(f"bench: {escaped(remark)}", file=sys.stderr)
             for phase in _phases(request, todo, folder, choose_only=choose_only):

@@ -31,6 +31,7 @@ USUAL = Study(
     k=tuple("all" if size is None else size for size in BASE.ks),
     seeds=BASE.seeds,
     on=DEFAULT_EXECUTOR,
+    jobs=1,
 )
 """The fields that say what is compared, with the values of that preset."""
 

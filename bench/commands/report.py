@@ -13,6 +13,9 @@ from bench.errors import UserError
 if TYPE_CHECKING:
     from bench.records.store import Record
 
+MARGIN = 0.01
+"""As `reports.stats.best.MARGIN`, which is not imported for the help alone."""
+
 
 def report(
     outs: Annotated[list[Path], typer.Argument(help="Folders of comparisons; several get one common report.")],
@@ -46,6 +49,9 @@ def report(
         str, typer.Option(help="Width of figures: column (3.3 in), page (6.9 in), or a number of inches.")
     ] = "column",
     figure_theme: Annotated[str, typer.Option(help="light, for screens, or print: black on white, no grid.")] = "light",
+    margin: Annotated[
+        float, typer.Option(help="Difference in score that makes none in practice: `as good` means no worse than this.")
+    ] = MARGIN,
 ) -> None:
     """Writes the report of finished comparisons again: tables, figures and the page. Nothing is trained."""
     if columns == ["help"]:  # prints docs/definitions.md
@@ -57,7 +63,7 @@ def report(
     kinds = [name for text in formats or [] for name in text.split(",")]
     write_report(
         outs, baseline=baseline, by=by, columns=wanted or None, formats=kinds or None, into=into,
-        figure_width=figure_width, figure_theme=figure_theme,
+        figure_width=figure_width, figure_theme=figure_theme, margin=margin,
     )  # fmt: skip
 
 
@@ -71,6 +77,7 @@ def write_report(
     into: Path | None = None,
     figure_width: str = "column",
     figure_theme: str = "light",
+    margin: float = MARGIN,
     records: Sequence[Record] | None = None,
 ) -> None:
     """Shows the main table and writes all else.
@@ -84,6 +91,7 @@ def write_report(
         into: where several folders' common report goes.
         figure_width: of each figure: `column`, `page` or inches.
         figure_theme: `light` or `print`.
+        margin: the difference in score that makes none in practice.
         records: of the one folder, where they have been read; None reads them.
 
     Raises:
@@ -102,12 +110,18 @@ def write_report(
     check_formats(kinds)
     if len(outs) == 1 and into is not None:
         raise UserError(f"--into {into}: one folder's report lies in that folder; name two folders or drop --into")
-    made = read_report(outs, records=records, baseline=baseline, by=by, columns=columns)
+    made = read_report(outs, records=records, baseline=baseline, by=by, columns=columns, margin=margin)
     made.show()
-    paths = made.write(outs[0] if len(outs) == 1 else into or Path("comparison"), formats=kinds, paper=paper)
-    folders = sorted({path.parent for path in paths})
-    print(f"written: {', '.join(str(path) for path in paths if path.suffix in {'.md', '.csv', '.html', '.yaml'})}")
-    print(f"folders: {', '.join(map(str, folders))}")
+    into = outs[0] if len(outs) == 1 else into or Path("comparison")
+    paths = made.write(into, formats=kinds, paper=paper)
+    print(f"written: {', '.join(_shortened(paths, into))}")
+
+
+def _shortened(paths: Sequence[Path], into: Path) -> list[str]:
+    """The page with its folder, then what else lies there, a folder by its name."""
+    names = dict.fromkeys(path.relative_to(into).parts[0] + "/" * (path.parent != into) for path in paths)
+    first = next((name for name in ("report.html", "report.md") if name in names), next(iter(names)))
+    return [str(into / first), *(name for name in names if name != first)]
 
 
 def show_choices(records: Sequence[Record]) -> None:

@@ -22,6 +22,7 @@ def tune(
     k: Annotated[list[str] | None, option(USUAL, "k")] = None,
     preset: Annotated[str | None, option(USUAL, "preset")] = None,
     on: Annotated[str | None, option(USUAL, "on")] = None,
+    jobs: Annotated[str | None, option(USUAL, "jobs")] = None,
     config: Annotated[Path | None, typer.Option(help="A file of fields, as for bench compare.", metavar="FILE")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records. [default: out]", show_default=False)] = Path("out"),
     **settings: Any,
@@ -33,6 +34,6 @@ def tune(
     from bench.grid.request import requests_of
 
     typed = {"preset": preset, "methods": methods or None, "tasks": tasks or None, "model": model, "k": k or None}
-    typed |= {"trials": trials, "searches": searches, "on": on, **settings}
+    typed |= {"trials": trials, "searches": searches, "on": on, "jobs": jobs, **settings}
     given = {field: value for field, value in typed.items() if value not in (None, [])}
     run_requests(requests_of(given, config=config), out, None, choose_only=True)

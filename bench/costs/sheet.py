@@ -58,13 +58,16 @@ class RunMeters:
         return [each.meter for each in self.resolved if each.meter.name not in self.refused]
 
 
-def prepared_meters(measures: Measures, *, device: str, meters: Sequence[ResolvedMeter] | None = None) -> RunMeters:
+def prepared_meters(
+    measures: Measures, *, device: str, meters: Sequence[ResolvedMeter] | None = None, side_by_side: int = 1
+) -> RunMeters:
     """Makes a run's meters and prepares those that can measure here. Call it before any clock runs.
 
     Args:
         measures: what is measured. Without costs there are no meters.
         device: the device of the run, as torch names it.
         meters: the meters of the run; None takes the shipped ones and those that `measures` names.
+        side_by_side: how many runs share the machine.
 
     Raises:
         UserError: `measures` names something that is not a meter, or is not there any more.
@@ -73,7 +76,8 @@ def prepared_meters(measures: Measures, *, device: str, meters: Sequence[Resolve
 
     if not measures.costs:
         return RunMeters()
-    resolved, conditions = run_meters(measures.meters) if meters is None else meters, Conditions(device, measures)
+    resolved = run_meters(measures.meters) if meters is None else meters
+    conditions = Conditions(device, measures, side_by_side)
     refused = {each.meter.name: why for each in resolved if (why := _prepare(each.meter, conditions)) is not None}
     return RunMeters(resolved, refused)
 
@@ -121,10 +125,12 @@ class CostSheet:
         here = first or meter.every_seed
         absent = {}
         for column in meter.columns:
-            if column.home != "costs" or column.follows is not None:
+            if column.follows is not None:
                 continue
-            if refused is not None:
+            if refused is not None and column.home in ("costs", "result"):
                 absent[column.key] = refused
+            elif column.home != "costs":
+                continue
             elif column.phase == "train" and here and not self._batches["train"]:
                 absent[column.key] = UNTRAINED
             elif column.phase != "train" and self._setting.spec.is_trial:
@@ -143,15 +149,23 @@ class CostSheet:
         """Removes the reason that `note_absent` noted, since the figure was measured after all."""
         self._absent.pop(name, None)
 
-    def observe(self, phases: Phases, *, train_examples: int) -> None:
-        """Collects the figures of the meters that watched the phases. No meter is given a tensor with values."""
+    def observe(self, phases: Phases, *, train_examples: int, train_useful_tokens: int) -> None:
+        """Collects the figures of the meters that watched the phases. No meter is given a tensor with values.
+
+        Args:
+            phases: have ended.
+            train_examples: rows that were trained on, with repetition.
+            train_useful_tokens: their tokens, without padding.
+        """
         stored = {name: on_meta(tensor) for name, tensor in self._setting.stored_state().items()}
         examples: dict[Phase, int] = {"train": train_examples, "infer": len(self._setting.test)}
+        useful: dict[Phase, int] = {"train": train_useful_tokens, "infer": self._setting.test.useful_tokens()}
         for phase, batches in self._batches.items():
             seconds = phases.seconds(phase)
             if seconds is None:
                 continue
-            seen = Observed(phase, seconds, examples[phase], batches, stored if phase == "infer" else {})
+            kept = stored if phase == "infer" else {}
+            seen = Observed(phase, seconds, examples[phase], batches, kept, useful[phase])
             for meter in self._meters.able:
                 if meter.name in phases.failed:
                     self._lose(meter, phases.failed[meter.name], phase)

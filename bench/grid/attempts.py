@@ -56,7 +56,7 @@ def take_over(
     job_folder: Path,
     *,
     started_at: datetime,
-    wall_time_s: float,
+    wall_time_s: float | None,
     submitted: int = 1,
 ) -> Record:
     """Writes what came of a run into the comparison's folder.
@@ -70,7 +70,7 @@ def take_over(
         attempt: how it ended.
         job_folder: where its files are.
         started_at: when it was submitted, for the record of a run that left none.
-        wall_time_s: seconds since then.
+        wall_time_s: seconds since then; None where other runs were made beside it.
         submitted: how many times it was, where the place of earlier ones was lost.
 
     Returns:
@@ -123,7 +123,9 @@ def _files(job_folder: Path, digest: str) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
-def failed(spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float) -> Record:
+def failed(
+    spec: RunSpec, reason: str, *, traceback: str | None, started_at: datetime, wall_time_s: float | None
+) -> Record:
     """The record of a run that came to nothing."""
     from bench.environment import versions
 

@@ -102,4 +102,5 @@ def summary(record: Record) -> str:
     score = ((record.result.dev_scores or {}) if trial else record.result.test_scores).get(headline)
     text = f"{'dev ' if trial else ''}{headline} {'undefined' if score is None else f'{score:.3f}'}"
     lacking = "" if record.complete else f"; without all of its costs: {record.reason}"
-    return f"{record.asked.title}: {text} ({record.wall_time_s:.1f} s){lacking}"
+    seconds = "" if record.wall_time_s is None else f" ({record.wall_time_s:.1f} s)"
+    return f"{record.asked.title}: {text}{seconds}{lacking}"

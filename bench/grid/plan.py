@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bench.errors import UserError
 from bench.meters.allocator import expected
-from bench.records.spec import Frozen, Measures, ProfileJob, ProfileShape, Protocol, RunSpec
+from bench.records.spec import Frozen, Measures, PositiveInt, ProfileJob, ProfileShape, Protocol, RunSpec
 from bench.records.store import RecordFolder, read_profiles
 from bench.registry.executors import DEFAULT
 
@@ -38,6 +38,7 @@ class Request(Frozen):
         measures: what is measured besides scores and time.
         method_defaults: method name -> hyper-parameters that hold unless a specification sets them.
         on: the executor that does the runs, which no run's key and no result depends on.
+        jobs: how many runs are made side by side; of more than one no time is measured.
         trials: draws of each search for hyper-parameters; None: there is no search, they are as they were set.
         searches: how many searches there are for each method, task and size; None: as many as seeds.
     """
@@ -52,6 +53,7 @@ class Request(Frozen):
     measures: Measures = Measures()
     method_defaults: dict[str, dict[str, Any]] = Field(default_factory=dict)
     on: str = DEFAULT
+    jobs: PositiveInt = 1
     trials: int | None = None
     searches: int | None = None
 
@@ -65,6 +67,7 @@ class Plan:
         unsupported: digest -> reason.
         measures: what is measured besides scores and time.
         remarks: what the user should know of the data before the first run, a line each.
+        jobs: how many runs may be made side by side on one machine; of more than one no time is measured.
         spaces: label of a method -> what a search tries; a method that is not there has nothing to search.
     """
 
@@ -73,6 +76,12 @@ class Plan:
     measures: Measures = field(default_factory=Measures)
     remarks: tuple[str, ...] = ()
     spaces: Mapping[str, Space] = field(default_factory=dict)
+    jobs: int = 1
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of the runs are measured."""
+        return self.jobs == 1
 
 
 def plan(request: Request) -> Plan:
@@ -119,7 +128,7 @@ def plan(request: Request) -> Plan:
     reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
     spaces = {method.spec.label: space for method in methods if (space := _space(method)) is not None}
-    return Plan(runs, refused, request.measures, tuple(remarks), spaces if request.trials else {})
+    return Plan(runs, refused, request.measures, tuple(remarks), spaces if request.trials else {}, request.jobs)
 
 
 def _space(method: ResolvedMethod) -> Space | None:

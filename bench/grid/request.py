@@ -79,6 +79,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         measures=checked(Measures, _of(Measures, fields), base=base.measures, place=place),
         method_defaults=base.method_defaults if study.method_defaults is None else study.method_defaults,
         on=study.on or ON,
+        jobs=study.jobs or 1,
         trials=base.trials if study.trials is None else study.trials,
         searches=_searches(study, len(data_seeds), place),
     )
@@ -129,7 +130,8 @@ def _searches(study: Study, seeds: int, place: Place) -> int | None:
 def study_of(request: Request) -> Fields:
     """The fields that ask for a request again, every one of them stated; the opposite of `request_of`.
 
-    Where the runs were done is left out: it is a matter of the machine at hand, and changes no result.
+    Where the runs were done, and how many side by side, is left out: it is a matter of the machine at hand, and changes
+    no score.
 
     Raises:
         ValueError: its seeds are neither counted from 0 nor held, so that no field says them.

@@ -39,8 +39,8 @@ MOST_SUBMISSIONS = 3
 def run_grid(todo: Plan, folder: RecordFolder, executor: Executor) -> Iterator[Record]:
     """Does the runs that are not done yet, in their order; a failed one stops nothing.
 
-    As many are under way at once as the executor holds. Where the caller or an interrupt ends this early, what the
-    jobs under way have scored is kept.
+    As many are under way at once as the executor holds, or where these would share a machine, as the plan allows. Where
+    the caller or an interrupt ends this early, what the jobs under way have scored is kept.
 
     Args:
         todo: all runs of the comparison.
@@ -55,7 +55,7 @@ def run_grid(todo: Plan, folder: RecordFolder, executor: Executor) -> Iterator[R
     """
     settle(folder)
     refuse_other_meanings(todo, folder)
-    done = folder.finished(todo.measures)
+    done = folder.finished(todo.measures, timed=todo.timed)
     runs = [run for run in todo.runs if run.digest not in done]
     again = {run.digest for run in runs}
     counted = {
@@ -112,6 +112,9 @@ class _Schedule:
         show: Display,
     ) -> None:
         self._todo, self._folder, self._executor, self._show = todo, folder, executor, show
+        shared = executor.shares_machine
+        self._at_once = min(todo.jobs, executor.capacity) if shared else executor.capacity
+        self._side_by_side = self._at_once if shared else 1
         self._queue = deque(enumerate(runs, start=1))
         self._counted = counted  # settings (method, task, K) of which some seed has measured FLOPs and memory
         # Setting -> its other seeds, which wait until the one under way has measured FLOPs and memory, or failed.
@@ -133,8 +136,8 @@ class _Schedule:
                     yield record
 
     def _fill(self) -> Iterator[Record]:
-        """Submits runs until the executor is full; yields the records of those that no method can do."""
-        while self._queue and len(self._under_way) < self._executor.capacity:
+        """Submits runs until as many are under way as may be; yields the records of those that no method can do."""
+        while self._queue and len(self._under_way) < self._at_once:
             number, run = self._queue.popleft()
             setting = run.seedless_digest
             if setting in self._waiting:
@@ -150,7 +153,14 @@ class _Schedule:
             first = setting not in self._counted
             if first:
                 self._waiting[setting] = []
-            self._submit(Job(run=run, measures=self._todo.measures, first=first, command=self._command), run)
+            job = Job(
+                run=run,
+                measures=self._todo.measures,
+                first=first,
+                command=self._command,
+                side_by_side=self._side_by_side,
+            )
+            self._submit(job, run)
 
     def _submit(self, job: AnyJob, run: RunSpec, follows: tuple[Job, Record] | None = None, submitted: int = 1) -> None:
         place = job_folder(self._folder)
@@ -179,7 +189,7 @@ class _Schedule:
             attempt,
             ended.folder,
             started_at=ended.started_at,
-            wall_time_s=time.monotonic() - ended.began,
+            wall_time_s=time.monotonic() - ended.began if self._side_by_side == 1 else None,
             submitted=ended.submitted,
         )
         drop(ended.folder)

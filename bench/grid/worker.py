@@ -70,14 +70,22 @@ def work(job: Job, out: Path, *, report: ReportProgress = lambda progress: None)
         write_record(out, scored.record, outputs=scored.outputs or None, gates=scored.gates, weights=scored.weights)
 
     try:
-        outcome = execute(spec, measures=job.measures, first=job.first, command=job.command, report=report, keep=keep)
+        outcome = execute(
+            spec,
+            measures=job.measures,
+            first=job.first,
+            command=job.command,
+            side_by_side=job.side_by_side,
+            report=report,
+            keep=keep,
+        )
     except Exception as error:
         record = failed(
             spec,
             _reason(error),
             traceback=None if isinstance(error, _IN_WORDS) else traceback.format_exc(),
             started_at=started_at,
-            wall_time_s=time.perf_counter() - began,
+            wall_time_s=time.perf_counter() - began if job.side_by_side == 1 else None,
         )
         write_record(out, record)
         return record

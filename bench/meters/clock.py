@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.meters.column import Column
-from bench.meters.meter import Absent, Figures, Finding, Meter, Observed
+from bench.meters.meter import Absent, Conditions, Figures, Finding, Meter, Observed
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +74,34 @@ class Time(Meter):
             error="as for train s",
         ),
         Column(
+            key="train_useful_tokens_per_s",
+            label="useful training tokens/s",
+            unit="1/s",
+            group="time",
+            phase="train",
+            follows="train_time_s",
+            better="higher",
+            says="Training throughput in tokens of the texts, without padding.",
+            formula="train_useful_tokens / train_time_s",
+            meter="time.perf_counter",
+            error="the time that padding takes is in it, so batches of like length raise it; else as for train s",
+        ),
+        Column(
+            key="infer_useful_tokens_per_s",
+            label="useful test tokens/s",
+            unit="1/s",
+            group="time",
+            phase="infer",
+            follows="infer_time_s",
+            better="higher",
+            says="Inference throughput in tokens of the texts, without padding.",
+            formula="infer_useful_tokens / infer_time_s",
+            meter="time.perf_counter",
+            error="as for the training",
+        ),
+        Column(
             key="train_tokens_per_s",
-            label="training tokens/s",
+            label="training tokens/s, padding included",
             unit="1/s",
             group="time",
             phase="train",
@@ -88,7 +114,7 @@ class Time(Meter):
         ),
         Column(
             key="infer_tokens_per_s",
-            label="test tokens/s",
+            label="test tokens/s, padding included",
             unit="1/s",
             group="time",
             phase="infer",
@@ -97,17 +123,26 @@ class Time(Meter):
             says="Inference throughput in padded tokens.",
             formula="rows x padded length, summed over the test batches / infer_time_s",
             meter="time.perf_counter",
-            error="as for training tokens/s",
+            error="as for the training",
         ),
     )
 
+    def unsupported(self, conditions: Conditions) -> str | None:
+        return conditions.untimed
+
     def observed(self, seen: Observed) -> Figures:
         nothing = Absent("no time passed")
-        examples: float | Absent = seen.examples / seen.seconds if seen.seconds else nothing
-        tokens: float | Absent = seen.tokens / seen.seconds if seen.seconds else nothing
+        examples, useful, tokens = (
+            work / seen.seconds if seen.seconds else nothing
+            for work in (seen.examples, seen.useful_tokens, seen.tokens)
+        )
         if seen.phase == "train":
-            return {"train_examples_per_s": examples, "train_tokens_per_s": tokens}
-        return {"infer_examples_per_s": examples, "infer_tokens_per_s": tokens}
+            return {
+                "train_examples_per_s": examples,
+                "train_useful_tokens_per_s": useful,
+                "train_tokens_per_s": tokens,
+            }
+        return {"infer_examples_per_s": examples, "infer_useful_tokens_per_s": useful, "infer_tokens_per_s": tokens}
 
     def doctor(self) -> Iterator[Finding]:
         yield Finding("time", "measured", "time.perf_counter, the device synchronised at both ends")

@@ -24,6 +24,7 @@ GROUPS: dict[str, str] = {
     "memory": "Memory",
     "time": "Time",
     "energy": "Energy",
+    "tuning": "Cost of tuning",
     "other": "Other figures",
     "index": "Composite indices",
 }

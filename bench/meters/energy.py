@@ -127,7 +127,7 @@ class Energy(Meter):
         self._meters: dict[Phase, EnergyMeter] = {}
 
     def unsupported(self, conditions: Conditions) -> str | None:
-        return None if conditions.measures.energy else "energy was not metered"
+        return conditions.untimed if conditions.measures.energy else "energy was not metered"
 
     def prepare(self, conditions: Conditions) -> None:
         self._country, self._pue = conditions.measures.country, conditions.measures.pue

@@ -63,10 +63,18 @@ class Conditions:
     Attributes:
         device: `cpu`, `cuda` or `cuda:1`.
         measures: what was asked to be measured, such as `measures.country`.
+        side_by_side: how many runs share the machine. With more than one, what others disturb, such as a time, is not to
+            be measured: `untimed` says why.
     """
 
     device: str
     measures: Measures
+    side_by_side: int = 1
+
+    @property
+    def untimed(self) -> str | None:
+        """Why times and energy cannot be measured; None if they can."""
+        return f"{self.side_by_side} runs were made side by side" if self.side_by_side > 1 else None
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class Observed:
         examples: rows that were computed, with repetition.
         batches: (rows, padded length) -> how many batches of that shape.
         stored: what has to be kept to deploy the model, by name, as tensors without values (`meta`); empty for `train`.
+        useful_tokens: of the texts in the batches, without padding.
     """
 
     phase: Phase
@@ -86,10 +95,11 @@ class Observed:
     examples: int
     batches: Mapping[Shape, int] = field(default_factory=dict)
     stored: Mapping[str, Tensor] = field(default_factory=dict)
+    useful_tokens: int = 0
 
     @property
     def tokens(self) -> int:
-        """Padded tokens that were computed."""
+        """All tokens that were computed, padding included."""
         return sum(number * rows * length for (rows, length), number in self.batches.items())
 
 

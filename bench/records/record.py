@@ -314,11 +314,16 @@ class Record(Stored):
     asked: RunSpec
     result: Result | None = None
     environment: dict[str, Any]
-    """Where: versions, commit, device, threads."""
+    """Where: versions, commit, device, threads; `side_by_side`, how many runs shared the machine, if others did."""
     started_at: str
     """UTC, ISO 8601."""
     wall_time_s: float | None = None
-    """Seconds of the whole run, loading and evaluation included; absent if it never began."""
+    """Seconds of the whole run, loading and evaluation included; absent if it never began or was not run alone."""
+
+    @property
+    def side_by_side(self) -> int:
+        """How many runs shared the machine. Of more than one no time and no energy was measured."""
+        return int(self.environment.get("side_by_side", 1))
 
     def as_json(self, *, indent: int | None = None) -> str:
         """The record as JSON. A figure that was not measured is absent; what was asked stays whole."""

@@ -57,6 +57,8 @@ class Protocol(Frozen):
     """Optimizer steps, in place of epochs."""
     batch_size: PositiveInt = 16
     """Examples in a training step."""
+    batches: Literal["random", "by-length"] = "random"
+    """Which examples share a training batch; by-length: such of like length, so that fewer tokens are padding."""
     eval_batch_size: PositiveInt = 64
     """Examples in an evaluation batch."""
     max_length: PositiveInt = 128
@@ -441,6 +443,8 @@ class Job(Frozen):
     """Whether it measures costs that hardly differ by seed: no other seed of its method, task and K has."""
     command: str | None = None
     """What the user typed, for the record."""
+    side_by_side: PositiveInt = 1
+    """How many runs share the machine. With more than one none is timed, and each has its share of the CPU threads."""
 
 
 AnyJob = Job | AloneJob | ProfileJob

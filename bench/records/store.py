@@ -201,8 +201,12 @@ class RecordFolder:
         if self._records is not None:
             self._records[record.digest] = record
 
-    def finished(self, measures: Measures | None = None) -> set[str]:
+    def finished(self, measures: Measures | None = None, *, timed: bool = False) -> set[str]:
         """The digests of the runs that are there with status ok and all that `measures` asks for.
+
+        Args:
+            measures: what is measured besides scores and time; None: nothing.
+            timed: whether the times are asked for too, which runs made side by side lack; a trial needs none.
 
         Raises:
             UserError: a record is damaged.
@@ -210,7 +214,12 @@ class RecordFolder:
         from bench.registry.meters import meter_sources
 
         sources = {} if measures is None else meter_sources(measures.meters)
-        return {digest for digest, record in self._read().items() if _holds(self.out, record, measures, sources)}
+        return {
+            digest
+            for digest, record in self._read().items()
+            if _holds(self.out, record, measures, sources)
+            and not (timed and record.side_by_side > 1 and not record.asked.is_trial)
+        }
 
 
 @contextmanager

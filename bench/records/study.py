@@ -64,6 +64,9 @@ class Study(Frozen):
     """Name of a method -> hyper-parameters that hold where its specification does not set them."""
     on: str | None = None
     """What does the runs: an executor (bench list executors), NAME:ADDRESS, or file.py:Class."""
+    jobs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Runs made side by side, each with its share of the CPU threads; of several no time or energy is measured. With
+    trials, these alone are made so."""
 
 
 DECLARED: dict[str, type[BaseModel]] = {

@@ -30,21 +30,31 @@ def built_in() -> list[str]:
     return [module.name for module in iter_modules(executors.__path__) if module.name != "executor"]
 
 
-def make_executor(text: str) -> Executor:
+def make_executor(text: str, *, jobs: int = 1) -> Executor:
     """Makes the executor that `text` names.
 
     Args:
         text: a name or `file.py:Class`, and perhaps `:ADDRESS`.
+        jobs: how many runs are to be made side by side.
 
     Raises:
-        UserError: there is none of this name, it is no executor, or it takes no address.
+        UserError: there is none of this name, it is no executor, it takes no address, or it does not hold as many jobs.
     """
     match = _FILE.fullmatch(text)
     name, colon, address = (match["name"], match[2], match["address"]) if match else text.partition(":")
     cls = _load(name)
     if not cls.takes_address and colon:
         raise UserError(f"--on {text}: {name} takes no address")
-    return cls(address or None) if cls.takes_address else cls()  # type: ignore[call-arg]  # as the contract says
+    arguments = (address or None,) if cls.takes_address else ()
+    settings = {"jobs": jobs} if cls.takes_jobs and jobs > 1 else {}
+    executor = cls(*arguments, **settings)  # as the contract says
+    if executor.capacity < jobs:
+        holds = executor.capacity
+        executor.close()
+        raise UserError(
+            f"--jobs {jobs}: executor {name} holds {holds} at once; leave --jobs out, or give {holds} at most"
+        )
+    return executor
 
 
 def _load(name: str) -> type[Executor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +46,16 @@ class Encoded:
     def only(self, rows: np.ndarray) -> Encoded:
         """Returns the examples with these indices, (rows,), in this order. No token is copied."""
         return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], labels=self.labels[rows])
+
+    def useful_tokens(self, visits: Mapping[int, int] | None = None) -> int:
+        """Tokens of the examples, without padding.
+
+        Args:
+            visits: index of an example -> how many times it counts; None: each of them once.
+        """
+        if visits is None:
+            return int(self.lengths.sum())
+        return sum(times * int(self.lengths[row]) for row, times in visits.items())
 
 
 class Batch(NamedTuple):
@@ -118,7 +128,9 @@ def _tokenized(
     return inputs
 
 
-def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None) -> Iterator[Batch]:
+def batches(
+    encoded: Encoded, *, size: int, order: torch.Generator | None = None, by_length: bool = False
+) -> Iterator[Batch]:
     """Yields batches, each padded to its longest example.
 
     Args:
@@ -126,16 +138,66 @@ def batches(encoded: Encoded, *, size: int, order: torch.Generator | None = None
         size: the number of examples in a batch; the last batch may have fewer.
         order: the generator that shuffles the examples, for training; None: from long to short, for evaluation, which
             needs the least padding.
+        by_length: whether shuffled examples of like length share a batch, see `grouped_by_length`.
     """
     import numpy as np
     import torch
 
     if order is None:
-        rows = torch.from_numpy(np.argsort(-encoded.lengths, kind="stable"))
+        chunks = torch.from_numpy(np.argsort(-encoded.lengths, kind="stable")).split(size)
+    elif by_length:
+        chunks = grouped_by_length(encoded.lengths, size=size, order=order)
     else:
-        rows = torch.randperm(len(encoded), generator=order)
-    for chosen in rows.split(size) if len(rows) else ():
+        chunks = torch.randperm(len(encoded), generator=order).split(size)
+    for chosen in chunks if len(encoded) else ():
         yield Batch(_padded(encoded, chosen.numpy()), encoded.labels[chosen], chosen)
+
+
+_POOL_BATCHES = 32
+"""Most batches that one pool is cut into: a batch then spans about a thirty-second of the lengths, in their order, and
+larger pools would save little more padding."""
+
+
+def grouped_by_length(lengths: np.ndarray, *, size: int, order: torch.Generator) -> Sequence[Tensor]:
+    """The batches of one epoch, each of examples of like length: every example once, in another way each epoch.
+
+    The examples are shuffled and cut into pools. Each pool is sorted by length and cut into batches, and the batches of
+    all pools are shuffled. Of two equally long examples either may come first. There are two pools at least, of random
+    halves, so that other examples share a batch in each epoch, however few there are. The rest of the shuffle that
+    fills no batch is the last, short batch, as without grouping: no length is more likely to stand in it.
+
+    With the same shuffle, never more tokens are padding than if it were cut into batches as it is.
+
+    The sampler of transformers' Trainer (`get_length_grouped_indices` in trainer_pt_utils.py) makes pools the same way,
+    four at least and of 50 batches at most, but goes from long to short within a pool, so that the length of a batch
+    follows a saw-tooth through the epoch. Here the order of batches is random.
+
+    Args:
+        lengths: (examples,) in tokens.
+        size: examples in a batch.
+        order: shuffles; the same state gives the same batches.
+
+    Returns:
+        For each batch the indices of its examples.
+
+    Examples:
+        >>> import numpy as np, torch
+        >>> batches = grouped_by_length(np.array([3, 9, 3, 9, 9]), size=2, order=torch.Generator().manual_seed(0))
+        >>> [len(batch) for batch in batches], sorted(torch.cat(list(batches)).tolist())
+        ([2, 2, 1], [0, 1, 2, 3, 4])
+    """
+    import torch
+
+    rows = torch.randperm(len(lengths), generator=order)
+    whole = len(rows) // size  # batches
+    shuffled, rest = rows[: whole * size].view(whole, size), rows[whole * size :]
+    chunks: list[Tensor] = []
+    for pool in shuffled.tensor_split(max(2, -(-whole // _POOL_BATCHES))):
+        members = pool.flatten()
+        by_length = torch.from_numpy(lengths[members.numpy()]).argsort(stable=True)
+        chunks += members[by_length].view(pool.shape)
+    turns = torch.randperm(whole, generator=order).tolist()
+    return [*(chunks[turn] for turn in turns), *([rest] if len(rest) else [])]
 
 
 def _padded(encoded: Encoded, rows: np.ndarray) -> dict[str, Tensor]:

@@ -66,6 +66,7 @@ class Training:
         steps: the number of optimizer steps.
         examples: the number of examples in all steps together.
         shapes: (rows, padded length) -> the number of batches with this shape.
+        visits: index of a training row -> how often it was trained on.
         trained_parameters: the number of parameters outside the head that got a gradient in the first step.
     """
 
@@ -74,6 +75,7 @@ class Training:
     steps: int = 0
     examples: int = 0
     shapes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    visits: Counter[int] = field(default_factory=Counter)
     trained_parameters: int = 0
 
 
@@ -126,6 +128,7 @@ def train(
         for epoch in range(math.ceil(total / steps_per_epoch)):
             classifier.train()  # each epoch, because evaluating switches it off
             losses: list[Tensor] = []
+            rows_seen: list[Tensor] = []
             for batch in epoch_batches(epoch):
                 losses.append(  # as a tensor: reading its value would wait for a GPU
                     gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol, loss_of=loss_of)
@@ -139,12 +142,14 @@ def train(
                 result.examples += len(batch.labels)
                 rows, length = batch.inputs["input_ids"].shape
                 result.shapes[rows, length] += 1
+                rows_seen.append(batch.rows)
                 report(Progress("train", result.steps, total, None if highest == -math.inf else highest))
                 if result.steps == total:  # a protocol that counts steps may end within an epoch
                     break
 
             with clock.paused():
                 watch.finish()
+                result.visits.update(torch.cat(rows_seen).tolist())
                 mean_loss = torch.stack(losses).mean().item()
                 if not math.isfinite(mean_loss):  # each loss is finite, but their sum overflows
                     raise DivergedError(f"the loss became {mean_loss} in epoch {epoch + 1}; lower the learning rate")

@@ -74,7 +74,9 @@ class Setting:
 
     def train_batches(self, order: torch.Generator) -> Iterator[Batch]:
         """Yields the batches of one epoch, shuffled."""
-        return on_device(batches(self.train, size=self.protocol.batch_size, order=order), self.device)
+        protocol = self.protocol
+        by_length = protocol.batches == "by-length"
+        return on_device(batches(self.train, size=protocol.batch_size, order=order, by_length=by_length), self.device)
 
     def scores(self, part: Encoded, logits: torch.Tensor) -> ScoreByName:
         """Computes the scores that the task names, or all scores of the kind, from the result of `logits(part)`."""
@@ -156,14 +158,18 @@ class Setting:
         return predict(self.classifier, evaluated, protocol=self.protocol)
 
 
-def prepare(spec: RunSpec) -> Setting:
+def prepare(spec: RunSpec, *, side_by_side: int = 1) -> Setting:
     """Loads rows and weights, and lets the method adapt the classifier.
+
+    Args:
+        spec: what is asked.
+        side_by_side: how many runs share the machine, and its CPUs unless the protocol sets the threads.
 
     Raises:
         UserError: the run cannot be done here, or the method's code or the weights have changed since it was planned.
     """
     protocol = spec.protocol
-    device = prepare_torch(protocol)
+    device = prepare_torch(protocol, side_by_side=side_by_side)
     method, task, backbone = method_of(spec.method), resolve_task(spec.task.name).task, fetch_model(spec.model.name)
     if backbone.spec != spec.model:
         raise UserError(f"model {spec.model.name} is {backbone.spec.revision} now, not {spec.model.revision}")
@@ -205,7 +211,7 @@ def resolved_device(protocol: Protocol) -> str:
     return protocol.device
 
 
-def prepare_torch(protocol: Protocol) -> torch.device:
+def prepare_torch(protocol: Protocol, *, side_by_side: int = 1) -> torch.device:
     """Sets the number of threads of this process and makes its operations deterministic; returns the device.
 
     Raises:
@@ -216,7 +222,7 @@ def prepare_torch(protocol: Protocol) -> torch.device:
         raise UserError("no CUDA device here; use --device cpu")
     if protocol.precision == "bf16" and name != "cuda":
         raise UserError("precision bf16 needs a CUDA device; use --precision float32")
-    torch.set_num_threads(protocol.threads or usable_cpus())
+    torch.set_num_threads(protocol.threads or max(1, usable_cpus() // side_by_side))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without this cuBLAS is not deterministic
     # The same as use_deterministic_algorithms, which imports torch's compiler and so takes seconds.
     torch.set_deterministic_debug_mode("warn" if name == "cuda" else "error")

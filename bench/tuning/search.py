@@ -82,7 +82,7 @@ def phases(todo: Plan, budget: Budget, records: Records, *, choose_only: bool = 
     if extensions:
         yield replace(todo, runs=extensions, unsupported={}, measures=quick, remarks=())
     if not choose_only:
-        yield _trained_anew(todo, budget, records)
+        yield replace(_trained_anew(todo, budget, records), jobs=1)  # their times are reported
 
 
 def chosen(cell: RunSpec, todo: Plan, budget: Budget, number: int, records: Records) -> Chosen:

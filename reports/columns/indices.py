@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.columns.document import BY_KEY, Column
+from reports.columns.tuning import TUNING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,5 +153,5 @@ DERIVED: dict[str, Derived] = {
 }
 """The derived columns by key. They are computed where they are asked for."""
 
-KNOWN: dict[str, Column] = BY_KEY | {key: derived.column for key, derived in DERIVED.items()}
+KNOWN: dict[str, Column] = BY_KEY | TUNING | {key: derived.column for key, derived in DERIVED.items()}
 """Every column that a table can show, by key: `--columns`, tables, figures, page and definitions read this."""

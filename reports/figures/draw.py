@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reports.figures.drawing import FORMATS, slug, write
 from reports.figures.registry import drawings
-from reports.figures.sources import Setting
+from reports.figures.sources import Setting, Tuning
 from reports.figures.style import Paper, looks
 from reports.frame.frame import curves
 from reports.frame.panels import Panel, panels
+from reports.frame.searches import searches_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def draw_all(
     """The figures of the first settings, and those over K, which are of no single one.
 
     Args:
-        records: of the comparison.
+        records: of the comparison, trials among them.
         found: its settings.
         runs: of `reports.frame.frame.frame`.
         folder: where the files go, a folder for each setting if there are several.
@@ -62,12 +63,16 @@ def draw_all(
         for drawing, paths in write(
             drawings("comparison", Setting(panel, points, style), paper.width), own, kinds, theme=paper.theme
         ):
-            caption = f"{panel.title}: {drawing.caption}" if several else drawing.caption
+            caption = f"{panel.name}: {drawing.caption}" if several else drawing.caption
+            drawn += [Drawn(path, caption, number) for path in paths]
+        tuning = Tuning(panel, tuple(searches_of(panel, records)), style)
+        for drawing, paths in write(drawings("tuning", tuning, paper.width), own, kinds, theme=paper.theme):
+            caption = f"{panel.name}: {drawing.caption}" if several else drawing.caption
             drawn += [Drawn(path, caption, number) for path in paths]
     for panel in [panel for panel in panels(runs, by="k") if len(panel.columns) > 1][:DRAWN_PANELS]:
         own = folder / slug(panel.title)
         for drawing, paths in write(
             drawings("sizes", Setting(panel, points, style), paper.width), own, kinds, theme=paper.theme
         ):
-            drawn += [Drawn(path, f"{panel.title}: {drawing.caption}") for path in paths]
+            drawn += [Drawn(path, f"{panel.name}: {drawing.caption}") for path in paths]
     return drawn

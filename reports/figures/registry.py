@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from reports.figures.drawing import Drawing
 
-Folder = Literal["comparison", "sizes", "gates"]
+Folder = Literal["comparison", "sizes", "tuning", "gates"]
 LAST = 100
 """The order of a module that names none."""
 
@@ -41,7 +41,8 @@ def drawings(folder: Folder, source: object, width: float) -> Iterator[Drawing]:
 
     Args:
         folder: where the modules lie.
-        source: what they draw: a `Setting` for `comparison` and `sizes`, a `GateSource` for `gates`.
+        source: what they draw: a `Setting` for `comparison` and `sizes`, a `Tuning` for `tuning`, a `GateSource` for
+            `gates`.
         width: in inches.
     """
     for module in modules(folder):

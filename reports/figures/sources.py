@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from reports.figures.style import Look
 from reports.frame.estimates import Estimate
 from reports.frame.panels import Panel
+from reports.frame.searches import Searched
+from reports.stats.best import MARGIN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,23 @@ class Setting:
     def score(self, method: str) -> Estimate | None:
         """A method's score over the whole panel."""
         return self.panel.scores.get((method, self.place))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A panel whose hyper-parameters were searched.
+
+    Attributes:
+        panel: of the runs with what was chosen.
+        searches: behind them, by method and column.
+        looks: as in `Setting`.
+        margin: the difference in score that makes none in practice.
+    """
+
+    panel: Panel
+    searches: tuple[Searched, ...]
+    looks: Mapping[str, Look]
+    margin: float = MARGIN
 
 
 @dataclass(frozen=True)

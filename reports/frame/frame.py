@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
-from bench.records.spec import Search
+from bench.records.spec import RunSpec, Search
 from bench.records.store import Record
 from reports.columns.document import BY_KEY
 from reports.frame.profiles import Fit, Profiles, fits, row_of
+from reports.frame.searches import tuning_figures
 from reports.frame.trials import without_trials
 
 if TYPE_CHECKING:
@@ -43,10 +44,16 @@ def frame(records: Iterable[Record], profiles: Profiles | None = None) -> pd.Dat
     """
     import pandas as pd
 
-    records = without_trials(records)
+    every = list(records)
+    tuning = tuning_figures(every)
+    records = without_trials(every)
     labels = unique_labels(records)
     profiled = fits(records, profiles or {})
     rows = [_row(*each) for each in zip(records, labels, profiled, strict=True)]
+    for row, (figures, absent) in zip(rows, tuning, strict=True):
+        row |= figures
+        if absent and "absent" in row:
+            row["absent"] |= absent
     runs: pd.DataFrame = pd.DataFrame(rows)
     return runs
 
@@ -76,9 +83,7 @@ def curves(records: Iterable[Record]) -> pd.DataFrame:
 
 def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     asked, result = record.asked, record.result
-    protocol = protocol_words(asked.protocol)
-    if asked.search is not None:  # chosen among more or fewer trials it is no rival of equal means
-        protocol = ", ".join(filter(None, [search_words(asked.search), protocol]))
+    protocol = setting_words(asked)
     row: dict[str, Any] = {
         "setting": ", ".join([asked.model.name, size_words(asked.k), *([protocol] if protocol else [])]),
         "method": label,
@@ -124,7 +129,8 @@ def _row(record: Record, label: str, fit: Fit) -> dict[str, Any]:
     ratios, absent = _ratios(record, fit)
     row["absent"] = absent | row["absent"]
     if ratios and fit.profile is not None:
-        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, **ratios}
+        shape = f"{fit.profile.batch} x {fit.profile.tokens} tokens"
+        row |= {"profile": fit.words, "profile_suspect": fit.profile.suspect, "profile_shape": shape, **ratios}
     return row
 
 
@@ -139,7 +145,7 @@ def _is_figure(value: object) -> bool:
 
 
 def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]:
-    """The time ratios of a run's method with their intervals, and why others are absent."""
+    """The time ratios of a run's method with their intervals and median milliseconds, and why others are absent."""
     if fit.profile is None:
         return {}, {} if fit.reason is None else dict.fromkeys(PROFILED, fit.reason)
     row, reason = row_of(fit.profile, record, record.asked.method.label.partition(FOLDER_MARK)[0])
@@ -152,6 +158,7 @@ def _ratios(record: Record, fit: Fit) -> tuple[dict[str, float], dict[str, str]]
         why = row.absent.get(name) or (row.unmerged if name == "infer_merged" else None)
         if timed is not None:
             ratios |= {key: timed.ratio, f"{key}_low": timed.low, f"{key}_high": timed.high}
+            ratios[f"{key}_p50_ms"] = timed.p50_ms
         elif why is not None:
             absent[key] = why
     return ratios, absent
@@ -169,6 +176,12 @@ def protocol_words(protocol: BaseModel) -> str:
     if values.get("dev") == "k":
         values["dev"] = "rows as K"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+
+
+def setting_words(run: RunSpec) -> str:
+    """How a run was tuned, and what of its protocol is not at its default: runs that differ in it do not compare."""
+    tuned = [] if run.search is None else [search_words(run.search)]
+    return ", ".join(filter(None, [*tuned, protocol_words(run.protocol)]))
 
 
 def search_words(search: Search) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from reports.stats.intervals import Interval, average_rank
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.stats.best import AgainstBest
     from reports.stats.comparisons import Comparison, Pairs
 
 OVERALL = ""
@@ -33,13 +34,14 @@ class Panel:
     """One setting: its runs differ in method, seed and the column's value alone.
 
     Attributes:
-        title: the setting in words.
+        title: the setting with every field of the protocol that is not at its default; no two panels share it.
         by: what the columns are: task, k or model.
         columns: the values of `by`, in order.
         methods: their labels, sorted by what they store, least first.
         baseline: the method that the others are compared with.
         runs: the rows of the frame for these runs.
         fixed: what all runs share, such as model and k.
+        name: the setting for readers, such as `minilm-l6, 100 training rows`; no two panels share it.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Panel:
     baseline: str
     runs: pd.DataFrame = field(repr=False)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @cached_property
     def ok(self) -> pd.DataFrame:
@@ -112,7 +115,7 @@ class Panel:
         for place in self.places:
             estimates = moderated_estimates(
                 self._of(cube, place),
-                resolution=self._resolution(place),
+                resolution=self.resolution(place),
                 still=still,
                 bounds=self.bounds(place),
             )
@@ -128,11 +131,28 @@ class Panel:
         by_place: dict[str, Pairs] = {}
         for place in self.places:
             low, high = self.bounds(place)
-            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            scores = self.scores_at(place)
             by_place[place] = compare_pairs(
-                scores, resolution=self._resolution(place), still=self.still, span=high - low
+                scores, resolution=self.resolution(place), still=self.still, span=high - low
             )
         return by_place
+
+    def against_best(self, place: str, margin: float) -> dict[str, AgainstBest]:
+        """Each method beside the best of the others there, by Hsu's comparisons; `margin` makes no difference."""
+        from reports.stats.best import against_best
+
+        low, high = self.bounds(place)
+        return against_best(
+            self.scores_at(place),
+            margin=margin,
+            resolution=self.resolution(place),
+            still=self.still,
+            span=high - low,
+        )
+
+    def scores_at(self, place: str) -> dict[str, NDArray[np.float64]]:
+        """Scores by method, (seeds, columns of the place), NaN for an absent run."""
+        return {method: self._of(array, place) for method, array in self.arrays.items()}
 
     @cached_property
     def contrasts(self) -> dict[str, dict[str, Comparison]]:
@@ -141,7 +161,7 @@ class Panel:
 
         by_place: dict[str, dict[str, Comparison]] = {}
         for place in self.places:
-            scores = {method: self._of(array, place) for method, array in self.arrays.items()}
+            scores = self.scores_at(place)
             pairs = [self.comparisons[place][m, self.baseline] for m in self.methods if m != self.baseline]
             by_place[place] = {pair.method: with_improvement(pair, scores) for pair in pairs}
         return by_place
@@ -165,7 +185,7 @@ class Panel:
     def _columns(self, place: str) -> tuple[str, ...]:
         return self.columns if place == OVERALL else (place,)
 
-    def _resolution(self, place: str) -> NDArray[np.float64]:
+    def resolution(self, place: str) -> NDArray[np.float64]:
         """The step of each column's score: about one over the test rows; 0 where their number is not known."""
         if "test_examples" not in self.ok:
             return np.zeros(len(self._columns(place)))
@@ -260,12 +280,31 @@ def panels(runs: pd.DataFrame, *, by: By = "task", baseline: str | None = None) 
         settings.append(
             Panel(_title(fixed), by, _sorted(by, group[by].unique()), methods, reference or methods[-1], group, fixed)
         )
-    return sorted(settings, key=lambda panel: [_natural(panel.fixed[key]) for key in [*keys, "protocol"]])
+    ordered = sorted(settings, key=lambda panel: [_natural(panel.fixed[key]) for key in [*keys, "protocol"]])
+    return [replace(panel, name=name) for panel, name in zip(ordered, _names(ordered), strict=True)]
 
 
 def _title(fixed: Mapping[str, str]) -> str:
     words = [f"K={value}" if key == "k" else value for key, value in fixed.items() if value]
     return ", ".join(words)
+
+
+def _names(found: Sequence[Panel]) -> list[str]:
+    """Model, rows and task of each panel; where several share these, what tells their protocols apart."""
+    short = []
+    for panel in found:
+        words = {**panel.fixed, "protocol": ""}
+        if "k" in words:
+            words["k"] = "all training rows" if words["k"] == "all" else f"{words['k']} training rows"
+        short.append(", ".join(text for text in words.values() if text))
+    names = []
+    for panel, name in zip(found, short, strict=True):
+        alike = [other.fixed["protocol"].split(", ") for other, same in zip(found, short, strict=True) if same == name]
+        apart = [word for word in panel.fixed["protocol"].split(", ") if not all(word in other for other in alike)]
+        difference = ", ".join(filter(None, apart)) or "usual settings"
+        difference = difference.replace("dev rows as K", "as many dev rows as training rows")
+        names.append(f"{name}, {difference}" if len(alike) > 1 else name)
+    return names
 
 
 def _natural(value: str) -> tuple[int, str]:

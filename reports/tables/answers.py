@@ -1,111 +1,140 @@
-"""What buys most: for each cost, the cheapest method that may be as good as the best one."""
+"""If you must: for each need the method to use, its price, and what it gives up against the best."""
 
 from __future__ import annotations
 
-from reports.columns.numerals import scale_of, signed
-from reports.frame.frame import PROFILED
-from reports.frame.fronts import front_keys, front_members
+from dataclasses import dataclass, replace
+
 from reports.frame.panels import Panel
-from reports.tables.notes import joined
-from reports.tables.summary import Leader, column_words, no_leader
-from reports.tables.table import Cell, Head, Table, figure_cell
+from reports.tables.decision import Decision
+from reports.tables.needs import NEEDS, SUSPECT, Need, costs_of, measured_by, price, suspect
+from reports.tables.table import NOTHING, Cell, Head, Table
 
-QUESTIONS = {
-    "stored_bytes": ("bytes stored", ""),
-    "stored_parameters": ("parameters stored", ""),
-    "train_flops_per_example": ("FLOPs of training", " an example"),
-    "train_live_bytes": ("memory of training", ""),
-    "train_step_ratio": ("seconds of training", " of full's step"),
-    "infer_ratio": ("seconds of inference, unmerged", " of the bare model's pass"),
-    "infer_merged_ratio": ("seconds of inference, merged", " of the bare model's pass"),
-    "train_energy_measured_joules": ("joules of training", ""),
-}
-"""Costs that the summary answers for: in words, and what a figure of it is of."""
 
-SUSPECT = "profile suspect: measure again with bench profile"
-"""Stands where time ratios are of a profile that failed its own check: nothing is recommended by them."""
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What is said of one need; empty where nothing can be said, and then `why` says why.
+
+    Attributes:
+        must: what the reader must do.
+        method: to use.
+        score: its mean, and its interval.
+        price: in units that readers know.
+        bytes: of one copy, where the price is of stored bytes.
+        gives_up: against the best method.
+        sure: whether that is shown.
+        cheaper: a method that costs markedly less, and gives up more; empty: there is none.
+        cheaper_price: its price.
+        cheaper_bytes: of a copy, as for `bytes`.
+        cheaper_gives_up: against the best.
+        why: there is no answer.
+    """
+
+    must: str
+    method: str = ""
+    score: str = ""
+    price: str = ""
+    bytes: float | None = None
+    gives_up: str = ""
+    sure: str = ""
+    cheaper: str = ""
+    cheaper_price: str = ""
+    cheaper_bytes: float | None = None
+    cheaper_gives_up: str = ""
+    why: str = ""
+
 
 _HEADS = (
-    Head("cheapest by", "The cost that is to be least. Estimated costs are not offered.", numeric=False),
+    Head("if you must", "What is to cost little.", numeric=False),
     Head(
-        "method that may equal the best score",
-        "Of the best method (of the highest mean score, over the runs that all have) and those whose difference to it "
-        "noise can explain (the test of the table of differences, 5% for all pairs of methods together) and that did "
-        "not score lower than it in every single run, the one of least mean cost.",
+        "use",
+        "The cheapest of the methods that are shown to be as good as the best, less the margin. Where that is shown of "
+        "none: the cheapest of those whose mean score is within the margin of the best and that did not score lower "
+        "than it in every run.",
         numeric=False,
     ),
-    Head("its cost", "Mean over runs, its 95% interval if it varies; times are ratios of a profile.", numeric=False),
-    Head("its score less the best", "Difference of the means over the same seeds and tasks, with that interval."),
-    Head(
-        "no other is both better and cheaper",
-        "The Pareto front, cheapest first: no other method has a higher mean score at no higher mean cost. "
-        "Of the means alone: neighbours on it may differ by noise.",
-        numeric=False,
-    ),
+    Head("score", "The mean over seeds and tasks, with its 95% interval."),
+    Head("its price", "Mean over runs; times are of a profile, all methods taking turns.", numeric=False),
+    Head("gives up", "The best mean score less its own; at most: at 95%, for all methods together.", numeric=False),
+    Head("is that shown?", "Whether it is shown to be as good as the best, less the margin.", numeric=False),
+    Head("cheaper, at a loss", "The best of those that cost at least a fifth less.", numeric=False),
 )
 
 
-def answers(panel: Panel, best: Leader | None) -> Table:
-    """For each cost the cheapest method that the seeds cannot tell from the best, and the front.
+def advice(panel: Panel, decision: Decision | None) -> list[Advice]:
+    """What to use for each need, in the order of `NEEDS`."""
+    return [_advice(panel, decision, need) for need in NEEDS]
+
+
+def _advice(panel: Panel, decision: Decision | None, need: Need) -> Advice:
+    key = measured_by(panel, need)
+    if key is None:
+        return Advice(must=need.must, why=need.without)
+    if suspect(panel, key):
+        return Advice(must=need.must, why=SUSPECT)
+    costs = costs_of(panel, key)
+    choice = None if decision is None else decision.choose(costs)
+    if decision is None or choice is None:
+        return Advice(must=need.must, why="no method has a score of every task and this figure")
+    given = Advice(
+        must=need.must,
+        method=choice.method,
+        score=score_words(decision, choice.method),
+        price=price(panel, need, key, choice.method),
+        bytes=costs[choice.method] if key == "stored_bytes" else None,
+        gives_up=loss_words(decision, choice.method),
+        sure=_sure_words(decision, shown=choice.shown),
+    )
+    if choice.cheaper is None:
+        return given
+    return replace(
+        given,
+        cheaper=choice.cheaper,
+        cheaper_price=price(panel, need, key, choice.cheaper).partition("; ")[0],
+        cheaper_bytes=costs[choice.cheaper] if key == "stored_bytes" else None,
+        cheaper_gives_up=loss_words(decision, choice.cheaper),
+    )
+
+
+def score_words(decision: Decision, method: str) -> str:
+    """`0.812 [0.780, 0.843]`."""
+    score = decision.standings[method].score
+    ends = f" [{score.interval.low:.3f}, {score.interval.high:.3f}]" if score.interval else ""
+    return f"{score.mean:.3f}{ends}"
+
+
+def loss_words(decision: Decision, method: str) -> str:
+    """What a method gives up against the best: `0.009, at most 0.055`."""
+    one = decision.standings[method]
+    if method == decision.best:
+        return "nothing: it is the best by its mean"
+    loss = f"{max(0.0, -one.gap):.3f}"
+    if not decision.claims or one.worst is None:
+        return f"{loss} (too few runs to say how surely)"
+    return f"{loss}, at most {max(one.worst, -one.gap):.3f}"
+
+
+def _sure_words(decision: Decision, *, shown: bool) -> str:
+    if shown:
+        return f"shown: as good as the best, less {decision.margin:g}"
+    return "not shown" if decision.claims else "not shown: too few runs"
+
+
+def answers(panel: Panel, decision: Decision | None, given: list[Advice]) -> Table:
+    """The advice as a table.
 
     Args:
         panel: whose methods are named.
-        best: the panel's `leader`.
+        decision: of the panel.
+        given: the panel's `advice`.
     """
-    rows = []
-    suspect = "profile_suspect" in panel.ok and bool(panel.ok["profile_suspect"].notna().any())
-    for key, (question, _) in QUESTIONS.items():
-        if key not in panel.figures and key == "stored_bytes":
+    rows: list[tuple[Cell, ...]] = []
+    for one in given:
+        if not one.method:
+            rows.append((Cell(one.must), NOTHING, NOTHING, Cell(one.why), NOTHING, NOTHING, NOTHING))
             continue
-        if key == "stored_parameters" and "stored_bytes" in panel.figures:
-            continue
-        if key in PROFILED and key in panel.figures and suspect:
-            rows.append((Cell(question), Cell(SUSPECT), Cell("-"), Cell("-"), Cell("-")))
-            continue
-        members = front_members(panel, key, panel.places[0]) if key in front_keys(panel) else []
-        if members:
-            rows.append((Cell(question), *_cheapest(panel, key, best), Cell(", ".join(members))))
-        else:
-            why = "no method has a score of every task" if key in panel.figures else "not measured"
-            rows.append((Cell(question), Cell(why), Cell("-"), Cell("-"), Cell("-")))
-    title = f"What buys most, {panel.title}" + ("" if panel.sums_up else f", {column_words(panel)}")
-    return Table("answers", title, _HEADS, tuple(rows), _notes(best))
-
-
-def _cheapest(panel: Panel, key: str, best: Leader | None) -> tuple[Cell, Cell, Cell]:
-    """Method, cost and gap to the best score."""
-    if best is None:
-        return Cell(no_leader(panel)), Cell("-"), Cell("-")
-    costs = {
-        method: panel.costs[method, panel.places[0]][key]
-        for method in best.advisable
-        if key in panel.costs.get((method, panel.places[0]), {})
-    }
-    if not costs:
-        return Cell("not measured for these"), Cell("-"), Cell("-")
-    cheapest = min(costs, key=lambda method: costs[method].mean)
-    scale = scale_of(panel.definitions[key], [costs[cheapest].mean])
-    cost = figure_cell(panel.definitions[key], [costs[cheapest]], scale, interval=True).text
-    cost = f"{cost} {scale.unit}".strip() + QUESTIONS[key][1]
-    if cheapest == best.method:
-        return Cell(cheapest), Cell(cost), Cell("it is the best")
-    gap, (low, high) = best.gaps[cheapest]
-    return Cell(cheapest), Cell(cost), Cell(f"{signed(gap)} [{signed(low)}, {signed(high)}]")
-
-
-def _tied(best: Leader) -> str:
-    return f" (exactly tied with {joined(best.tied)})" if best.tied else ""
-
-
-def _of_shared(best: Leader) -> str:
-    return f" over the {best.shared} runs that all have" if best.shared else ""
-
-
-def _notes(best: Leader | None) -> tuple[str, ...]:
-    if best is None:
-        return ()
-    return (
-        f"The best: {best.method}, by its mean score{_of_shared(best)}{_tied(best)}. A method that may equal it "
-        "has a difference that noise over seeds can explain, and is not below it in every run; where the interval "
-        "reaches far below 0 the seeds cannot exclude a large loss either.",
-    )
+        less = f"{one.cheaper}: {one.cheaper_price}; gives up {one.cheaper_gives_up}" if one.cheaper else "-"
+        texts = (one.method, one.score, one.price, one.gives_up, one.sure, less)
+        rows.append((Cell(one.must), *map(Cell, texts)))
+    best = "" if decision is None else f" Here the best by its mean is {decision.best}."
+    reads = f"Each line is a need, with the cheapest method that need not cost much of the score.{best}"
+    return Table("answers", f"If you must: {panel.name}", _HEADS, tuple(rows), reads=reads)

@@ -22,12 +22,25 @@ INTERVALS = (
 )
 
 
-def score_notes(panel: Panel, keys: Iterable[str]) -> list[str]:
-    """Notes on the main table: what the scores are, over how many seeds, and what its cost columns mean."""
+UNDEFINED = (
+    "undefined: the score has no value where a method gives every row the same answer, as a correlation needs answers "
+    "that differ."
+)
+
+
+def score_notes(panel: Panel) -> list[str]:
+    """What the scores are, and how many seeds stand behind them."""
     notes = [f"Scores on the held-out test rows: {_seed_words(panel)}"]
+    if "score" in panel.ok and panel.ok["score"].isna().any():
+        notes.append(UNDEFINED)
     if len(set(panel.headlines.values())) > 1 and panel.sums_up:
         notes.append("The tasks' scores are of different kinds: their mean is a summary, not a unit.")
-    notes += repeated_notes(panel)
+    return notes
+
+
+def main_details(panel: Panel, keys: Iterable[str]) -> list[str]:
+    """What the main table's few cost columns mean, and what is wrong with single tasks."""
+    keys, notes = set(keys), [*([INTERVALS] if panel.seeds > 1 else []), *repeated_notes(panel)]
     if "trained_parameters" in keys or "stored_parameters" in keys:
         notes.append(
             "trained: parameters that got a gradient; stored: those to keep for deployment; both without the "
@@ -76,7 +89,7 @@ def _seed_words(panel: Panel) -> str:
         return "one seed: no spread, no interval, no test; no difference here is more than an anecdote."
     return (
         f"mean ± standard deviation over {panel.seeds} seeds (n where fewer), in brackets the 95% interval "
-        f"of the mean where shown. {INTERVALS} Bold: the highest mean of a column, which alone is no claim."
+        f"of the mean where shown. Bold: the highest mean of a column, which alone is no claim."
     )
 
 
@@ -120,12 +133,16 @@ def difference_notes(panel: Panel) -> list[str]:
     return [
         f"Difference: the method's score less that of {panel.baseline}, paired by seed and task. "
         "*: p (all pairs) below 0.05, which is the same as an interval without 0.",
-        "Test and interval are one: Student's t with the variance of the paired differences moderated over all pairs "
-        "of methods of the place (Smyth, 2004), corrected by Bonferroni for the number of these pairs, not over "
-        "places. The summary and the answers use the same.",
         "detectable: the true difference that this test, with so many seeds, so spread, would show with 80% power; a "
         "smaller one may well be there.",
     ]
+
+
+TESTS = (
+    "Test and interval are one: Student's t with the variance of the paired differences moderated over all pairs "
+    "of methods of the place (Smyth, 2004), corrected by Bonferroni for the number of these pairs, not over "
+    "places. The summary uses the same."
+)
 
 
 def absence_notes(panel: Panel, groups: Iterable[str]) -> list[str]:
@@ -149,20 +166,16 @@ def _absent(key: str, panel: Panel) -> str:
 
 
 def absence_sentences(panel: Panel) -> list[str]:
-    """The figures that no run has, and those that only some have, with the reasons that runs recorded."""
+    """The figures that no run has, with the reasons that runs recorded."""
     reasons: dict[str, dict[str, None]] = {}
     for absent in panel.ok.get("absent", ()):
         for key, reason in absent.items() if isinstance(absent, dict) else ():
             if key in panel.definitions and not key.endswith("energy_measured_joules"):  # `energy_notes` says that
                 reasons.setdefault(key, {})[reason] = None
-    words = []
-    for start, present in (("Not measured", False), ("Measured in some runs only", True)):
-        labels_of: dict[str, list[str]] = {}
-        for key in (key for key in panel.definitions if key in reasons and (key in panel.figures) is present):
-            labels_of.setdefault(" / ".join(reasons[key]), []).append(panel.definitions[key].label)
-        if labels_of:
-            words.append(f"{start}: {'; '.join(f'{joined(names)} ({why})' for why, names in labels_of.items())}.")
-    return words
+    found: dict[str, list[str]] = {}
+    for key in (key for key in panel.definitions if key in reasons and key not in panel.figures):
+        found.setdefault(" / ".join(reasons[key]), []).append(panel.definitions[key].label)
+    return [f"Not measured: {joined(names)} ({why})." for why, names in found.items()]
 
 
 def energy_notes(panel: Panel) -> list[str]:

@@ -1,143 +1,164 @@
-"""The summary in sentences: what buys most, whether that is more than noise, what is missing."""
+"""The summary in words: which method to use, how sure that is, what was not measured or only estimated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench.tasks import score_named
 from reports.columns.document import GROUPS
 from reports.frame.panels import Panel
-from reports.stats.intervals import Interval, mean
-from reports.tables.budget import budget_sentence
-from reports.tables.notes import absence_sentences, energy_notes, joined
-
-if TYPE_CHECKING:
-    from reports.stats.comparisons import Comparison
+from reports.frame.searches import shares_searches
+from reports.stats.intervals import LEVEL
+from reports.stats.moderation import pair_spread
+from reports.stats.seeds import MOST_SEEDS, rounded_up, seeds_to_detect
+from reports.tables.answers import Advice
+from reports.tables.budget import trials
+from reports.tables.decision import Decision
+from reports.tables.leader import Leader, no_leader
+from reports.tables.notes import absence_sentences, energy_notes, joined, repeated_notes
 
 NEAR_CONSTANT = 0.1
 """Scores that lie within this of what a constant prediction reaches are said to."""
 
 EXPECTED = ("flops", "memory", "time", "energy", "effective")
 
+NAMED = 4
+"""Methods that a sentence names; more of them are counted."""
 
-@dataclass(frozen=True)
-class Leader:
-    """The best method, and those that the seeds cannot tell from it.
+CLEAR = 0.03
+"""A difference in score for which the number of seeds is given that would show it."""
 
-    Attributes:
-        method: of the methods that no other one beats by more than noise, the one of the highest mean score over the
-            runs (seed and task) that all candidates have. Means over different runs compare nothing.
-        mean: that mean.
-        gaps: the other methods' mean scores less its own, over common runs, with intervals at 95% for all
-            pairs of methods together: the leader is chosen by the same scores.
-        untested: methods without an interval: too few runs.
-        differing: those of `gaps` that are worse by more than noise.
-        always_below: those of `gaps` that scored lower in every run that both have.
-        tied: methods whose mean score is exactly the leader's.
-        shared: how many runs of a method all candidates have, where some have more; None where all have the same.
-        unlike: methods with a higher mean score, of other runs, that are no better over the same runs.
+
+def headline(panel: Panel, decision: Decision | None) -> tuple[str, str]:
+    """The answer in two sentences: which method to use, and how sure that is."""
+    if decision is None:
+        return "Nothing can be recommended.", "No method has a score of every task."
+    best = decision.standings[decision.best]
+    what = f"mean score over {len(panel.columns)} tasks" if panel.sums_up else f"mean score {column_words(panel)}"
+    tied = [m for m, one in decision.standings.items() if m != decision.best and abs(one.gap) < 1e-12]
+    if not decision.claims and panel.seeds < 2:
+        use = f"By a single seed {decision.best} scores highest: {best.score.mean:.3f}, {what}."
+        return use, "One seed is an anecdote: run two or more, better five, before you choose."
+    if not decision.claims:
+        use = f"{decision.best} has the highest score, {best.score.mean:.3f} ({what})."
+        return use, f"That is no recommendation: {no_leader(panel).removeprefix('no claim: ')}."
+    named = [decision.best, *tied]
+    verb = "has" if len(named) == 1 else "share"
+    use = f"Use {joined(named) if not tied else ' or '.join(named)}: {'it' if not tied else 'they'} {verb} the highest "
+    use += f"{what}, {best.score.mean:.3f}."
+    how = _how_sure(decision)
+    return use, f"At the settings chosen here: {how[0].lower()}{how[1:]}" if shares_searches(panel) else how
+
+
+def _how_sure(decision: Decision) -> str:
+    others = [m for m in decision.as_good if m != decision.best]
+    worse = [m for m in decision.worse if m not in others]
+    if decision.standings[decision.best].against.as_good:
+        words = f"Fairly sure ({LEVEL:.0%}): no other method is better by more than {decision.margin:g}"
+        words += f", and {_few(others)} {_are(others)} as good, less that margin" if others else ""
+        return f"{words}."
+    rivals = list(decision.may_be_best)
+    if not rivals:
+        return "No other method has enough runs to be compared with it."
+    words = f"Not sure: after {decision.seeds} seeds {_few(rivals)} may be as good or better"
+    words += f"; shown to be worse {_are(worse)} {_few(worse)}" if worse else "; no method is shown to be worse"
+    return f"{words}."
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, or the first of them and how many more there are."""
+    if len(names) <= NAMED + 1:
+        return joined(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def sure(panel: Panel, best: Leader | None, decision: Decision | None) -> list[str]:
+    """How sure the answer is: runs and seeds, what they show, what it would take to show more, and what limits it."""
+    words = [_runs(panel), *_setting(panel), *_score_words(panel, best, decision)]
+    if decision is not None and decision.claims:
+        words += _power(panel, decision)
+    several = [f"{name} in {count}" for name, count in trials(panel).items() if count > 1]
+    if several:
+        words.append(f"Settings of hyper-parameters that were run: {joined(several)}, the other methods in one.")
+    else:
+        words.append(
+            "Each method was run with one setting of its hyper-parameters. Another learning rate may change the order."
+        )
+    return words + repeated_notes(panel)
+
+
+def missing(panel: Panel) -> list[str]:
+    """What was not measured, with the reasons, and what is only an estimate."""
+    return [*_missing(panel), *absence_sentences(panel), *energy_notes(panel)]
+
+
+def terminal_lines(panel: Panel, decision: Decision | None, given: Sequence[Advice], *, brief: bool) -> list[str]:
+    """What stands under the terminal's table, a line each, the most important first.
+
+    Args:
+        panel: of the table.
+        decision: of it.
+        given: its advice.
+        brief: leaves the advice out.
     """
-
-    method: str
-    mean: float
-    gaps: Mapping[str, tuple[float, Interval]]
-    untested: tuple[str, ...]
-    differing: frozenset[str] = frozenset()
-    always_below: frozenset[str] = frozenset()
-    tied: tuple[str, ...] = ()
-    shared: int | None = None
-    unlike: tuple[str, ...] = ()
-
-    @property
-    def close(self) -> tuple[str, ...]:
-        """Methods whose difference to the leader noise can explain; the leader is not among them."""
-        return tuple(method for method in self.gaps if method not in self.differing)
-
-    @property
-    def advisable(self) -> tuple[str, ...]:
-        """The leader and the close methods that beat or equalled it in at least one run."""
-        return (self.method, *(method for method in self.close if method not in self.always_below))
+    use, how = headline(panel, decision)
+    lines = [f"{use} {how}"]
+    lost = panel.runs["status"].value_counts().drop("ok", errors="ignore")
+    if len(lost):
+        counts = joined([f"{count} {status}" for status, count in lost.items()])
+        lines.append(f"Of {len(panel.runs)} runs {counts}; the report gives the reasons.")
+    if brief:
+        return lines
+    for one in given:
+        if one.method:
+            loss = one.gives_up.partition(":")[0]
+            lines.append(f"To {one.must}: {one.method}, {one.price.partition('; ')[0]}; gives up {loss}.")
+    return lines
 
 
-def leader(panel: Panel) -> Leader | None:
-    """The best of the panel's methods with an interval; None where there is none, see `no_leader`.
-
-    Differences, intervals and verdicts are those of `Panel.comparisons`, which the tables show too.
-    """
+def _power(panel: Panel, decision: Decision) -> list[str]:
+    """How many seeds would show that a method is as good, or worse; an order of magnitude."""
     place = panel.places[0]
-    scored = [m for m in panel.methods if (m, place) in panel.scores]
-    candidates = [m for m in scored if panel.scores[m, place].interval is not None]
-    pairs = panel.comparisons[place]
-    unbeaten = [m for m in candidates if not any(_worse(pairs[m, other]) for other in candidates if other != m)]
-    if not unbeaten or panel.seeds < 2:
-        return None
-    means, shared = _common_means(panel, candidates)
-    ranked = sorted(candidates, key=lambda m: (-means[m], m))
-    best = next(m for m in ranked if m in unbeaten)
-    against = {m: pairs[m, best] for m in ranked if m != best}
-    gaps = {
-        method: (one.difference, one.interval)
-        for method, one in against.items()
-        if one.difference is not None and one.interval is not None
-    }
-    own = panel.scores[best, place].mean
-    return Leader(
-        method=best,
-        mean=means[best],
-        gaps=gaps,
-        untested=tuple(method for method in scored if method != best and method not in gaps),
-        differing=frozenset(method for method in gaps if _worse(against[method])),
-        always_below=frozenset(method for method in gaps if against[method].always_below),
-        tied=tuple(method for method in against if abs(means[method] - means[best]) < 1e-12),
-        shared=shared,
-        unlike=tuple(m for m in gaps if panel.scores[m, place].mean > own + 1e-12),
-    )
-
-
-def no_leader(panel: Panel) -> str:
-    """Why there is no best method."""
-    if panel.seeds < 2:
-        return "no claim at one seed"
-    if any(panel.scores[m, panel.places[0]].interval for m in panel.methods if (m, panel.places[0]) in panel.scores):
-        return "no claim: each method loses to another over their common runs"
-    return "no claim: too few runs for an interval"
-
-
-def _worse(pair: Comparison) -> bool:
-    """Whether the method is below the other one by more than noise."""
-    return bool(pair.differs) and pair.difference is not None and pair.difference < 0
-
-
-def _common_means(panel: Panel, methods: Sequence[str]) -> tuple[dict[str, float], int | None]:
-    """Each method's mean score over the runs that all of them have, and how many those are, if some have more.
-
-    Where a column has no such run the means are of all runs, and the number is None.
-    """
-    place = panel.places[0]
-    arrays = {m: panel.arrays[m] if panel.sums_up else panel.arrays[m][:, :1] for m in methods}
-    here = np.stack([~np.isnan(array) for array in arrays.values()])
-    common = here.all(axis=0)
-    if (here == common).all() or not common.any(axis=0).all():
-        return {m: panel.scores[m, place].mean for m in methods}, None
-    means = {m: mean(np.where(common, array, np.nan)) for m, array in arrays.items()}
-    return {m: value for m, value in means.items() if value is not None}, int(common.sum())
-
-
-def sentences(panel: Panel, best: Leader | None) -> list[str]:
-    """The panel in words, caveats included; `best` is its `leader`."""
-    return [
-        _runs(panel),
-        *_setting(panel),
-        *_score_words(panel, best),
-        *_missing(panel),
-        *absence_sentences(panel),
-        *energy_notes(panel),
-        budget_sentence(panel),
+    scores = panel.scores_at(place)
+    names = [m for m in decision.standings if decision.standings[m].against.interval is not None]
+    rivals = [m for m in decision.may_be_best if m in names and m not in decision.as_good] or [
+        m for m in names if m != decision.best and decision.standings[m].trains
     ]
+    if decision.best not in names or not rivals:
+        return []
+    cube = np.stack([scores[method] for method in names])
+    first, second = np.triu_indices(len(names), 1)
+    still = np.array([method in panel.still for method in names])
+    spread = pair_spread(cube, first, second, panel.resolution(place), still)
+    at = [
+        number
+        for number, (one, other) in enumerate(zip(first, second, strict=True))
+        if {names[one], names[other]} in [{decision.best, rival} for rival in rivals] and spread.variances[number] > 0
+    ]
+    if not at:
+        return []
+    middle = at[int(np.argsort(spread.variances[at])[len(at) // 2])]
+    error, freedom = float(np.sqrt(spread.variances[middle])), float(spread.freedom[middle])
+    alphas = {"as good": 2 * (1 - LEVEL) / (len(names) - 1), "worse": (1 - LEVEL) / len(first)}
+    equal, lower = (
+        seeds_to_detect(size, error=error, freedom=freedom, seeds=panel.seeds, alpha=alphas[which]) if size else None
+        for which, size in (("as good", decision.margin), ("worse", CLEAR))
+    )
+    return [
+        f"How many seeds it takes, four times in five, if seeds differ as much as these {panel.seeds} do: about "
+        f"{_seeds(lower)} to show that a method {CLEAR:g} below the best is worse, and about {_seeds(equal)} to show "
+        f"that an equal one is as good, less {decision.margin:g}. From so few seeds that is a rough figure."
+    ]
+
+
+def _seeds(count: int | None) -> str:
+    return f"more than {MOST_SEEDS:,}" if count is None else f"{rounded_up(count)}"
 
 
 def _setting(panel: Panel) -> list[str]:
@@ -166,7 +187,7 @@ def _runs(panel: Panel) -> str:
     )
 
 
-def _score_words(panel: Panel, best: Leader | None) -> list[str]:
+def _score_words(panel: Panel, best: Leader | None, decision: Decision | None = None) -> list[str]:
     place = panel.places[0]
     scored = {m: panel.scores[m, place] for m in panel.methods if (m, place) in panel.scores}
     if not scored:
@@ -178,13 +199,20 @@ def _score_words(panel: Panel, best: Leader | None) -> list[str]:
         return [f"{no_leader(panel).capitalize()}.", *_no_better_than_constant(panel)]
     words = [_leader_words(panel, best)]
     words += _no_better_than_constant(panel)
+    if decision is not None and decision.as_good:
+        words.append(
+            f"Shown to be as good as the best method, less {decision.margin:g}: {joined(decision.as_good)} "
+            f"({LEVEL:.0%} for all methods together)."
+        )
+    elif decision is not None:
+        words.append(f"Shown to be as good as the best method, less {decision.margin:g}: none yet.")
     if best.close:
         words.append(
             f"Not more than noise can do at these seeds: its lead over {joined(best.close)}. "
             "That is no proof of equality."
         )
     if below := [method for method in best.close if method in best.always_below]:
-        words.append(f"Of these, {joined(below)} scored lower in every single run, so no answer below names them.")
+        words.append(f"Of these, {joined(below)} scored lower in every single run.")
     clear = [m for m in scored if m in best.differing]
     if clear:
         words.append(f"More than noise: its lead over {joined(clear)} (95% for all pairs of methods together).")
@@ -196,7 +224,7 @@ def _score_words(panel: Panel, best: Leader | None) -> list[str]:
         span = least if least == most else f"{least} to {most}, by method,"
         words.append(
             f"A true difference to {panel.baseline} of {span} is what this "
-            " test would find four times in five with so many seeds; smaller ones mostly stay hidden."
+            "test would find four times in five with so many seeds; smaller ones mostly stay hidden."
         )
     if best.untested:
         words.append(f"Too few common runs for an interval, so no comparison with it: {joined(best.untested)}.")

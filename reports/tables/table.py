@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ from reports.columns.numerals import ABSENT, Scale, rounded, written
 from reports.frame.estimates import Estimate
 from reports.frame.frame import PROFILED
 from reports.frame.panels import OVERALL, Panel
+from reports.stats.intervals import Interval
 
 WIDE_SHARE = 0.1
 """An interval of a time ratio that is wider than this share of it is marked: measure again."""
@@ -47,13 +49,25 @@ class Head:
 
 @dataclass(frozen=True)
 class Table:
-    """One table with a title above and notes below it."""
+    """One table with a title above and notes below it.
+
+    Attributes:
+        key: a short name.
+        title: above it.
+        header: a heading a column.
+        rows: of as many cells.
+        notes: without which the table misleads; three or fewer.
+        reads: one sentence that says how to read it and what it shows here.
+        details: all else that is to be known, such as why figures are absent; it may stand elsewhere.
+    """
 
     key: str
     title: str
     header: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = field(default=())
+    reads: str = ""
+    details: tuple[str, ...] = field(default=())
 
 
 NOTHING = Cell(ABSENT)
@@ -73,6 +87,13 @@ def shortened(table: Table, most: int, whole: str) -> Table:
     return replace(table, rows=table.rows[:most], notes=(note, *table.notes))
 
 
+def shown_interval(column: Column, estimate: Estimate) -> Interval | None:
+    """The interval of a figure as it is shown: cut at 0 where no figure can be negative."""
+    if estimate.interval is None or column.key == "verified_test_change" or column.group in ("score", "index"):
+        return estimate.interval
+    return estimate.interval.within(0.0, math.inf) if estimate.mean >= 0 else estimate.interval
+
+
 def head_of(column: Column, text: str | None = None) -> Head:
     """The heading of a figure with its definition."""
     says = f"{column.says} {column.formula}. Meter: {column.meter}. Known error: {column.error}."
@@ -89,7 +110,7 @@ def figure_cell(column: Column, estimates: Sequence[Estimate], scale: Scale, *, 
     text = mark + written(column, low, scale)
     if written(column, high, scale) != written(column, low, scale):
         text += f" to {written(column, high, scale)}"
-    ends = estimates[0].interval if interval and len(estimates) == 1 else None
+    ends = shown_interval(column, estimates[0]) if interval and len(estimates) == 1 else None
     if ends is not None and ends.high - ends.low > 1e-9 * abs(low):
         text += f" [{written(column, ends.low, scale)}, {written(column, ends.high, scale)}]"
         if column.key in PROFILED and ends.high - ends.low > WIDE_SHARE * low:
@@ -117,7 +138,8 @@ def score_cell(panel: Panel, method: str, place: str, *, interval: bool = False,
     estimate = panel.scores.get((method, place))
     lost = _lost(panel, method, place)
     if estimate is None:
-        return Cell(", ".join(lost) or ABSENT)
+        text = ", ".join(lost) or ABSENT
+        return Cell(text, short=text.partition(" ")[2] if text.endswith(" undefined") else "")
     text, short = f"{estimate.mean:.3f}", f"{estimate.mean:.3f}"
     if estimate.std is not None:
         text += f" ± {estimate.std:.3f}"

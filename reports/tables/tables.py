@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed
+from reports.columns.numerals import ABSENT, heading, p_value, scale_of, signed, written
 from reports.frame.panels import OVERALL, Panel
 from reports.tables.budget import budget
 from reports.tables.notes import (
+    INTERVALS,
+    TESTS,
     absence_notes,
     difference_notes,
     energy_notes,
+    joined,
     loss_notes,
+    main_details,
     rank_notes,
     score_notes,
     setting_notes,
@@ -34,15 +38,19 @@ COMPACT = ("trained_parameters", "stored_parameters", "stored_share", "train_ste
 """What the main table shows beside the scores unless columns are chosen."""
 
 _COST_TABLES: dict[str, tuple[str, ...]] = {
-    "parameters": ("parameters", "effective"),
-    "compute": ("flops", "memory"),
+    "parameters": ("parameters",),
+    "effective": ("effective",),
+    "flops": ("flops",),
+    "memory": ("memory",),
     "time": ("time",),
     "energy": ("energy",),
     "other": ("other",),
 }
 _CAPTIONS = {
-    "parameters": "Parameters: trained, stored, effective",
-    "compute": "FLOPs and memory",
+    "parameters": "Parameters, trained and stored",
+    "effective": "Effective parameters",
+    "flops": "FLOPs",
+    "memory": "Memory",
     "time": "Time",
     "energy": "Energy",
     "other": "Other figures",
@@ -74,7 +82,9 @@ def main(panel: Panel, columns: Sequence[str] | None = None) -> Table:
         rows[-1] += [score_cell(panel, method, place, strong=method in best.get(place, ())) for place in panel.columns]
     for key in keys:
         _add_figure(panel, key, header, rows, interval=False)
-    return _table("main", panel.title, header, rows, [*score_notes(panel, keys), *loss_notes(panel)])
+    notes, details = score_notes(panel), [*main_details(panel, keys), *loss_notes(panel)]
+    reads = f"A row is a method; a higher score is better. {_highest(panel, best, panel.columns)}".strip()
+    return _table("main", f"Scores and costs: {panel.name}", header, rows, notes, reads=reads, details=details)
 
 
 def accuracy(panel: Panel) -> Table:
@@ -90,7 +100,12 @@ def accuracy(panel: Panel) -> Table:
         for row, method in zip(rows, panel.methods, strict=True):
             rank = panel.ranks.get(method)
             row.append(NOTHING if rank is None else Cell(f"{rank:.2f}", rank))
-    return _table("scores", f"Scores, {panel.title}", header, rows, [*score_notes(panel, ()), *rank_notes(panel)])
+    notes, details = [*score_notes(panel), *rank_notes(panel)], [INTERVALS] if panel.seeds > 1 else []
+    reads = (
+        "A score is a mean, and the 95% interval says where the mean of many more seeds lies. "
+        f"{_highest(panel, best, panel.places)}"
+    ).strip()
+    return _table("scores", f"Scores: {panel.name}", header, rows, notes, reads=reads, details=details)
 
 
 def differences(panel: Panel) -> Table:
@@ -132,8 +147,14 @@ def differences(panel: Panel) -> Table:
                     Cell(str(contrast.pairs), contrast.pairs),
                 ]
             )
-    title = f"Differences to {panel.baseline}, {panel.title}"
-    return _table("differences", title, heads, rows, difference_notes(panel) if rows else [])
+    title = f"Differences to {panel.baseline}: {panel.name}"
+    starred = sum(row[2].text.endswith("*") for row in rows)
+    reads = (
+        f"Above 0 a method scores higher than {panel.baseline}, below 0 lower; a star marks more than noise. "
+        f"Here {starred or 'none'} of {len(rows)} differences {'has' if starred < 2 else 'have'} one."
+    )
+    notes = difference_notes(panel) if rows else []
+    return _table("differences", title, heads, rows, notes, reads=reads, details=[TESTS])
 
 
 def costs(panel: Panel) -> list[Table]:
@@ -151,14 +172,10 @@ def costs(panel: Panel) -> list[Table]:
             is_count = panel.sums_up and panel.definitions[name].group == "parameters"
             _add_figure(panel, name, header, rows, interval=True, pairs=None if is_count else pairs, each=is_count)
         if figures:
-            notes = [
-                _cost_note(panel),
-                *setting_notes(panel, figures),
-                *_footnotes(panel, figures),
-                *(energy_notes(panel) if key == "energy" else []),
-            ]
-            notes += absence_notes(panel, groups)
-            cost_tables.append(_table(key, f"{_CAPTIONS[key]}, {panel.title}", header, rows, notes))
+            notes = [_cost_note(panel), *(energy_notes(panel) if key == "energy" else [])]
+            details = [*setting_notes(panel, figures), *absence_notes(panel, groups)]
+            title, reads = f"{_CAPTIONS[key]}: {panel.name}", _extremes(panel, figures)
+            cost_tables.append(_table(key, title, header, rows, notes, reads=reads, details=details))
     return cost_tables
 
 
@@ -166,17 +183,38 @@ def _cost_note(panel: Panel) -> str:
     over = "seeds and tasks" if panel.sums_up else "seeds"
     return (
         f"Means over {over} (counts that differ by task: from least to greatest); in brackets the 95% interval "
-        f"where the figure varies. {ABSENT}: not measured."
+        f"where the figure varies, cut at 0. {ABSENT}: not measured."
     )
 
 
-def _footnotes(panel: Panel, keys: Iterable[str]) -> list[str]:
-    """A note on each figure: what it is, and its known error."""
-    notes = []
-    for column in (panel.definitions[key] for key in keys):
-        estimate = " An estimate: it ranks nothing." if column.estimated else ""
-        notes.append(f"{column.label}: {column.says} Known error: {column.error}.{estimate}")
-    return notes
+def _highest(panel: Panel, best: Mapping[str, frozenset[str]], places: Sequence[str]) -> str:
+    """Which methods have the highest mean, and where: `unipelt everywhere`, `lora on trec and unipelt on rte`."""
+    won: dict[str, list[str]] = {}
+    for place in places:
+        if place in best:
+            won.setdefault(joined(sorted(best[place])), []).append(place_words(place))
+    if not won or len(won) > 4:
+        return ""
+    if len(won) == 1 and len(places) > 1:
+        return f"Here {next(iter(won))} has the highest mean everywhere."
+    return f"Here the highest mean has {joined([f'{name} ({joined(where)})' for name, where in won.items()])}."
+
+
+def _extremes(panel: Panel, keys: Sequence[str]) -> str:
+    """How a table of costs is read, and which methods are at both ends of its first figure."""
+    key, place = keys[0], panel.places[0]
+    column = panel.definitions[key]
+    known = {m: cost[key].mean for m in panel.methods if key in (cost := panel.costs.get((m, place), {}))}
+    ways = {panel.definitions[name].better for name in keys}
+    way = "Less is better." if ways == {"lower"} else "More is better." if ways == {"higher"} else ""
+    start = f"A row is a method; a figure is its mean over runs. {way}".strip()
+    if len(known) < 2 or len(set(known.values())) < 2:
+        return start
+    least, most = min(known, key=lambda m: known[m]), max(known, key=lambda m: known[m])
+    scale = scale_of(column, known.values())
+    unit = f" {scale.unit}".rstrip()
+    low, high = written(column, known[least], scale), written(column, known[most], scale)
+    return f"{start} Here {column.label} is from {low}{unit} ({least}) to {high}{unit} ({most})."
 
 
 def _add_figure(
@@ -218,5 +256,14 @@ def _best(panel: Panel) -> dict[str, frozenset[str]]:
     return best
 
 
-def _table(key: str, title: str, header: Sequence[Head], rows: Sequence[Sequence[Cell]], notes: Sequence[str]) -> Table:
-    return Table(key, title, tuple(header), tuple(map(tuple, rows)), tuple(notes))
+def _table(
+    key: str,
+    title: str,
+    header: Sequence[Head],
+    rows: Sequence[Sequence[Cell]],
+    notes: Sequence[str],
+    *,
+    reads: str = "",
+    details: Sequence[str] = (),
+) -> Table:
+    return Table(key, title, tuple(header), tuple(map(tuple, rows)), tuple(notes), reads=reads, details=tuple(details))

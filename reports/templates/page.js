@@ -5,18 +5,18 @@
   const tip = byId("tip");
 
   // One tooltip for headings and marks: follows the focus or the pointer, leaves with Escape.
-  const showTip = (text, box) => {
+  const showTip = (text, box, above = false) => {
     tip.textContent = text;
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), innerWidth - width - 8);
-    const below = box.bottom + 8 + height < innerHeight;
+    const below = above ? box.top - height - 8 < 0 : box.bottom + 8 + height < innerHeight;
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${below ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
   };
   const hideTip = () => { tip.hidden = true; };
-  const explain = (node, text) => {
-    const show = () => showTip(text(), node.getBoundingClientRect());
+  const explain = (node, text, above = false) => {
+    const show = () => showTip(text(), node.getBoundingClientRect(), above);
     for (const event of ["mouseenter", "focus", "click"]) node.addEventListener(event, show);
     for (const event of ["mouseleave", "blur"]) node.addEventListener(event, hideTip);
   };
@@ -45,7 +45,7 @@
     heads.forEach((head, column) => {
       const button = head.querySelector("button");
       const says = head.querySelector(".hidden");
-      if (says) explain(button, () => says.textContent);
+      if (says) explain(button, () => says.textContent, true); // above: below lie the rows that it sorts
       button.addEventListener("click", () => {
         const rising = head.getAttribute("aria-sort") !== "ascending";
         for (const other of heads) other.setAttribute("aria-sort", "none");
@@ -67,15 +67,20 @@
   }
 
   const plot = startPlot({ data, byId, explain, hideTip });
+  const answer = startLimits({ data, byId, allow: plot.allow });
 
   // The setting shown.
   const setting = byId("setting");
   const showSetting = () => {
     for (const part of document.querySelectorAll(".of-setting")) part.hidden = part.dataset.setting !== setting.value;
     plot.showPanel(setting.value);
+    answer.show(setting.value);
   };
   if (setting) {
     setting.addEventListener("change", showSetting);
     showSetting();
-  }
+  } else answer.show(0);
+
+  // On paper nothing can be opened.
+  addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("details")) part.open = true; });
 })();

@@ -30,6 +30,7 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
   const panel = () => data.panels[Number(byId("plot-panel").value)];
   const place = () => panel().places[Number(byId("plot-place").value)];
   const hiddenMethods = new Set();
+  let allowed = null; // methods that keep the reader's limits; null: none is set
 
   const fillPlaces = () => {
     options(byId("plot-place"), panel().places.map((item, index) => [String(index), item.name]));
@@ -98,7 +99,7 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
   const draw = () => {
     hideTip();
     const [x, y] = [byId("plot-x").value, byId("plot-y").value];
-    const holder = byId("plot"), width = Math.max(300, holder.clientWidth), height = Math.round(Math.min(460, Math.max(320, width * 0.6)));
+    const holder = byId("plot"), width = Math.max(300, holder.clientWidth), height = Math.round(Math.min(420, Math.max(300, width * 0.6)));
     const points = shown(x, y), whiskers = byId("plot-whiskers").checked;
     const log = byId("plot-log").checked;
     const usable = points.filter((point) => !log || point.x[0] > 0);
@@ -123,6 +124,7 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
     for (const point of usable) {
       const [px, py] = [across.at(point.x[0]), up.at(point.y[0])];
       const node = make("g", { class: "mark", tabindex: 0, role: "img", "data-method": point.method }, svg);
+      if (allowed && !allowed.has(point.method)) node.classList.add("beyond");
       if (whiskers) drawWhiskers(node, point, across, up, log);
       const group = make("g", { transform: `translate(${px} ${py})` }, node);
       make("circle", { class: "ring", r: 12, fill: "transparent", "stroke-width": 2 }, group);
@@ -132,10 +134,28 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
       explain(node, () => text);
     }
     holder.replaceChildren(svg);
+    label(svg, usable.map((point) => ({ method: point.method, x: across.at(point.x[0]), y: up.at(point.y[0]) })), width, height);
     const lost = Object.keys(place().points).filter((method) => !hiddenMethods.has(method) && !usable.some((point) => point.method === method));
     byId("plot-says").textContent = (members ? `On the front, cheapest first: ${usable.filter((point) => members.has(point.method)).sort((a, b) => (data.figures[x].better === "lower" ? 1 : -1) * (a.x[0] - b.x[0])).map((point) => point.method).join(", ") || "none"}.` : "No front: one of these figures is neither better high nor low.")
       + (lost.length ? ` Without a mark here (not measured${log ? ", or zero on a logarithmic axis" : ""}): ${lost.join(", ")}.` : "");
     fillTable(usable, x, y);
+  };
+  // The name beside each mark, where it covers no mark and no other name.
+  const label = (svg, marks, width, height) => {
+    const boxes = marks.map(({ x, y }) => ({ left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 }));
+    const free = (box) => box.left > 64 && box.right < width && box.top > 4 && box.bottom < height - 48
+      && !boxes.some((other) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom);
+    for (const { method, x, y } of marks) {
+      const text = make("text", { class: "name", "aria-hidden": "true" }, svg, method.length > 24 ? `${method.slice(0, 23)}…` : method);
+      const wide = text.getComputedTextLength();
+      const spots = [[x + 10, y - 7], [x - 10 - wide, y - 7], [x + 10, y + 14], [x - 10 - wide, y + 14], [x - wide / 2, y - 13], [x - wide / 2, y + 22]];
+      const spot = spots.map(([left, base]) => ({ left, right: left + wide, top: base - 10, bottom: base + 3, base })).find(free);
+      if (!spot) { text.remove(); continue; }
+      boxes.push(spot);
+      text.setAttribute("x", spot.left);
+      text.setAttribute("y", spot.base);
+      if (allowed && !allowed.has(method)) text.classList.add("beyond");
+    }
   };
   const drawFront = (svg, points, across, up, x) => {
     const rising = data.figures[x].better === "lower" ? 1 : -1;
@@ -187,5 +207,5 @@ const startPlot = ({ data, byId, explain, hideTip }) => {
       path.setAttribute("stroke", paint); path.setAttribute("fill", paint);
     }
   });
-  return { showPanel: (index) => { byId("plot-panel").value = index; fillPlaces(); draw(); } };
+  return { allow: (methods) => { allowed = methods; draw(); }, showPanel: (index) => { byId("plot-panel").value = index; fillPlaces(); draw(); } };
 };

@@ -81,7 +81,7 @@ def test_each_piece_is_made_once_for_terminal_files_and_page(
         "reports.report": ["read_records", "read_profiles"],
         "reports.frame.frame": ["frame"],
         "reports.frame.panels": ["panels"],
-        "reports.tables.sections": ["leader", "sentences", "answers", "tables"],
+        "reports.tables.sections": ["leader", "decide", "advice", "answers", "headline", "sure", "missing", "tables"],
         "reports.tables.tables": ["main", "accuracy", "differences"],
         "reports.tables.published": ["published_table"],
     }
@@ -91,7 +91,7 @@ def test_each_piece_is_made_once_for_terminal_files_and_page(
     text_formats = ",".join(FORMATS[:5])
     assert bench("report", str(tmp_path), "--format", text_formats, monkeypatch=monkeypatch) == 0
     assert calls == dict.fromkeys((name for names in pieces.values() for name in names), 1)
-    assert "2 methods, 2 tasks" in capsys.readouterr().out
+    assert "Use full" in capsys.readouterr().out
     assert (tmp_path / "report.html").exists()
 
 
@@ -118,6 +118,7 @@ def test_nothing_but_failures_still_makes_a_report(tmp_path: Path) -> None:
         ({"columns": ["stored_byte"]}, "--columns stored_byte: no such figure; did you mean stored_bytes"),
         ({"formats": ["word"]}, "--format word: there is markdown"),
         ({"by": "seed"}, "--by seed: one of task, k, model"),
+        ({"margin": -0.1}, "--margin -0.1: a difference in score, 0 or more"),
     ],
 )
 def test_what_is_unknown_is_named(tmp_path: Path, settings: dict[str, object], complaint: str) -> None:

@@ -75,10 +75,16 @@ class Executor(ABC):
     """What messages call it."""
     takes_address: ClassVar[bool] = False
     """Whether it is made with an address, which `--on NAME:ADDRESS` gives; None without one."""
+    takes_jobs: ClassVar[bool] = False
+    """Whether it is made with `jobs=`, which `--jobs` gives: how many it is to hold at once."""
+    shares_machine: ClassVar[bool] = True
+    """Whether jobs that it holds at once may be on one machine, where they would disturb each other's times. Then the
+    grid submits as many at once as `--jobs` allows, one by default, and of runs made side by side no time is measured.
+    False: each job has a machine to itself, and the grid submits as many as it holds."""
 
     @property
     def capacity(self) -> int:
-        """How many jobs it holds at once; the grid submits no more. More than one changes the times of the runs."""
+        """How many jobs it holds at once; the grid submits no more."""
         return 1
 
     def unsuited(self, job: AnyJob) -> str | None:

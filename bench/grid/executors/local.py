@@ -1,4 +1,4 @@
-"""The executor of this machine: a fresh child of a preloaded fork server for each job, one after another."""
+"""The executor of this machine: a fresh child of a preloaded fork server for each job, one after another by default."""
 
 from __future__ import annotations
 
@@ -29,11 +29,16 @@ class LocalExecutor(Executor):
     """Child processes of this machine, one at a time, so that nothing of ours disturbs a run that is timed.
 
     Make it early: its server imports torch meanwhile, which takes seconds.
+
+    Args:
+        jobs: how many children there may be at once; with more than one no time is measured.
     """
 
     name: ClassVar[str] = "local"
+    takes_jobs: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, jobs: int = 1) -> None:
+        self._jobs = jobs
         self._context = _context()
         self._threads = ThreadPoolExecutor(self.capacity, "local-executor", initializer=_block_interrupts)
         self._lock = Lock()
@@ -44,6 +49,10 @@ class LocalExecutor(Executor):
             self._context.set_forkserver_preload(_PRELOAD)
             with _without_interrupts(), _offline():
                 forkserver.ensure_running()
+
+    @property
+    def capacity(self) -> int:
+        return self._jobs
 
     def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
         from bench.grid import worker  # imports torch: not before the server has been started

@@ -47,7 +47,7 @@ def sheet_of(spec: object) -> tuple[Costs, Setting]:
     setting, sheet, phases = trained(spec)
     with phases.phase("infer"):
         setting.logits(setting.test)
-    sheet.observe(phases, train_examples=40)
+    sheet.observe(phases, train_examples=40, train_useful_tokens=400)
     sheet.measure_inference()
     sheet.measure_training()
     return sheet.costs(ended=True), setting
@@ -198,13 +198,32 @@ def test_throughput_is_work_over_observed_time(make_spec: MakeSpec) -> None:
     for name in names:
         with phases.phase(name):
             pass
-    sheet.observe(phases, train_examples=48)
+    sheet.observe(phases, train_examples=48, train_useful_tokens=600)
     costs = sheet.costs()
     assert costs.figures["train_examples_per_s"] == 48 / 4
+    assert costs.figures["train_useful_tokens_per_s"] == 600 / 4
     assert costs.figures["infer_examples_per_s"] == 300 / 3
     assert costs.absent["train_energy_estimated_joules"] == "energy was not metered"
     assert costs.absent["cuda_allocated_bytes"] == "the device is cpu, not cuda"
     assert "cuda_allocated_bytes" not in costs.figures
+
+
+def test_useful_tokens_and_padding_are_those_of_the_batches(make_spec: MakeSpec) -> None:
+    """Against the attention masks of the same batches; the last epoch ends in its middle."""
+    padding = []
+    for batches in ("random", "by-length"):
+        spec = make_spec("head", k=28, epochs=None, steps=6, batches=batches)
+        result = execute(spec, measures=QUIET.model_copy(update={"effective": False})).record.result
+        assert result is not None
+        assert result.costs is not None
+        setting, order = prepare(spec), torch.Generator().manual_seed(spec.model_seed)
+        masks = [batch.inputs["attention_mask"] for _ in range(2) for batch in setting.train_batches(order)][:6]
+        useful, computed = (sum(int(count(mask)) for mask in masks) for count in (torch.sum, torch.numel))
+        figures = result.costs.figures
+        assert (figures["train_useful_tokens"], figures["train_padding_share"]) == (useful, 1 - useful / computed)
+        assert figures["infer_useful_tokens"] == setting.test.lengths.sum()
+        padding.append(figures["train_padding_share"])
+    assert padding[1] < padding[0]
 
 
 @pytest.mark.parametrize("method", ["bitfit", "prefix"])

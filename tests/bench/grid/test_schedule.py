@@ -26,7 +26,8 @@ from tests.conftest import NoExecutor, bench
 class Slow(FakeExecutor):
     """Holds three jobs, which end only when it is full or nothing more comes: the last submitted first."""
 
-    capacity = 3  # type: ignore[assignment]
+    capacity = fills_at = 3  # type: ignore[assignment]
+    shares_machine = False
 
     def __init__(self, *failing: str, most: int) -> None:
         super().__init__(*failing)
@@ -41,7 +42,7 @@ class Slow(FakeExecutor):
         self.under_way.append(future)
         self.at_once = max(self.at_once, len(self.under_way))
         self.left -= 1
-        if len(self.under_way) == self.capacity or not self.left:
+        if len(self.under_way) == self.fills_at or not self.left:
             for other in reversed(self.under_way):
                 other.set_result(Attempt.of_exit(0))
             self.under_way = []
@@ -69,15 +70,31 @@ def test_as_many_runs_are_under_way_as_the_executor_holds(tmp_path: Path) -> Non
     assert not (tmp_path / ".attempts").exists()
 
 
+@pytest.mark.parametrize(("jobs", "at_once"), [(1, 1), (2, 2), (9, 3)])
+def test_runs_that_share_a_machine_are_made_side_by_side_only_where_their_times_are_not_wanted(
+    jobs: int, at_once: int, tmp_path: Path
+) -> None:
+    class Shared(Slow):
+        shares_machine, fills_at = True, at_once
+
+        def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
+            assert isinstance(job, Job)
+            assert job.side_by_side == at_once
+            return super().submit(job, folder, report)
+
+    executor = Shared(most=6)
+    todo = plan(request(methods=("head", "lora", "full"), jobs=jobs))
+    assert len(go(todo, tmp_path, executor)) == 6
+    assert executor.at_once == at_once
+
+
 def test_other_seeds_wait_until_one_has_measured_the_costs_or_failed(tmp_path: Path) -> None:
     """With one method, the second seed may not begin before it is clear whether the first has measured them."""
 
     class OneByOne(Slow):
         def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
-            self.capacity = 1 + len(self.under_way)  # whatever is submitted ends at once
-            future = super().submit(job, folder, report)
-            self.capacity = 3
-            return future
+            self.fills_at = 1 + len(self.under_way)  # whatever is submitted ends at once
+            return super().submit(job, folder, report)
 
     todo = plan(request(methods=("lora",), data_seeds=(0, 1, 2), model_seeds=(0, 1, 2)))
     executor = OneByOne(most=99)
@@ -163,6 +180,10 @@ def test_an_address_reaches_an_executor_that_takes_one(tmp_path: Path) -> None:
     )
     made: list[Any] = [make_executor(f"{tmp_path}/far.py:Far{address}") for address in ("", ":10.0.0.1:6379")]
     assert [one.address for one in made] == [None, "10.0.0.1:6379"]
+    with pytest.raises(
+        UserError, match=r"--jobs 2: executor .*far.py:Far holds 1 at once; leave --jobs out, or give 1"
+    ):
+        make_executor(f"{tmp_path}/far.py:Far", jobs=2)
 
 
 # Large plans -----------------------------------------------------------------------------------------------------

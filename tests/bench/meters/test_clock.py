@@ -121,8 +121,12 @@ def test_misuse_is_refused():
 
 def test_throughput_is_work_over_observed_time():
     meter = Time()
-    seen = Observed("infer", 2.0, 10, {(5, 30): 2})
-    assert meter.observed(seen) == {"infer_examples_per_s": 5, "infer_tokens_per_s": 150}
+    seen = Observed("infer", 2.0, 10, {(5, 30): 2}, useful_tokens=240)
+    assert meter.observed(seen) == {
+        "infer_examples_per_s": 5,
+        "infer_useful_tokens_per_s": 120,
+        "infer_tokens_per_s": 150,
+    }
     nothing = meter.observed(Observed("train", 0.0, 10, {(5, 30): 2}))
     assert set(nothing.values()) == {Absent("no time passed")}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from bench.sources.split import Example
 from bench.tasks import kind_named
-from bench.training.encoding import Encoded, batches, encode
+from bench.training.encoding import Encoded, batches, encode, grouped_by_length
 
 CLASSES, REGRESSION = kind_named("classes"), kind_named("regression")
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"abcdefgh"]
@@ -99,18 +100,53 @@ def numbered(count: int) -> Encoded:
 @given(st.integers(0, 30), st.integers(1, 9), st.integers(0, 99))
 def test_every_example_once_an_epoch(count: int, size: int, seed: int) -> None:
     encoded = numbered(count)
-    for order in (None, torch.Generator().manual_seed(seed)):
-        seen = [batch.labels.tolist() for batch in batches(encoded, size=size, order=order)]
+    for order, by_length in ((None, False), (torch.Generator().manual_seed(seed), False), (torch.Generator(), True)):
+        seen = [batch.labels.tolist() for batch in batches(encoded, size=size, order=order, by_length=by_length)]
         assert sorted(functools.reduce(operator.iadd, seen, [])) == list(range(count))
         assert all(len(batch) == size for batch in seen[:-1])
 
 
-def test_the_generator_alone_decides_the_order_and_goes_on() -> None:
+@given(st.lists(st.integers(1, 128), max_size=700), st.integers(1, 9), st.integers(0, 99))
+def test_grouped_batches_hold_no_more_padding_than_the_same_shuffle_cut_as_it_is(
+    lengths: list[int], size: int, seed: int
+) -> None:
+    tokens = np.array(lengths, dtype=np.int64)
+    order = torch.Generator().manual_seed(seed)
+    grouped = grouped_by_length(tokens, size=size, order=order)
+    shuffle = torch.randperm(len(lengths), generator=order.manual_seed(seed))
+    assert torch.equal(torch.cat([*grouped, torch.zeros(0, dtype=torch.long)]).sort().values, shuffle.sort().values)
+    assert padded(tokens, grouped) <= padded(tokens, shuffle.split(size))
+    if len(lengths) % size:
+        assert torch.equal(grouped[-1], shuffle.split(size)[-1])  # the short batch is as random as ever
+
+
+def padded(lengths: np.ndarray, chunks: Sequence[torch.Tensor]) -> int:
+    return sum(len(chunk) * int(lengths[chunk.numpy()].max()) for chunk in chunks if len(chunk))
+
+
+def test_most_padding_goes_and_batches_neither_repeat_nor_follow_their_length() -> None:
+    lengths = np.random.default_rng(0).permutation(np.arange(20, 1020))  # no two of one length
+    order = torch.Generator().manual_seed(0)
+    one, other = ([frozenset(chunk.tolist()) for chunk in epoch(lengths, order)] for _ in "ab")
+    assert len({*one} & {*other}) < len(one) / 10
+    longest = [max(lengths[list(chunk)]) for chunk in one]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3
+    assert padded(lengths, epoch(lengths, order)) < 1.05 * lengths.sum()
+    assert padded(lengths, torch.randperm(1000, generator=order).split(8)) > 1.5 * lengths.sum()
+
+
+def epoch(lengths: np.ndarray, order: torch.Generator) -> Sequence[torch.Tensor]:
+    return grouped_by_length(lengths, size=8, order=order)
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+def test_the_generator_alone_decides_the_order_and_goes_on(by_length: bool) -> None:
     encoded = numbered(50)
 
     def epochs(seed: int) -> list[list[int]]:
         order = torch.Generator().manual_seed(seed)
-        return [torch.cat([batch.rows for batch in batches(encoded, size=8, order=order)]).tolist() for _ in "ab"]
+        drawn = [batches(encoded, size=8, order=order, by_length=by_length) for _ in "ab"]
+        return [torch.cat([batch.rows for batch in one]).tolist() for one in drawn]
 
     torch.manual_seed(1)
     one = epochs(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,9 @@ def test_every_method_gets_the_same_draws_and_seeds_of_its_own(todo: Plan) -> No
 
 def test_the_best_trial_is_trained_anew_with_fresh_seeds(todo: Plan) -> None:
     records: dict[str, Record] = {}
-    steps = phases(todo, Budget(4, 2), records)
-    trials = next(steps).runs
+    steps = phases(replace(todo, jobs=2), Budget(4, 2), records)
+    first = next(steps)
+    trials = first.runs
     inner = sorted(run.method.fields["learning_rate"] for run in trials if run.method.label == "lora")[3]
     for run in trials:
         records[run.digest] = scored(run, by_rate(run, inner) if run.method.label == "lora" else 0.5)
@@ -106,6 +108,7 @@ def test_the_best_trial_is_trained_anew_with_fresh_seeds(todo: Plan) -> None:
     majority = [run for run in last.runs if run.method.label == "majority"]
     assert [run.search.space for run in majority if run.search] == [{}, {}]
     assert last.unsupported == {}
+    assert (first.jobs, last.jobs) == (2, 1)  # trials alone are made side by side: they have no times to report
 
 
 def test_a_choice_at_an_end_of_the_range_is_followed_once(todo: Plan) -> None:

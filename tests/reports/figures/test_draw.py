@@ -189,7 +189,11 @@ def boxes(figure: Figure) -> tuple[list[tuple[str, Bbox]], list[Bbox]]:
         for axis in (ax.xaxis, ax.yaxis) if ax.get_subplotspec().is_first_col() else (ax.xaxis,):
             low, high = sorted(axis.get_view_interval())
             shown += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-        words += [(text.get_text(), Text.get_window_extent(text)) for text in shown if text.get_text().strip()]
+        words += [
+            (text.get_text(), Text.get_window_extent(text))
+            for text in shown
+            if text.get_visible() and text.get_text().strip()
+        ]
         for item in ax.collections:
             if item.get_gid() == "marks":
                 places = ax.transData.transform(item.get_offsets())

@@ -106,12 +106,51 @@ def test_sorting_by_value_with_absent_ones_last(browser: Browser, folder: Path) 
 
 def test_filtering(browser: Browser, folder: Path) -> None:
     found = opened(browser, folder)
-    block = found.page.locator("[data-table]").filter(has=found.page.locator("#t0-0"))
-    block.locator(".filter").fill("unipelt")
-    assert column(found.page, "t0-0", 1) == ["unipelt-apl"]
-    assert block.locator(".count").inner_text() == "1 of 8 rows"
+    block = found.page.locator("[data-table]").filter(has=found.page.locator("#t0-2"))
+    block.locator(".filter").fill("unipelt all")
+    assert column(found.page, "t0-2", 2) == ["unipelt-apl"]
+    assert block.locator(".count").inner_text() == "1 of 21 rows"
     block.locator(".filter").fill("")
-    assert len(column(found.page, "t0-0", 1)) == 8
+    assert len(column(found.page, "t0-2", 1)) == 21
+    found.quiet()
+
+
+def test_limits_move_the_answer_by_keyboard_alone(browser: Browser, folder: Path) -> None:
+    found = opened(browser, folder)
+    page, says = found.page, found.page.locator("#limits-says")
+    section = read_report([folder]).sections[0]
+    decision = section.decision
+    assert decision is not None
+    assert says.inner_text() == f"No limit is set. {' '.join(section.headline)}"
+    page.focus("#limit-stored_bytes")
+    page.keyboard.type("0.3")
+    keep = [m for m in decision.standings if m in ("prefix", "bitfit", "head", "majority")]
+    assert says.inner_text().startswith(f"Use {keep[0]}: score {decision.standings[keep[0]].score.mean:.3f} [")
+    assert page.locator("#plot g.mark.beyond").count() == len(decision.standings) - len(keep)
+    page.keyboard.press("Tab")
+    page.keyboard.type("1")
+    assert "No method keeps these limits." in says.inner_text()
+    assert "Not measured, so left out: majority" in says.inner_text()
+    while page.evaluate("document.activeElement.textContent") != "No limits":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert says.inner_text().startswith("No limit is set.")
+    assert page.locator("#plot g.mark.beyond").count() == 0
+    page.fill("#copies", "5000")
+    assert "for 5,000 copies" in page.locator(".card dd[data-bytes]").first.inner_text()
+    found.quiet()
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)])
+def test_the_first_screen_has_question_answer_and_plot(browser: Browser, folder: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    found = opened(browser, folder, viewport={"width": width, "height": height})
+    for where in ("h1", ".answer:visible .use", ".answer:visible .how", "#plot"):
+        box = found.page.locator(where).bounding_box()
+        assert box is not None
+        assert box["y"] >= 0, where
+        assert box["y"] + box["height"] <= height, where
+        assert box["x"] + box["width"] <= width, where
     found.quiet()
 
 
@@ -156,9 +195,11 @@ def test_the_front_is_the_one_of_the_report(browser: Browser, folder: Path) -> N
 
 def test_choice_of_setting(browser: Browser, folder: Path) -> None:
     found = opened(browser, folder)
-    assert found.page.locator("h2:visible").first.inner_text().startswith("Summary: minilm-l6, K=100")
+    answer = found.page.locator(".answer:visible")
+    assert answer.get_attribute("aria-label") == "The answer: minilm-l6, 100 training rows"
     found.page.select_option("#setting", "1")
-    assert found.page.locator("h2:visible").first.inner_text().startswith("Summary: minilm-l6, K=500")
+    assert answer.get_attribute("aria-label") == "The answer: minilm-l6, 500 training rows"
+    assert found.page.locator("#limits-says").inner_text().count("seeds") == 1
     assert found.page.locator("#plot-panel").input_value() == "1"
     found.quiet()
 
@@ -180,7 +221,7 @@ def test_injected_markup_stays_text(browser: Browser, tmp_path: Path) -> None:
     found = opened(browser, tmp_path)
     page = found.page
     page.wait_for_timeout(200)
-    assert page.title().startswith("Comparison")
+    assert page.title().startswith("Which method should I use?")
     assert page.locator("img[src=x]").count() == 0
     assert page.locator("script").count() == 2
     page.locator("#plot g.mark").last.focus()

@@ -1,10 +1,9 @@
-"""What buys most: the cheapest that may equal the best, its cost in a readable unit, and the gap."""
+"""Which method to use: the best one, what is shown to be as good, and the cheapest for each need."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +11,14 @@ from benchmarks.records import profile, records
 from reports.columns.numerals import signed
 from reports.frame.estimates import Estimate
 from reports.frame.frame import frame
-from reports.frame.panels import OVERALL, Panel, panels
-from reports.tables.answers import SUSPECT, answers
-from reports.tables.summary import Leader, _score_words, leader
+from reports.frame.panels import Panel, panels
+from reports.stats.best import AgainstBest
+from reports.stats.intervals import Interval
+from reports.tables.answers import advice
+from reports.tables.decision import Decision, Standing, decide
+from reports.tables.leader import Leader, leader
+from reports.tables.needs import NEEDS, SUSPECT
+from reports.tables.summary import _score_words, headline, sure
 from reports.tables.table import place_words
 from reports.tables.tables import differences
 
@@ -24,22 +28,76 @@ def panel(**settings: object) -> Panel:
     return found
 
 
-def test_the_cheapest_is_among_those_that_may_equal_the_best() -> None:
-    one = panel(seeds=5)
-    found = leader(one)
+def decided(one: Panel, margin: float = 0.01) -> Decision:
+    found = decide(one, leader(one), margin)
     assert found is not None
-    able = found.advisable
-    costs = {method: one.costs[method, OVERALL]["stored_bytes"].mean for method in able}
-    cheapest = min(costs, key=lambda method: costs[method])
-    row = answers(one, leader(one)).rows[0]
-    assert [cell.text for cell in row[:2]] == ["bytes stored", cheapest]
-    assert row[2].text == "1.22 MB"
-    if cheapest != found.method:
-        gap, (low, high) = found.gaps[cheapest]
-        scores = one.scores
-        assert gap == pytest.approx(scores[cheapest, OVERALL].mean - scores[found.method, OVERALL].mean)
-        assert low <= gap <= 0 <= high
-        assert row[3].text == f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return found
+
+
+def standing(method: str, gap: float, low: float, *, below: bool = False, beaten: bool = False) -> Standing:
+    against = AgainstBest(
+        method=method,
+        difference=gap,
+        interval=Interval(low, 0.0 if beaten else 0.1),
+        margin=0.01,
+        beaten_by=("best",) if beaten else (),
+    )
+    return Standing(method=method, score=Estimate(0.8 + gap, 4), gap=gap, against=against, always_below=below)
+
+
+def test_what_is_shown_to_be_as_good_goes_before_what_is_near_and_cheaper() -> None:
+    """And a method that loses every run is never recommended while another has the figure."""
+    costs = {"best": 100.0, "near": 10.0, "below": 5.0, "far": 1.0}
+    rest = [standing("near", -0.008, -0.06), standing("below", -0.009, -0.06, below=True), standing("far", -0.2, -0.4)]
+    for low, method, shown, cheaper in ((-0.05, "near", False, "below"), (0.0, "best", True, "near")):
+        ranked = [standing("best", 0.0, low), *rest]
+        found = Decision(
+            best="best", standings={one.method: one for one in ranked}, margin=0.01, seeds=2, claims=True
+        ).choose(costs)
+        assert found is not None
+        assert (found.method, found.shown, found.cheaper) == (method, shown, cheaper)
+
+
+def test_a_loser_of_all_pairs_is_not_recommended() -> None:
+    """As of unipelt and head at two seeds: no test tells them apart, and head costs nothing."""
+    arrays = {
+        "unipelt": np.array([[0.80, 0.83], [0.83, 0.82]]),
+        "adapter": np.array([[0.80, 0.82], [0.81, 0.83]]),
+        "head": np.array([[0.52, 0.62], [0.69, 0.62]]),
+    }
+    one = panel_of(arrays, rows=500)
+    costs = {"head": 1.0, "adapter": 10.0, "unipelt": 20.0}
+    found = decided(one).choose(costs)
+    assert found is not None
+    assert (found.method, found.cheaper) == ("adapter", "head")
+    wide = decided(one, margin=0.5).choose(costs)
+    assert wide is not None
+    assert wide.method == "head", "a reader to whom half a point is nothing may have it"
+
+
+def test_advice_has_prices_that_readers_know() -> None:
+    one = panel(seeds=5)
+    found = {each.must: each for each in advice(one, decided(one))}
+    assert list(found) == [need.must for need in NEEDS]
+    assert found["store many copies"].price == "1.22 MB a copy, 1.22 GB for 1,000 copies"
+    assert found["store many copies"].gives_up == "0.008, at most 0.040"
+    assert found["train in little memory"].price.endswith(" MB in a training step")
+    assert found["answer fast"].price == "43.2 ms a batch of 16 x 24 tokens (1.08 of the bare model's time)"
+    assert "joules were not measured" in found["spend little energy"].price, "an estimate recommends nothing"
+    assert found["store many copies"].sure == "not shown"
+
+
+def test_the_headline_says_how_sure_it_is() -> None:
+    drawn = np.random.default_rng(0).normal(size=(2, 12, 2)) * 0.002
+    equal = panel_of({"a": 0.8 + drawn[0], "b": 0.8 + drawn[1], "c": 0.6 + drawn[0]}, rows=5000)
+    use, how = headline(equal, decided(equal))
+    assert use.startswith(f"Use {decided(equal).best}: it has the highest mean score over 2 tasks, 0.80")
+    assert how.startswith("Fairly sure (95%): no other method is better by more than 0.01, and ")
+    few = panel(seeds=2)
+    assert headline(few, decided(few))[1].startswith("Not sure: after 2 seeds")
+    alone = panel(methods=["lora"])
+    assert headline(alone, decided(alone))[1] == "No other method has enough runs to be compared with it."
+    assert any(text.startswith("How many seeds it takes") for text in sure(few, leader(few), decided(few)))
 
 
 def panel_of(arrays: dict[str, np.ndarray], *, headline: str = "accuracy", rows: int = 0, still: str = "") -> Panel:
@@ -89,7 +147,7 @@ def test_the_best_is_chosen_by_the_runs_that_all_have() -> None:
     assert "over the 2 runs that all have. Highest mean score of these on task0: lora, 0.905" in text
     assert "head has a higher mean only over other runs than it" in text
     assert "More than noise: its lead over head" in text
-    assert "by its mean score over the 2 runs that all have" in answers(one, leader(one)).notes[0]
+    assert decided(one).best == "lora"
 
 
 def test_where_no_run_is_common_to_all_none_that_is_beaten_leads() -> None:
@@ -113,14 +171,12 @@ def test_where_no_run_is_common_to_all_none_that_is_beaten_leads() -> None:
 
 
 def test_a_suspect_profile_recommends_nothing() -> None:
-    times = ("seconds of training", "seconds of inference, unmerged", "seconds of inference, merged")
     for suspect in (None, "the pass over itself came out as 1.2"):
         found = profile().model_copy(update={"suspect": suspect})
         (one,) = panels(frame(records(), {"minilm-l6": found}))
-        for row in answers(one, leader(one)).rows:
-            if row[0].text in times:
-                said = [cell.text for cell in row[1:]]
-                assert (said == [SUSPECT, "-", "-", "-"]) is (suspect is not None)
+        why = {each.must: each.why for each in advice(one, decided(one))}
+        assert {why["answer fast"], why["train in little time"]} == {SUSPECT if suspect else ""}
+        assert why["store many copies"] == ""
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
@@ -155,7 +211,7 @@ def test_a_method_that_loses_every_run_is_not_advised() -> None:
     found = leader(one)
     assert found is not None
     assert (found.method, set(found.close)) == ("best", {"near", "lower"})
-    assert found.advisable == ("best", "near")
+    assert found.always_below == {"lower"}
     assert any("Of these, lower scored lower in every single run" in text for text in _score_words(one, leader(one)))
 
 
@@ -199,7 +255,6 @@ def test_table_summary_and_answers_say_the_same(methods: int, seeds: int, tasks:
     assert all(row[2].text.startswith("-") for row in starred), "none is better by more than noise than the best"
     told = {row[1].text for row in starred}
     assert told == set(found.differing)
-    assert not told & set(found.advisable)
     said = next((text for text in _score_words(one, leader(one)) if text.startswith("More than noise")), "")
     assert all((method in said) is (method in told) for method in named if method != found.method)
     for place in one.places:
@@ -209,17 +264,8 @@ def test_table_summary_and_answers_say_the_same(methods: int, seeds: int, tasks:
             assert 0 <= interval.low < interval.high <= 1
 
 
-def test_a_small_cost_has_a_unit_of_its_own() -> None:
-    one = panel(methods=["head", "full"], tasks=["trec"], seeds=2)
-    found = leader(one)
-    assert found is not None
-    assert (found.method, list(found.close)) == ("full", ["head"]), "two seeds tell nothing apart"
-    one.costs["full", "trec"]["stored_bytes"] = Estimate(2.5e3, 2)
-    one.costs["head", "trec"]["stored_bytes"] = Estimate(5.53e3, 2)
-    cost = answers(one, leader(one)).rows[0][2].text
-    assert cost == "2.50 kB"
-
-
 def test_what_was_not_measured_is_said() -> None:
-    rows = {row[0].text: row[1].text for row in answers(panel(), leader(panel())).rows}
-    assert rows["joules of training"] == "not measured"
+    (one,) = panels(frame(records(plain=True)))
+    found = {each.must: each for each in advice(one, decided(one))}
+    assert found["train in little memory"].why == "not measured here"
+    assert "bench profile" in found["answer fast"].why

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -15,13 +19,16 @@ from bench.records.store import Record
 from benchmarks.records import profile, records
 from reports.columns.document import BY_KEY
 from reports.columns.numerals import rounded, scale_of, significant, written
-from reports.formats.text import latex, markdown
+from reports.formats.text import latex, latex_document, markdown
 from reports.frame.estimates import by_column, estimate_of
 from reports.frame.frame import frame
 from reports.frame.panels import OVERALL, Panel, panels
 from reports.report import Report
-from reports.tables.answers import answers
-from reports.tables.summary import leader, sentences
+from reports.tables.decision import decide
+from reports.tables.leader import leader
+from reports.tables.savings import savings
+from reports.tables.settings import settings_table
+from reports.tables.summary import headline, missing, sure
 from reports.tables.table import Table
 from reports.tables.tables import accuracy, costs, differences, main, tables
 
@@ -63,11 +70,7 @@ def test_records_without_costs_still_make_tables() -> None:
     (one,) = panels(frame(records(plain=True)))
     assert "train_flops" not in one.figures
     assert [table.key for table in costs(one)] == ["parameters", "time"]
-    assert any(
-        "Not measured at all: effective parameters, flops, memory and energy" in text
-        for text in sentences(one, leader(one))
-    )
-    assert "not measured" in markdown(answers(one, leader(one)))
+    assert any("Not measured at all: effective parameters, flops, memory and energy" in text for text in missing(one))
 
 
 def test_at_one_seed_nothing_is_claimed() -> None:
@@ -78,8 +81,11 @@ def test_at_one_seed_nothing_is_claimed() -> None:
     assert not differences(one).rows
     assert one.ranks == {}
     assert leader(one) is None
-    assert any("anecdote" in sentence for sentence in sentences(one, leader(one)))
-    assert "no claim at one seed" in markdown(answers(one, leader(one)))
+    assert any("anecdote" in sentence for sentence in sure(one, None, None))
+    decision = decide(one, None, 0.01)
+    assert decision is not None
+    assert not decision.as_good
+    assert headline(one, decision)[0].startswith("By a single seed")
     assert "[" not in "".join(cell.text for row in accuracy(one).rows for cell in row)
 
 
@@ -95,9 +101,9 @@ def test_the_baseline_stores_most_or_is_asked_for() -> None:
 def test_failed_runs_are_shown_and_leave_the_mean() -> None:
     one = panel(lost=[("lora", "trec", 1)])
     assert "(n=2, 1 failed)" in cell(main(one), "lora", "trec")
-    assert any("lora on trec seed 1: failed: RuntimeError" in note for note in main(one).notes)
+    assert any("lora on trec seed 1: failed: RuntimeError" in note for note in main(one).details)
     assert one.scores["lora", "trec"].runs == 2
-    assert "of which 1 failed" in sentences(one, leader(one))[0]
+    assert "of which 1 failed" in sure(one, leader(one), None)[0]
     everything = [("lora", task, seed) for task in ("trec", "tweet_valence") for seed in range(3)]
     gone = panel(lost=everything)
     assert cell(main(gone), "lora", "trec") == "3 failed"
@@ -141,10 +147,8 @@ def test_estimates_are_marked_and_rank_nothing() -> None:
     energy = next(table for table in costs(panel()) if table.key == "energy")
     assert cell(energy, "lora", "training energy, estimated").startswith("~")
     assert any("No energy was measured" in note for note in energy.notes)
-    assert any("no RAPL counter" in note for note in energy.notes)
+    assert any("no RAPL counter" in note for note in energy.details)
     assert any("cpu estimated" in note for note in energy.notes)
-    joule = next(row for row in answers(panel(), leader(panel())).rows if "joule" in row[0].text)
-    assert joule[1].text == "not measured"
 
 
 @given(
@@ -177,7 +181,7 @@ def test_the_leader_and_who_may_be_as_good() -> None:
     assert found.method == max(one.scores, key=lambda pair: one.scores[pair].mean if pair[1] == OVERALL else -1)[0]
     assert "majority" not in found.close
     assert any(
-        sentence.startswith("More than noise") and "majority" in sentence for sentence in sentences(one, leader(one))
+        sentence.startswith("More than noise") and "majority" in sentence for sentence in sure(one, leader(one), None)
     )
 
 
@@ -199,6 +203,72 @@ def test_markup_in_names_stays_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert r"a\&b" in latex(main(one))
     Report(records=found).show()
     assert "m[bold]|<b>$x_1%" in capsys.readouterr().out
+
+
+def test_names_of_settings_are_of_the_protocols_own_words() -> None:
+    protocol = Protocol(dev="k", epochs=3)
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in settings_table(panel(), protocol).rows}
+    assert rows["Passes over the training rows"] == ["3", "--epochs"]
+    assert rows["Norm that the gradient is clipped to"][0] == "none: it is never clipped"
+    assert rows["Rows that choose the checkpoint, taken from the training data besides the K"][0] == "k: as many as K"
+    assert rows["Pretrained model"] == ["minilm-l6", "--model"]
+    titles = [table.title for table in tables(panel())]
+    assert all(title.endswith("minilm-l6, 100 training rows") for title in titles), titles
+
+
+def test_what_few_parameters_save_is_explained_where_it_is_little() -> None:
+    one = panel()
+    found = savings(one)
+    assert found is not None
+    text = " ".join(found.sentences)
+    assert found.title == "Why does it save so little time here?"
+    assert "the forward pass alone is 33% of the FLOPs of a training step of full" in text
+    assert "unipelt-apl still computes 74% of them" in text
+    row = {cells[0].text: [cell.text for cell in cells[1:]] for cells in found.table.rows}
+    assert row["lora"][:3] == ["0.327", "42", "69"]
+    assert savings(panel(methods=["head", "full"])) is None, "head alone saves what is to be saved"
+
+
+def test_no_interval_leaves_what_is_possible() -> None:
+    time = next(table for table in costs(panel(seeds=2)) if table.key == "time")
+    ends = [float(end) for row in time.rows for cell in row for end in re.findall(r"\[(-?[\d.]+),", cell.text)]
+    assert ends
+    assert min(ends) >= 0
+
+
+def test_wide_tables_are_split_and_notes_are_few(tmp_path: Path) -> None:
+    report = Report(records=records(tasks=[f"task{n}" for n in range(12)], seeds=2))
+    text = latex_document(report.sections, [], report.defined)
+    for layout in re.findall(r"\\begin{tabular}{@{}([lr]+)@{}}", text):
+        assert 2 <= len(layout) <= 8
+    for notes in re.findall(r"smallskip\\raggedright (.*)", text):
+        assert len(notes) < 330
+    assert text.count(r"\paragraph{training memory.}") == 1, "a figure is defined once"
+    assert r"\label{tab:scores-part-2}" in text
+    engine = shutil.which("pdflatex")
+    if engine is None:
+        pytest.skip("no pdflatex here")
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{array,booktabs}\begin{document}"
+    (tmp_path / "whole.tex").write_text(head + text + r"\end{document}")
+    done = subprocess.run(
+        [engine, "-interaction=nonstopmode", "-halt-on-error", "whole.tex"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-800:]
+    wide = [float(points) for points in re.findall(r"Overfull .hbox \(([\d.]+)pt too wide\)", done.stdout)]
+    assert all(points < 15 for points in wide), wide
+
+
+def test_the_terminal_ends_with_the_table_and_ten_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.formats.text.WIDTH", 80)
+    Report(records=records(lost=[("lora", "trec", 1)])).show()
+    lines = capsys.readouterr().out.splitlines()
+    last = max(at for at, line in enumerate(lines) if line.startswith("full "))
+    assert len(lines) - 1 - last <= 9, "and one that says what was written"
+    assert any(line.startswith("Use ") for line in lines[last + 1 :])
+    assert "Of 48 runs 1 failed; the report gives the reasons." in lines
 
 
 def test_the_terminal_fits_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

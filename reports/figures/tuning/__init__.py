@@ -1,0 +1,1 @@
+"""Figures of searches for hyper-parameters: each module has `drawings(source, width)`, the source being a `Tuning`."""
