@@ -60,7 +60,7 @@ def hold_out_groups(rows: Iterable[tuple[str, Row]], *, test: int) -> Rows:
             groups[group].append(row)
     rest: list[Row] = []
     held: list[Row] = []
-    for group in _shuffled(groups):
+    for group in _shuffled(groups):  # whole groups, so that there may be a few more test rows than asked for
         (held if len(held) < test else rest).extend(groups[group])
     return Rows(train=rest, dev=None, test=held)
 
@@ -211,7 +211,7 @@ _TEMPLATES = (
 
 def synthetic_rows(_: Path) -> Rows:
     """Fills templates with words of three topics. The class of a sentence is its topic."""
-    generator = random.Random(20220522)
+    generator = random.Random(20220522)  # any fixed seed: the rows are part of the task
     rows = []
     for _index in range(900):
         topic = generator.choice(sorted(_TOPICS))

@@ -33,6 +33,7 @@ def check_import_names() -> None:
     from importlib.util import find_spec
 
     home = Path(__file__).resolve().parent.parent
+    # These names are common, and Python searches the current folder first.
     for name in ("tasks", "methods", "reports"):
         spec = find_spec(name)
         place = None if spec is None or spec.origin is None else Path(spec.origin).resolve()

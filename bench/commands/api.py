@@ -119,7 +119,8 @@ def compare(
         >>> [path.name for path in done.report if path.suffix in (".md", ".yaml")]
         ['report.md', 'config.yaml']
         >>> print(done.table())  # doctest: +ELLIPSIS
-        ### tiny, K=16, ...
+        ### Scores and costs: tiny, 16 training rows
+        ...
         | method | synthetic (accuracy) | ...
     """
     from bench.grid.request import requests_of

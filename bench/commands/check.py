@@ -30,6 +30,7 @@ def check(
     from bench.errors import UserError, near
     from bench.registry.methods import resolve_method
 
+    # Names are checked before the first method, which takes seconds.
     for name in architectures or []:
         if name not in SMALL_MODELS:
             raise UserError(f"--architecture {name}{near(name, SMALL_MODELS)}; there is {', '.join(SMALL_MODELS)}")

@@ -54,7 +54,7 @@ def report(
     ] = MARGIN,
 ) -> None:
     """Writes the report of finished comparisons again: tables, figures and the page. Nothing is trained."""
-    if columns == ["help"]:
+    if columns == ["help"]:  # prints docs/definitions.md
         from reports.columns.document import document
 
         print(document(), end="")

@@ -30,6 +30,7 @@ def _names(names: Iterable[str], most: int = 4) -> str:
 def only_its_parameters_move(bench: Workbench) -> None:
     """Training changes no frozen tensor by a single bit, and pretrained weights are trained only if declared."""
     classifier = bench.adapted()
+    # From a second classifier with the same weights, because the first one has been adapted.
     pretrained = {name: value.clone() for name, value in bench.make().backbone.state_dict().items()}
     thawed = [n for n, p in classifier.backbone.named_parameters() if p.requires_grad and n in pretrained]
     if thawed and not bench.method.thaws:
@@ -123,7 +124,7 @@ def state_round_trips(bench: Workbench) -> None:
     first = bench.adapted(seed=1)
     bench.train(first)
     state = {name: p.detach().clone() for name, p in first.named_parameters() if p.requires_grad}
-    second = bench.adapted(seed=2)
+    second = bench.adapted(seed=2)  # another seed, so that every value has to come from the state
     unknown = second.load_state_dict(state, strict=False).unexpected_keys
     if unknown:
         raise BrokenPromiseError(f"adapting twice gave other parameters: {_names(unknown)} exist once only")
@@ -186,9 +187,9 @@ def padding_changes_nothing(bench: Workbench) -> None:
     bench.train(classifier)
     batch, _ = bench.batch(5)
     before = bench.logits(classifier, batch)
-    ids = torch.ones(len(batch["input_ids"]), 4, dtype=torch.long)
+    ids = torch.ones(len(batch["input_ids"]), 4, dtype=torch.long)  # 1 is the padding token of the small models
     padding = {"input_ids": ids, "attention_mask": torch.zeros_like(ids)}
-    for side in ("right", "left"):
+    for side in ("right", "left"):  # decoders are often padded on the left
         pieces = (batch, padding) if side == "right" else (padding, batch)
         for module in classifier.modules():
             if isinstance(module, Classifier):
@@ -228,6 +229,7 @@ def parts_agree_with_counts(bench: Workbench) -> None:
             f"two parts share a name: {_names(twice)}. Their contributions would be counted as one. Give each its own "
             "kind, layer or site, and where layers of an encoder and a decoder count from 0, its stack"
         )
+    # A parameter in two parts would be counted twice.
     held = [id(p) for part in parts for p in part.parameters]
     if len(set(held)) < len(held) or not set(held) <= set(stored):
         raise BrokenPromiseError(
@@ -243,7 +245,7 @@ def parts_agree_with_counts(bench: Workbench) -> None:
     # Where the parts hold all that is stored, removing all of them must leave the pretrained model.
     restores = [part.remove() for part in parts]
     removed, bare = bench.logits(classifier), bench.make()
-    for restore in reversed(restores):
+    for restore in reversed(restores):  # a part may have been removed from within another
         restore()
     bare.load_state_dict(dict(classifier.head_parameters()), strict=False)
     covered = set(held) == set(stored)

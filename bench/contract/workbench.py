@@ -72,11 +72,12 @@ class Workbench:
         reached = dict.fromkeys(trainable, False)
         if not trainable:
             return reached
+        # A high rate, so that a few steps change the logits; without decay, which moves weights without a gradient.
         optimizer = torch.optim.AdamW(trainable.values(), lr=1e-2, weight_decay=0.0)
         classifier.train()
         for step in range(self.steps):
             batch, labels = self.batch(seed + step)
-            torch.manual_seed(seed + step)
+            torch.manual_seed(seed + step)  # for dropout
             loss = self.kind.loss(classifier(**batch), labels)
             penalty = self.method.penalty(classifier.backbone)
             (loss if penalty is None else loss + penalty).backward()

@@ -67,8 +67,8 @@ def _load(name: str) -> type[Executor]:
     packages = plugins.entry_points(EXECUTOR_GROUP)
     if name in packages:
         return _checked(plugins.from_package(packages[name])[0], name)
-    known = [*built_in(), *packages]
-    raise UserError(f"unknown executor {name!r}{near(name, known)} (bench list executors shows all)")
+    names = [*built_in(), *packages]
+    raise UserError(f"unknown executor {name!r}{near(name, names)} (bench list executors shows all)")
 
 
 def _checked(loaded: object, name: str) -> type[Executor]:

@@ -22,7 +22,7 @@ Listing = Iterable[tuple[str, str]]
 """Name, and what is said of it on the same line."""
 
 
-def methods() -> Listing:
+def list_methods() -> Listing:
     """Yields the name and the origin of each method."""
     yield from ((name, "built in") for name in BUILT_IN)
     yield from ((name, f"stands for {text}") for name, text in VARIANTS.items())
@@ -31,7 +31,7 @@ def methods() -> Listing:
     yield "file.py:Class", "a subclass of bench.Method in a Python file"
 
 
-def tasks() -> Listing:
+def list_tasks() -> Listing:
     """Yields the name of each task, and what to know before reading its scores."""
     yield from ((name, task.caveat) for name, task in TASKS.items())
     yield from _plugins(TASK_GROUP, TASKS)
@@ -41,20 +41,20 @@ def tasks() -> Listing:
     yield "file.py:NAME", "a bench.Task in a Python file"
 
 
-def meters() -> Listing:
+def list_meters() -> Listing:
     """Yields the name of each meter, and the labels of its figures."""
     yield from ((meter.name, ", ".join(column.label for column in meter.columns)) for meter in shipped())
     yield from _plugins(METER_GROUP, (meter.name for meter in shipped()))
     yield "file.py:Class", "a subclass of bench.Meter in a Python file"
 
 
-def kinds() -> Listing:
+def list_kinds() -> Listing:
     """Yields the name of each kind of task, and its scores."""
     yield from ((name, ", ".join(score.name for score in kind.scores)) for name, kind in shipped_kinds().items())
     yield from _plugins(KIND_GROUP, shipped_kinds())
 
 
-def models() -> Listing:
+def list_models() -> Listing:
     """Yields the name and the description of each model."""
     yield from ((name, shipped.about) for name, shipped in MODELS.items())
     yield from ((name, shape.about) for name, shape in SHAPES.items())
@@ -68,7 +68,7 @@ def _plugins(group: str, taken: Iterable[str]) -> Listing:
         yield name, f"from {plugins.origin(entry)}{clash}"
 
 
-def executors() -> Listing:
+def list_executors() -> Listing:
     """Yields the name and the origin of each executor."""
     yield from ((name, "built in") for name in built_in_executors())
     yield from _plugins(EXECUTOR_GROUP, built_in_executors())
@@ -76,11 +76,11 @@ def executors() -> Listing:
 
 
 LISTINGS: dict[str, Callable[[], Listing]] = {
-    "methods": methods,
-    "tasks": tasks,
-    "models": models,
-    "meters": meters,
-    "executors": executors,
-    "kinds": kinds,
+    "methods": list_methods,
+    "tasks": list_tasks,
+    "models": list_models,
+    "meters": list_meters,
+    "executors": list_executors,
+    "kinds": list_kinds,
 }
 """The argument of `bench list` -> the function that lists."""

@@ -55,7 +55,7 @@ def resolve_meter(name: str) -> ResolvedMeter:
         'inference FLOPs'
     """
     by_name = {meter.name: meter for meter in shipped()}
-    if name in by_name:
+    if name in by_name:  # a package cannot replace a shipped meter
         return ResolvedMeter(name, by_name[name]())
     if plugins.is_file(name):
         cls, source = plugins.from_file(name)

@@ -68,6 +68,7 @@ def resolve_method(text: str, *, preset: Mapping[str, Mapping[str, Any]] | None 
         name, saved = plugins.from_peft_file(given_name)
     cls, source = _load(name)
     saved = {field: _as_annotated(cls, field, value) for field, value in saved.items()}
+    # From the weakest to the strongest: preset, saved configuration, variant, the text itself.
     given = {field: parse_value(cls, field, value) for field, value in {**variant_overrides, **overrides}.items()}
     defaults = dict((preset or {}).get(cls.name, {}))
     method = build(cls, {**defaults, **saved, **given})
@@ -100,7 +101,7 @@ def build(cls: type[Method], values: Mapping[str, Any]) -> Method:
         raise UserError(f"{cls.name}: {error}") from error
     except Exception as error:  # an author's own checks may raise anything
         raise UserError(f"{cls.name} cannot be made: {described(error)}") from error
-    _check_numbers(cls, {field.name: getattr(method, field.name) for field in fields(method)})
+    _check_numbers(cls, {field.name: getattr(method, field.name) for field in fields(method)})  # and the defaults
     return method
 
 

@@ -54,6 +54,7 @@ def from_package(entry: importlib.metadata.EntryPoint) -> tuple[Any, str]:
         UserError: the object does not import, or two packages offer the same name; the message names the packages.
     """
     source = origin(entry)
+    # Which of two packages wins would depend on the order of installation.
     rivals = sorted({origin(other) for other in importlib.metadata.entry_points(group=entry.group, name=entry.name)})
     if len(rivals) > 1:
         raise UserError(f"{entry.name!r} is offered by {' and '.join(rivals)}; remove one of them")

@@ -55,6 +55,7 @@ def resolve_task(text: str) -> ResolvedTask:
     name, columns = parse(text)
     if name.startswith(HUB):
         return _hub(text, name.removeprefix(HUB), columns)
+    # Shipped names come first, so that a folder that happens to be called trec changes nothing.
     if name in TASKS and not columns:
         return _resolved(text, TASKS[name], "built-in")
     if plugins.is_file(text):
@@ -71,6 +72,7 @@ def resolve_task(text: str) -> ResolvedTask:
         return _local(text, File, path, columns)
     if columns and name in {*TASKS, *packages}:
         raise UserError(f"task {name} has its columns; only a folder or a file takes [text=,pair=,label=,headline=]")
+    # From here on nothing fits: the messages guess what was meant.
     if name.startswith((".", "/", "~")) or path.suffix in FILE_FORMATS:
         raise UserError(f"task {name}: no such folder or file")
     hint = near(name, [*TASKS, *packages])
@@ -112,6 +114,7 @@ def _hub(text: str, repo: str, fields: dict[str, str]) -> ResolvedTask:
     if local:
         label = "/".join(filter(None, (Path(repo).expanduser().resolve().name, source.config)))
         return _resolved(text, Task(name=label, source=source, headline=headline, revision=revision), "folder")
+    # Written back with the commit in place of the branch: the child process resolves this text again.
     pinned = ",".join(f"{name}={value}" for name, value in {**fields, "revision": revision}.items())
     task = Task(name=source.name, source=source, headline=headline, revision=revision)
     return _resolved(f"{HUB}{repo}[{pinned}]", task, "hub")
@@ -150,6 +153,7 @@ def _plugin(name: str, loaded: object, source: str) -> ResolvedTask:
 def _resolved(name: str, task: Task, source: str) -> ResolvedTask:
     if not task.name.isprintable():
         raise UserError(f"task {task.name!r} has a sign in its name that cannot be printed: rename it")
+    # A user's rows have no name for their state, so a hash of the files tells changed rows.
     revision = task.revision
     if revision is None and isinstance(task.source, Folder):
         revision = _folder_digest(Path(task.source.path))

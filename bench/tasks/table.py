@@ -108,6 +108,7 @@ def gather(rows: Iterable[Row]) -> Sequence[Row]:
     batch = list(islice(source, BATCH))
     if len(batch) < BATCH:
         return batch
+    # The batches are converted one by one, so that the Python objects of one batch exist at a time.
     import pyarrow as pa
 
     texts: list[pa.Array] = []
@@ -153,6 +154,7 @@ def _picked(columns: pa.Table, positions: NDArray[np.int64]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
+    # Every piece but the last has BATCH rows, so a division tells the piece of a position.
     by_piece = np.argsort(positions // BATCH, kind="stable")
     numbers, starts = np.unique(positions[by_piece] // BATCH, return_index=True)
     groups = np.split(positions[by_piece], starts[1:])

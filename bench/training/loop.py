@@ -126,25 +126,25 @@ def train(
 
     with clock.phase("train"):
         for epoch in range(math.ceil(total / steps_per_epoch)):
-            classifier.train()
+            classifier.train()  # each epoch, because evaluating switches it off
             losses: list[Tensor] = []
             rows_seen: list[Tensor] = []
             for batch in epoch_batches(epoch):
-                losses.append(
+                losses.append(  # as a tensor: reading its value would wait for a GPU
                     gradient_step(classifier, method, optimizer, batch.inputs, batch.labels, protocol, loss_of=loss_of)
                 )
                 if result.steps == 0:  # now, while the gradients are there
                     result.trained_parameters = count_trained(classifier)
                 watch.see(losses[-1], step=result.steps + 1, epoch=epoch + 1)
                 schedule.step()
-                optimizer.zero_grad()
+                optimizer.zero_grad()  # sets gradients to None, so their memory is free during evaluation
                 result.steps += 1
                 result.examples += len(batch.labels)
                 rows, length = batch.inputs["input_ids"].shape
                 result.shapes[rows, length] += 1
                 rows_seen.append(batch.rows)
                 report(Progress("train", result.steps, total, None if highest == -math.inf else highest))
-                if result.steps == total:
+                if result.steps == total:  # a protocol that counts steps may end within an epoch
                     break
 
             with clock.paused():
@@ -159,7 +159,7 @@ def train(
                 point = Point(epoch + 1, result.steps, mean_loss, scores, gates)
                 result.curve.append(point)
                 score = scores.get(headline, -math.inf)
-                score = score if math.isfinite(score) else -math.inf
+                score = score if math.isfinite(score) else -math.inf  # nan would compare as false with everything
                 if result.best is None or score > highest or evaluate is None:
                     result.best, highest, waited = point, score, 0
                     if checkpoint:
@@ -250,7 +250,7 @@ def make_optimizer(classifier: Classifier, method: Method, protocol: Protocol) -
         {"params": body, "lr": method.learning_rate},
         {"params": [p for p in head.values() if p.requires_grad], "lr": head_rate(method, protocol)},
     ]
-    return torch.optim.AdamW(
+    return torch.optim.AdamW(  # fused: one kernel for all parameters, on the CPU too
         [group for group in groups if group["params"]], weight_decay=protocol.weight_decay, fused=True
     )
 
@@ -309,7 +309,7 @@ def gradient_step(
         The loss, a detached scalar.
     """
     loss = backward_pass(classifier, method, inputs, labels, protocol, loss_of=loss_of)
-    if protocol.max_gradient_norm is not None:
+    if protocol.max_gradient_norm is not None:  # one norm over all parameters, head included
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nn.utils.clip_grad_norm_(trained, protocol.max_gradient_norm)
     optimizer.step()
@@ -342,7 +342,7 @@ def backward_pass(
         loss = loss_of(classifier(**inputs), labels)
         penalty = None if method is None else method.penalty(classifier.backbone)
         loss = loss if penalty is None else loss + penalty
-    loss.backward()
+    loss.backward()  # outside of autocast, as torch asks for
     return loss.detach()
 
 

@@ -213,7 +213,7 @@ def test_a_report_of_records_alone_carries_the_file(
     (old,) = (ROOT / "tests/records").glob("schema1-lora-46e1c9259e7a9f67.json")
     (runs / "46e1c9259e7a9f67.json").write_bytes(old.read_bytes())
     assert bench("report", str(tmp_path), "--format", "markdown", monkeypatch=monkeypatch) == 0
-    assert str(tmp_path / CONFIG) in capsys.readouterr().out
+    assert f"report.md, {CONFIG}\n" in capsys.readouterr().out
     (request,) = requests_of({}, config=tmp_path / CONFIG)
     assert digests(request) == ["46e1c9259e7a9f67"]
 

@@ -63,7 +63,7 @@ def test_an_installed_package_is_found(installed: Path) -> None:
 
 
 def test_listing_imports_nothing(installed: Path) -> None:
-    lines = dict(listing.methods())
+    lines = dict(listing.list_methods())
     assert lines["theirs"].startswith("from good_plug==1.2")
     assert lines["broken"].startswith("from bad_plug==1.2")
     assert lines["lora"] == "from good_plug==1.2 (refused: the name is built in)"
