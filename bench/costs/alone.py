@@ -25,7 +25,8 @@ def still_alone(record: Record, job: Job) -> dict[str, tuple[str, ...]]:
     Returns:
         Name of the meter -> the keys of its figures.
     """
-    from bench.costs.sheet import STILL_ALONE, measures_alone
+    from bench.costs.sheet import measures_alone
+    from bench.records.record import STILL_ALONE
     from bench.registry.meters import run_meters
 
     costs = None if record.result is None else record.result.costs

@@ -25,7 +25,7 @@ from bench.meters.meter import (
     refuse_undeclared,
     size_of,
 )
-from bench.records.record import Costs
+from bench.records.record import STILL_ALONE, Costs
 from bench.training.prepared import Setting
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 UNMEASURED = "the run ended before it was measured"  # these four are reasons of absent figures
 ELSEWHERE = "measured at another seed of this method, task and K"
-STILL_ALONE = "the child process that measures it has not run"
 UNTRAINED = "nothing is trained"
 UNTESTED = "a trial is not tested"
 

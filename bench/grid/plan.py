@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -127,18 +127,27 @@ def plan(request: Request) -> Plan:
     ]
     reasons = {method.spec.label: method.refusal(config) for method in methods}
     refused = {run.digest: reason for run in runs if (reason := reasons[run.method.label]) is not None}
-    spaces = {method.spec.label: space for method in methods if (space := _space(method)) is not None}
-    return Plan(runs, refused, request.measures, tuple(remarks), spaces if request.trials else {}, request.jobs)
+    spaces = _spaces(request.methods, methods) if request.trials else {}
+    return Plan(runs, refused, request.measures, tuple(remarks), spaces, request.jobs)
 
 
-def _space(method: ResolvedMethod) -> Space | None:
-    """What a search tries for a method: its own space, without the hyper-parameters that the user set."""
+def _spaces(texts: Sequence[str], methods: Sequence[ResolvedMethod]) -> dict[str, Space]:
+    """Label of a method -> what a search tries: its space, without the hyper-parameters that the user set.
+
+    Args:
+        texts: the methods as the user named them.
+        methods: what they stand for, in the same order.
+    """
     from bench.registry.methods import parse
     from bench.tuning.space import space_of
 
-    _, typed = parse(method.spec.label)
-    declared = {name: axis for name, axis in method.method.space.items() if name not in typed}
-    return space_of(declared, fields=method.spec.fields) if declared else None
+    spaces = {}
+    for text, method in zip(texts, methods, strict=True):
+        _, typed = parse(text)
+        declared = {name: axis for name, axis in method.method.space.items() if name not in typed}
+        if declared:
+            spaces[method.spec.label] = space_of(declared, fields=method.spec.fields)
+    return spaces
 
 
 def unique(methods: list[ResolvedMethod]) -> list[ResolvedMethod]:

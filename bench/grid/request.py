@@ -81,7 +81,7 @@ def request_of(fields: Mapping[str, Any], place: Place = option_of) -> Request:
         on=study.on or ON,
         jobs=study.jobs or 1,
         trials=base.trials if study.trials is None else study.trials,
-        searches=_searches(study, len(data_seeds), place),
+        searches=_searches(study, base.trials if study.trials is None else study.trials, len(data_seeds), place),
     )
 
 
@@ -114,12 +114,14 @@ def _seeds(study: Study, usual: int, place: Place) -> tuple[tuple[int, ...], tup
     )
 
 
-def _searches(study: Study, seeds: int, place: Place) -> int | None:
+def _searches(study: Study, trials: int | None, seeds: int, place: Place) -> int | None:
     """How many searches there are.
 
     Raises:
-        UserError: more than seeds, so that some would be for nothing.
+        UserError: more than seeds, so that some would be for nothing, or without trials.
     """
+    if study.searches is not None and trials is None:
+        raise UserError(f"{place('searches')} {study.searches}: a search needs trials; give --trials too")
     if study.searches is not None and study.searches > seeds:
         raise UserError(
             f"{place('searches')} {study.searches}: there are {seeds} seeds to share them; give {seeds} at most"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,15 +56,16 @@ def run_grid(todo: Plan, folder: RecordFolder, executor: Executor) -> Iterator[R
     settle(folder)
     refuse_other_meanings(todo, folder)
     done = folder.finished(todo.measures, timed=todo.timed)
-    runs = [run for run in todo.runs if run.digest not in done]
-    again = {run.digest for run in runs}
+    followed = done & folder.still_alone(todo.measures)
+    runs = [run for run in todo.runs if run.digest not in done or run.digest in followed]
+    again = {run.digest for run in runs} - followed
     counted = {
         record.asked.seedless_digest
         for record in folder.by_digest.values()
         if record.digest not in again and _counted(record)
     }
     with display(len(runs)) as show, _ended_with(executor, folder):
-        yield from _Schedule(todo, folder, executor, runs, counted, show).records()
+        yield from _Schedule(todo, folder, executor, runs, counted, show, followed).records()
 
 
 @contextmanager
@@ -110,6 +111,7 @@ class _Schedule:
         runs: list[RunSpec],
         counted: set[str],
         show: Display,
+        followed_only: Set[str],
     ) -> None:
         self._todo, self._folder, self._executor, self._show = todo, folder, executor, show
         shared = executor.shares_machine
@@ -121,6 +123,7 @@ class _Schedule:
         self._waiting: dict[str, list[tuple[int, RunSpec]]] = {}
         self._under_way: dict[Future[Attempt], _UnderWay] = {}
         self._command = command_line()
+        self._followed_only = followed_only  # digests of runs that are done, but not what follows them
 
     def records(self) -> Iterator[Record]:
         """Does everything; yields each record when all that belongs to it has been done."""
@@ -140,10 +143,17 @@ class _Schedule:
         while self._queue and len(self._under_way) < self._at_once:
             number, run = self._queue.popleft()
             setting = run.seedless_digest
-            if setting in self._waiting:
+            if setting in self._waiting and run.digest not in self._followed_only:
                 self._waiting[setting].append((number, run))
                 continue
             self._show.start(run, number)
+            if run.digest in self._followed_only:  # it was interrupted between the run and what follows it
+                job = Job(run=run, measures=self._todo.measures, command=self._command)
+                ended = self._followed(job, self._folder.by_digest[run.digest])
+                if ended is not None:
+                    self._show.end(ended)
+                    yield ended
+                continue
             if run.digest in self._todo.unsupported:
                 record = refused(run, self._todo.unsupported[run.digest])
                 self._folder.write(record)

@@ -115,6 +115,9 @@ COUNTED = (
 )
 """In records made before meters said it themselves: what was measured at one seed of each method, task and K."""
 
+STILL_ALONE = "the child process that measures it has not run"
+"""Why a figure is absent that a meter has yet to measure in a process of its own, after the run."""
+
 Number = StrictInt | StrictFloat
 
 

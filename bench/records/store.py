@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from bench.errors import UserError
 from bench.records.record import (
     SCHEMA,
+    STILL_ALONE,
     UPGRADES,
     Costs,
     Effective,
@@ -219,6 +220,21 @@ class RecordFolder:
             for digest, record in self._read().items()
             if _holds(self.out, record, measures, sources)
             and not (timed and record.side_by_side > 1 and not record.asked.is_trial)
+        }
+
+    def still_alone(self, measures: Measures) -> set[str]:
+        """The digests of the runs of which a meter has yet to measure something in a process of its own.
+
+        Such a run is finished: the command was interrupted between the run and the job that follows it.
+        """
+        if not measures.costs:
+            return set()
+        return {
+            digest
+            for digest, record in self._read().items()
+            if record.result is not None
+            and record.result.costs is not None
+            and STILL_ALONE in record.result.costs.absent.values()
         }
 
 

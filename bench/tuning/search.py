@@ -117,10 +117,10 @@ def chosen(cell: RunSpec, todo: Plan, budget: Budget, number: int, records: Reco
 
 def _cells(todo: Plan) -> list[RunSpec]:
     """One run of each method, task and size, without those that the model does not support."""
-    cells: dict[str, RunSpec] = {}
+    cells: dict[tuple[str, str], RunSpec] = {}
     for run in todo.runs:
         if run.digest not in todo.unsupported:
-            cells.setdefault(run.seedless_digest, run)
+            cells.setdefault((run.method.label, run.seedless_digest), run)
     return list(cells.values())
 
 
@@ -153,7 +153,9 @@ def _edge(cell: RunSpec, todo: Plan, budget: Budget, number: int, records: Recor
         return None
     runs = _trials(cell, todo, budget, number)
     choice = choose([Trial(run.method.fields[axis], _score(run, records)) for run in runs], space.axes[axis])
-    return None if choice is None else choice.edge
+    if choice is None or (choice.edge == "low" and space.axes[axis].low == 0):  # nothing lies below 0
+        return None
+    return choice.edge
 
 
 def _as_runs(
@@ -177,9 +179,9 @@ def _as_runs(
 def _trained_anew(todo: Plan, budget: Budget, records: Records) -> Plan:
     """The runs that are scored on the test rows."""
     runs, unsupported = [], {}
-    places: dict[str, int] = {}  # of each method, task and size: how many of its seeds were passed
+    places: dict[tuple[str, str], int] = {}  # of each method, task and size: how many of its seeds were passed
     for run in todo.runs:
-        cell = run.seedless_digest
+        cell = (run.method.label, run.seedless_digest)
         number = places.get(cell, 0) % budget.searches
         places[cell] = places.get(cell, 0) + 1
         reason = todo.unsupported.get(run.digest)

@@ -84,7 +84,7 @@ class Axis(Frozen):
         """The piece that adjoins the range at one end, so great a share of it: where a choice at that end is followed.
 
         Raises:
-            UserError: the axis is a list of choices, or linear and would fall below 0 though it starts at or above it.
+            UserError: the axis is a list of choices, or begins at 0, below which nothing is tried.
 
         Examples:
             >>> Axis(low=1e-4, high=1e-2).beyond("high", 0.5)
@@ -98,7 +98,9 @@ class Axis(Frozen):
         first, last = (float(f"{10**e if self.scale == 'log' else e:.{DIGITS}g}") for e in ends)
         assert self.low is not None
         if first < 0 <= self.low:
-            raise UserError(f"the range from {self.low:g} cannot be extended below 0; give it a log scale")
+            if self.low == 0:
+                raise UserError("the range begins at 0, and below it there is nothing to extend it to")
+            first = 0.0
         return Axis(low=first, high=last, scale=self.scale)
 
     def _ends(self) -> tuple[float, float]:

@@ -44,7 +44,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_every_meter_and_need_has_a_state_and_what_it_rests_on() -> None:
     found = findings()
     needs = {"torch", "transformers", "device", "threads", "cache", "package index", "hub", "malloc"}
-    meters = {"time", "FLOPs", "live tensor bytes", "resident memory", "CUDA memory"}
+    meters = {"time", "FLOPs", "live tensor bytes", "resident memory", "CUDA memory", "tokens"}
     meters |= {"energy: cpu", "energy: gpu", "energy: memory"}
     assert set(found) == needs | meters
     assert {found[what].state for what in needs} <= {"ok", "missing", "absent"}

@@ -207,7 +207,7 @@ def test_bad_input_is_one_line(
     assert "holds no records" in said(tmp_path / "empty")
     copy = tmp_path / "copy"
     shutil.copytree(out / "runs", copy / "runs")
-    assert "--k 24,48: one size" in said(copy, "--k", "24,48")
+    assert "--k 24,48: give one size" in said(copy, "--k", "24,48")
     assert "there are K=24 and seeds 0, 1" in said(copy, "--seed", "5")
     gates_path(copy, records[0].digest).write_bytes(b"PAR1 cut short")
     line = said(copy)

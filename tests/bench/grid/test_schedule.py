@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.errors import UserError
+from bench.grid.attempts import ALONE
 from bench.grid.executors import local
 from bench.grid.executors.executor import Attempt
 from bench.grid.plan import Plan, plan
@@ -17,7 +20,8 @@ from bench.grid.request import requests_of
 from bench.grid.schedule import MOST_SUBMISSIONS, refuse_unsuited
 from bench.progress import ReportProgress
 from bench.records import spec, store
-from bench.records.spec import AnyJob, Job, RunSpec
+from bench.records.record import STILL_ALONE
+from bench.records.spec import AloneJob, AnyJob, Job, Measures, RunSpec
 from bench.records.store import Costs, Record, read_records, record_path, write_record
 from tests.bench.grid.test_plan import FakeExecutor, ended, go, made_up_record, request
 from tests.conftest import NoExecutor, bench
@@ -198,9 +202,9 @@ def test_planning_makes_each_piece_of_a_key_once_and_each_key_twice(
     def counted(owner: Any, name: str) -> None:
         real = getattr(owner, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **settings: Any) -> Any:
             counts[name] += 1
-            return real(*arguments)
+            return real(*arguments, **settings)
 
         monkeypatch.setattr(owner, name, call)
 
@@ -238,3 +242,42 @@ def test_a_command_reads_each_record_once(tmp_path: Path, monkeypatch: pytest.Mo
     words = ["compare", "head", "lora", "--preset", "smoke", "--k", "8", "--seeds", "3", "--no-profile"]
     assert bench(*words, "--baseline", "lora", "--out", str(tmp_path), monkeypatch=monkeypatch) == 0
     assert read == Counter(run.digest for run in todo.runs)
+
+
+def test_what_follows_a_run_is_done_where_a_command_was_interrupted_before_it(tmp_path: Path) -> None:
+    """The run itself is not done again."""
+
+    class Alone(FakeExecutor):
+        def __init__(self) -> None:
+            super().__init__()
+            self.jobs: list[AnyJob] = []
+
+        def unsuited(self, job: AnyJob) -> str | None:
+            return None
+
+        def submit(self, job: AnyJob, folder: Path, report: ReportProgress) -> Future[Attempt]:
+            self.jobs.append(job)
+            if isinstance(job, AloneJob):
+                answer = {"figures": {"resident_peak_bytes": 7}, "absent": {}}
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / ALONE).write_text(json.dumps(answer), "utf-8")
+                future: Future[Attempt] = Future()
+                future.set_result(Attempt.of_exit(0))
+                return future
+            return super().submit(job, folder, report)
+
+    measures = Measures(energy=False, effective=False, profile=False, weights="none")
+    todo = replace(plan(request(methods=("lora",), data_seeds=(0,), model_seeds=(0,))), measures=measures)
+    go(todo, tmp_path, FakeExecutor())
+    (record,) = read_records(tmp_path)
+    assert record.result is not None
+    costs = Costs(figures={"stored_bytes": 1}, absent={"resident_peak_bytes": STILL_ALONE})
+    left = record.model_copy(update={"result": record.result.model_copy(update={"costs": costs})})
+    write_record(tmp_path, left)
+    executor = Alone()
+    (done,) = go(todo, tmp_path, executor)
+    assert [type(job) for job in executor.jobs] == [AloneJob]
+    assert done.result is not None
+    assert done.result.costs is not None
+    assert done.result.costs.figures["resident_peak_bytes"] == 7
+    assert go(todo, tmp_path, executor) == []

@@ -172,6 +172,6 @@ def test_an_authors_meter_of_one_file_stands_in_table_page_and_definitions(
     assert command(*asked, monkeypatch=monkeypatch) == 0
     assert "page faults in training" in " ".join(capsys.readouterr().out.split())
     report, page = ((tmp_path / "out" / f"report.{kind}").read_text() for kind in ("md", "html"))
-    assert "page faults in training: Page faults of the training steps that needed no disk." in report
+    assert "Page faults of the training steps that needed no disk." in report
     assert "ru_minflt after each stretch" in page, "the definition"
     assert bench.load_records(tmp_path / "out")["train_page_faults"].notna().all()

@@ -78,6 +78,6 @@ def test_bad_draws_are_refused() -> None:
     for trials, seed in ((0, 0), (1, -1)):
         with pytest.raises(UserError, match="give"):
             uniforms(trials, ["learning_rate"], seed)
-    for axis, words in ((Axis(choices=(1, 2)), "no end"), (Axis(low=0, high=1, scale="linear"), "below 0")):
+    for axis, words in ((Axis(choices=(1, 2)), "no end"), (Axis(low=0, high=1, scale="linear"), "below it")):
         with pytest.raises(UserError, match=words):
             axis.beyond("low", 0.4)
